@@ -1,0 +1,45 @@
+# Each target sets up all that it needs in .venv; only Python ≥ 3.11 and make must be there.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test up down lint lock schema bench clean
+
+$(VENV)/.runtime: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "golive needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/.runtime  ## one release that goes well and one that is rolled back, on this machine, in two minutes
+	@$(BIN)/golive demo
+
+up: $(VENV)/.runtime  ## the Prefect server, a worker and all deployments; prints the UI's address
+	@$(BIN)/golive up
+
+down: $(VENV)/.runtime  ## stop what `make up` started
+	@$(BIN)/golive down
+
+test: $(VENV)/.dev  ## all tests
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## style, types, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+schema: $(VENV)/.runtime  ## write the JSON schema of the release file
+	$(BIN)/golive schema > docs/release.schema.json
+
+lock: ## resolve the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra build pyproject.toml -o requirements.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra build --extra dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Values, verdicts, legal moves and the error tree: pure code that touches nothing outside."""

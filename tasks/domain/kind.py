@@ -1,0 +1,50 @@
+"""What every kind has in common: strict fields, and a type for each quantity that people write with a unit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+
+from tasks.domain import units
+
+
+def _quantity(parse: Any, base: type, what: str, example: str) -> Any:
+    def convert(value: object) -> object:
+        if isinstance(value, str):
+            return parse(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
+            return base(0)
+        if isinstance(value, base) and not isinstance(value, bool):
+            return value
+        raise ValueError(f"{value!r} is not a {what}; expected a quantity with its unit, as in {example}")
+
+    return Annotated[
+        base,
+        BeforeValidator(convert),
+        PlainSerializer(lambda value: value, return_type=base),
+        WithJsonSchema({"type": "string", "description": f"A {what}, as in {example}.", "examples": [example]}),
+    ]
+
+
+Duration = _quantity(units.seconds, float, "duration", "30s")
+"""Seconds, written with a unit: ``200ms``, ``30s``, ``5 min``, ``24h``."""
+
+Size = _quantity(units.size_in_bytes, int, "size", "2 GiB")
+"""Bytes, written with a unit: ``500MB``, ``2 GiB``."""
+
+Share = _quantity(units.share, float, "percentage", "20%")
+"""A fraction, written as a percentage: ``20%``."""
+
+
+class Strict(BaseModel):
+    """A part of the release file: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+
+class Kind(Strict):
+    """A part that comes in kinds, told apart by ``kind``; each kind is one file named like it."""
+
+    kind: str
+    """Which kind this is."""

@@ -1,0 +1,278 @@
+"""The outside world as golive's code sees it: protocols that adapters implement and tests replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+Row = dict[str, Any]
+
+
+class Clock(Protocol):
+    """Tells the time and waits."""
+
+    def now(self) -> datetime:
+        """Return the present moment, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start that never go back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """One HTTP answer; ``elapsed`` is in seconds, header names are lower case."""
+
+    status: int
+    body: bytes
+    elapsed: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Http(Protocol):
+    """Sends HTTP requests over kept-alive connections."""
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        timeout: float = 10.0,
+        follow_redirects: bool = False,
+        fresh: bool = False,
+    ) -> HttpAnswer:
+        """Return the answer, whatever its status; ``fresh`` opens a new connection.
+
+        Raises `Unreachable`, `ConnectionLost` or `TimedOut` if there is none.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program with its arguments, run without a shell; ``timeout`` is in seconds.
+
+    ``env`` is added to a limited environment (PATH, HOME, LANG, TZ, TMPDIR). ``secret_env`` is added likewise, and its
+    values are masked wherever the command or its output is shown.
+    """
+
+    argv: tuple[str, ...]
+    cwd: Path | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    secret_env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    timeout: float = 60.0
+    stdin: bytes | None = None
+    ok_exit: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended; ``took`` is in seconds."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    took: float
+
+
+class Host(Protocol):
+    """A machine: runs commands and keeps files. The local one, or one over SSH."""
+
+    name: str
+
+    def run(self, command: Command) -> Finished:
+        """Run a command to its end.
+
+        Raises `CommandFailed` with the last lines of output unless the exit code is in ``ok_exit``, `ToolMissing` if
+        there is no such program, and `TimedOut` after killing the whole process group.
+        """
+        ...
+
+    def which(self, program: str) -> Path | None:
+        """Return where a program is, or None. A program beside golive's own Python is found too."""
+        ...
+
+    def write(self, path: Path, text: str, mode: int = 0o600) -> None:
+        """Replace a file in one step (write beside it, fsync, rename), making its directory with 0700."""
+        ...
+
+    def read(self, path: Path) -> str | None:
+        """Return a file's text, or None if there is no such file."""
+        ...
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether something is there."""
+        ...
+
+    def copy_tree(self, source: Path, target: Path) -> None:
+        """Copy a directory so that ``target`` is either absent or whole."""
+        ...
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a directory and what is in it; nothing there is fine."""
+        ...
+
+    def link(self, path: Path, target: Path) -> None:
+        """Make ``path`` a symbolic link to ``target`` in one step, replacing an earlier link."""
+        ...
+
+    def list(self, path: Path) -> Sequence[str]:
+        """Return the names in a directory, sorted; none if there is no such directory."""
+        ...
+
+    def disk_free(self, path: Path) -> int:
+        """Return the bytes free to an ordinary user on the file system of ``path`` or its nearest parent."""
+        ...
+
+    def port_is_free(self, port: int) -> bool:
+        """Tell whether nothing listens on 127.0.0.1:port."""
+        ...
+
+
+class Session(Protocol):
+    """One connection to one database."""
+
+    server_version: int
+    """As ``server_version_num``: 160014 is 16.14."""
+
+    def query(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        """Run one statement and return its rows as dictionaries."""
+        ...
+
+    def value(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> Any:
+        """Return the first column of the first row, or None."""
+        ...
+
+    def execute(self, sql: str, params: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+        """Run one statement for its effect and return the number of rows it touched, or -1."""
+        ...
+
+    def script(self, sql: str) -> None:
+        """Run the text of a SQL file as it is, by the simple protocol, in the open transaction if there is one."""
+        ...
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Run a block in a transaction that commits at its end and rolls back on an error."""
+        ...
+
+    def backend_pid(self) -> int:
+        """Return the process id of the server process behind this connection."""
+        ...
+
+
+class Databases(Protocol):
+    """Opens connections.
+
+    Errors come as `Unreachable`, `ConnectionLost`, `AccessDenied`, `LockNotGranted`, `TimedOut` (statement timeout) or
+    `SqlFailed`, told apart by SQLSTATE and never by text.
+    """
+
+    def session(
+        self,
+        dsn: str,
+        *,
+        autocommit: bool = True,
+        read_only: bool = False,
+        statement_timeout: float = 0,
+        lock_timeout: float = 0,
+        connect_timeout: float = 5.0,
+        application: str = "golive",
+    ) -> AbstractContextManager[Session]:
+        """Open a connection, closed at the end of the block; limits are in seconds, 0 means none."""
+        ...
+
+    def with_database(self, dsn: str, name: str) -> str:
+        """Return the DSN of another database on the same server with the same credentials."""
+        ...
+
+    def name_of(self, dsn: str) -> str:
+        """Return the name of the database that a DSN leads to."""
+        ...
+
+    def redacted(self, dsn: str) -> str:
+        """Return the DSN without its password, fit to be shown."""
+        ...
+
+
+class PgTools(Protocol):
+    """PostgreSQL's client programs, the ones that fit a server. No secret is ever in an argv."""
+
+    def versions(self, server_version: int) -> Mapping[str, str]:
+        """Return the tools that would be used for this server and what version they say they are.
+
+        Raises `ToolMissing` if none fits (pg_dump must not be older than the server).
+        """
+        ...
+
+    def dump(
+        self, dsn: str, directory: Path, *, server_version: int, jobs: int, snapshot: str | None, timeout: float
+    ) -> Finished:
+        """Dump one database in the directory format, compressed, inside an exported snapshot if one is given."""
+        ...
+
+    def archive_list(self, directory: Path, *, server_version: int) -> str:
+        """Return ``pg_restore --list`` of an archive; raises `CommandFailed` if it cannot be read."""
+        ...
+
+    def restore(self, directory: Path, dsn: str, *, server_version: int, jobs: int, timeout: float) -> Finished:
+        """Restore an archive into an existing, empty database; raises `CommandFailed` at the first error."""
+        ...
+
+    def schema(self, dsn: str, *, server_version: int) -> str:
+        """Return the schema as SQL in a form that is equal for equal schemas."""
+        ...
+
+
+class RunningServer(Protocol):
+    """A PostgreSQL server that golive started."""
+
+    def dsn(self, database: str = "postgres") -> str:
+        """Return the DSN of one of its databases."""
+        ...
+
+
+class PgServers(Protocol):
+    """Starts throwaway PostgreSQL servers from the embedded binaries."""
+
+    def throwaway(self, directory: Path, *, major: int | None = None) -> AbstractContextManager[RunningServer]:
+        """Run a server in a new data directory, with durability off, until the block ends; then remove it."""
+        ...
+
+
+class Secrets(Protocol):
+    """Resolves the references by which a release file names secrets, and masks what it resolved."""
+
+    def resolve(self, text: str) -> str:
+        """Replace each ``${env:NAME}``, ``${file:PATH}`` and ``${block:NAME}``; raises `SecretMissing`."""
+        ...
+
+    def mask(self, text: str) -> str:
+        """Replace every secret resolved so far, and every password in a URL or DSN, by ``•••``."""
+        ...
+
+
+@dataclass(frozen=True)
+class World:
+    """All that a step or a check may touch outside its own process."""
+
+    clock: Clock
+    http: Http
+    host: Host
+    databases: Databases
+    pg_tools: PgTools
+    pg_servers: PgServers
+    secrets: Secrets
+    progress: Callable[[str], None] = lambda _line: None
+    """Called with a line for a person who follows the work."""

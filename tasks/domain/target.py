@@ -1,0 +1,67 @@
+"""What a check looks at and what a rollout works on."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.domain.errors import ReleaseFileError
+from tasks.domain.ports import World
+
+PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "python")
+"""The names that may stand in braces in a release file's texts."""
+
+_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One running, or soon to run, version of a system, with the world to look at it through.
+
+    ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
+    release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases.
+    """
+
+    world: World
+    system: str
+    version: str
+    base_url: str = ""
+    dsn: str = field(default="", repr=False)
+    port: int = 0
+    root: Path = Path()
+    release_dir: Path = Path()
+    baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def at(self, **changes: Any) -> Target:
+        """Return the same target with some fields changed."""
+        return replace(self, **changes)
+
+    def fill(self, text: str) -> str:
+        """Replace ``{base_url}``, ``{port}``, ``{version}``, … and then resolve secret references.
+
+        Only the names of `PLACEHOLDERS` are replaced; any other brace stays, so that JSON needs no escaping.
+        """
+        values = {
+            "base_url": self.base_url,
+            "dsn": self.dsn,
+            "port": str(self.port),
+            "version": self.version,
+            "release_dir": str(self.release_dir),
+            "root": str(self.root),
+            "system": self.system,
+            "python": sys.executable,
+        }
+
+        def value(match: re.Match[str]) -> str:
+            found = values[match[1]]
+            if not found or found == "0":
+                raise ReleaseFileError(
+                    f"{{{match[1]}}} has no value here", where=text, do=f"set {match[1]} for this use"
+                )
+            return found
+
+        return self.world.secrets.resolve(_PLACEHOLDER.sub(value, text))

@@ -1,0 +1,220 @@
+"""Sentences about what was seen: measurements, probes, looks, backups, baselines, rehearsals, signatures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, insert, select
+
+from tasks.domain.outcome import Measurement as Seen
+from tasks.ledger import models
+from tasks.ledger.engine import LedgerEngine
+
+
+class Evidence:
+    """Reads and writes what was seen of a release."""
+
+    def __init__(self, engine: LedgerEngine) -> None:
+        self._engine = engine
+
+    def measured(self, release_id: str, phase: str, seen: Iterable[Seen]) -> None:
+        """Put what checks saw on record."""
+        rows = [
+            {
+                "release_id": release_id,
+                "phase": phase,
+                "name": one.check,
+                "kind": one.kind,
+                "outcome": one.outcome.value,
+                "seen": one.reading.seen,
+                "value": one.reading.value,
+                "unit": one.reading.unit,
+                "limit": one.reading.limit,
+                "at": one.at,
+                "took": one.took,
+                "advisory": one.advisory,
+                "covers": list(one.covers),
+                "help": one.help,
+                "detail": dict(one.reading.detail),
+            }
+            for one in seen
+        ]
+        if rows:
+            with self._engine.transaction() as session:
+                session.execute(insert(models.Measurement), rows)
+
+    def measurements(self, release_id: str, phase: str | None = None) -> Sequence[models.Measurement]:
+        """Return what was measured, in order."""
+        query = select(models.Measurement).where(models.Measurement.release_id == release_id)
+        if phase is not None:
+            query = query.where(models.Measurement.phase == phase)
+        with self._engine.transaction() as session:
+            return session.scalars(query.order_by(models.Measurement.id)).all()
+
+    def probed(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Put the guard's probes on record; each mapping names the columns of `models.Probe`."""
+        if rows:
+            with self._engine.transaction() as session:
+                session.execute(insert(models.Probe), [dict(row) for row in rows])
+
+    def probes(self, release_id: str, since: datetime | None = None) -> Sequence[models.Probe]:
+        """Return the guard's probes in order of time."""
+        query = select(models.Probe).where(models.Probe.release_id == release_id)
+        if since is not None:
+            query = query.where(models.Probe.at >= since)
+        with self._engine.transaction() as session:
+            return session.scalars(query.order_by(models.Probe.at)).all()
+
+    def looked(
+        self,
+        release_id: str,
+        source: str,
+        outcome: str,
+        findings: Mapping[str, Any],
+        due_at: datetime | None = None,
+    ) -> None:
+        """Put a judgement on record with what it rests on."""
+        with self._engine.transaction() as session:
+            session.add(
+                models.Look(
+                    release_id=release_id, source=source, due_at=due_at, outcome=outcome, findings=dict(findings)
+                )
+            )
+
+    def looks(self, release_id: str, source: str | None = None) -> Sequence[models.Look]:
+        """Return the judgements in order."""
+        query = select(models.Look).where(models.Look.release_id == release_id)
+        if source is not None:
+            query = query.where(models.Look.source == source)
+        with self._engine.transaction() as session:
+            return session.scalars(query.order_by(models.Look.id)).all()
+
+    def backed_up(
+        self,
+        release_id: str,
+        system: str,
+        *,
+        kind: str,
+        location: str,
+        size: int,
+        took: float,
+        proven: bool,
+        proof: Mapping[str, Any],
+    ) -> int:
+        """Put a finished backup on record, and return its number. ``size`` in bytes, ``took`` in seconds."""
+        with self._engine.transaction() as session:
+            row = models.Backup(
+                release_id=release_id,
+                system=system,
+                kind=kind,
+                location=location,
+                bytes=size,
+                took=took,
+                proven=proven,
+                proof=dict(proof),
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def backups(self, system: str) -> Sequence[models.Backup]:
+        """Return the backups of a system that have not been removed, the newest first."""
+        gone = select(models.BackupRemoval.backup_id)
+        with self._engine.transaction() as session:
+            return session.scalars(
+                select(models.Backup)
+                .where(models.Backup.system == system, models.Backup.id.not_in(gone))
+                .order_by(models.Backup.id.desc())
+            ).all()
+
+    def backup_of(self, release_id: str) -> models.Backup | None:
+        """Return the newest proven backup that was taken for a release."""
+        with self._engine.transaction() as session:
+            return session.scalar(
+                select(models.Backup)
+                .where(models.Backup.release_id == release_id, models.Backup.proven)
+                .order_by(models.Backup.id.desc())
+                .limit(1)
+            )
+
+    def removed_backup(self, backup_id: int, reason: str) -> None:
+        """Put the removal of a backup on record."""
+        with self._engine.transaction() as session:
+            session.add(models.BackupRemoval(backup_id=backup_id, reason=reason))
+
+    def baseline(self, release_id: str, name: str, detail: Mapping[str, Any]) -> None:
+        """Put on record what a check found before the release."""
+        with self._engine.transaction() as session:
+            session.add(models.Baseline(release_id=release_id, name=name, detail=dict(detail)))
+
+    def baselines(self, release_id: str) -> Mapping[str, Mapping[str, Any]]:
+        """Return the baselines of a release by check; the newest of each counts."""
+        with self._engine.transaction() as session:
+            rows = session.scalars(
+                select(models.Baseline).where(models.Baseline.release_id == release_id).order_by(models.Baseline.id)
+            ).all()
+        return {row.name: row.detail for row in rows}
+
+    def rehearsed(self, release_id: str, fingerprint: str, plan: str, detail: Mapping[str, Any]) -> None:
+        """Put on record what a rehearsal measured and which way back it proved."""
+        with self._engine.transaction() as session:
+            session.add(
+                models.Rehearsal(release_id=release_id, fingerprint=fingerprint, plan=plan, detail=dict(detail))
+            )
+
+    def rehearsal(self, release_id: str) -> models.Rehearsal | None:
+        """Return a release's newest rehearsal."""
+        with self._engine.transaction() as session:
+            return session.scalar(
+                select(models.Rehearsal)
+                .where(models.Rehearsal.release_id == release_id)
+                .order_by(models.Rehearsal.id.desc())
+                .limit(1)
+            )
+
+    def rehearsal_of(self, system: str, version: str, fingerprint: str) -> models.Rehearsal | None:
+        """Return the newest rehearsal of exactly this migration for a system's version, whichever release made it."""
+        with self._engine.transaction() as session:
+            return session.scalar(
+                select(models.Rehearsal)
+                .join(models.Release, models.Release.id == models.Rehearsal.release_id)
+                .where(
+                    models.Release.system == system,
+                    models.Release.version == version,
+                    models.Rehearsal.fingerprint == fingerprint,
+                )
+                .order_by(models.Rehearsal.id.desc())
+                .limit(1)
+            )
+
+    def signed(
+        self, release_id: str, *, gate: str, role: str, person: str, decision: str, reason: str, plan_hash: str
+    ) -> None:
+        """Put a signature on record; ``decision`` is ``approve`` or ``reject``."""
+        with self._engine.transaction() as session:
+            session.add(
+                models.Approval(
+                    release_id=release_id,
+                    gate=gate,
+                    role=role,
+                    person=person,
+                    decision=decision,
+                    reason=reason,
+                    plan_hash=plan_hash,
+                )
+            )
+
+    def signatures(self, release_id: str) -> Sequence[models.Approval]:
+        """Return a release's signatures in order."""
+        with self._engine.transaction() as session:
+            return session.scalars(
+                select(models.Approval).where(models.Approval.release_id == release_id).order_by(models.Approval.id)
+            ).all()
+
+    def now(self) -> datetime:
+        """Return the ledger's own time."""
+        with self._engine.transaction() as session:
+            now: datetime = session.scalars(select(func.clock_timestamp())).one()
+            return now

@@ -1,0 +1,27 @@
+"""The ledger as one object: its releases, evidence, outbox and leases on one pool of connections."""
+
+from __future__ import annotations
+
+from tasks.ledger.engine import LedgerEngine
+from tasks.ledger.evidence import Evidence
+from tasks.ledger.outbox import Leases, Outbox
+from tasks.ledger.releases import Releases
+
+
+class Ledger:
+    """Everything that golive intended, did, saw and decided."""
+
+    def __init__(self, dsn: str) -> None:
+        self._engine = LedgerEngine(dsn)
+        self.releases = Releases(self._engine)
+        self.evidence = Evidence(self._engine)
+        self.outbox = Outbox(self._engine)
+        self.leases = Leases(self._engine)
+
+    def ensure_ready(self) -> None:
+        """Bring the schema up to date; raises `LedgerUnreachable` or `LedgerTooNew`."""
+        self._engine.ensure_ready()
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.close()

@@ -1,0 +1,174 @@
+"""Sentences about messages on their way out, and about jobs of which there may be only one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import insert
+
+from tasks.ledger.engine import LedgerEngine
+from tasks.ledger.models import Delivery, Lease, Message
+
+
+class Outbox:
+    """The messages that were written with a change of state and go out afterwards, at least once each."""
+
+    def __init__(self, engine: LedgerEngine) -> None:
+        self._engine = engine
+
+    def due(self, notifier: str, limit: int = 100) -> Sequence[Message]:
+        """Return the messages that a notifier has neither delivered nor given up, the oldest first.
+
+        A message whose next try lies in the future holds back the later ones of its own release only, so that a
+        thread stays in order.
+        """
+        ended = exists().where(
+            Delivery.message_id == Message.id,
+            Delivery.notifier == notifier,
+            Delivery.outcome.in_(["delivered", "dead"]),
+        )
+        with self._engine.transaction() as session:
+            waiting = session.scalars(select(Message).where(~ended).order_by(Message.id).limit(limit)).all()
+            later = session.execute(
+                select(Delivery.message_id).where(
+                    Delivery.notifier == notifier,
+                    Delivery.message_id.in_([m.id for m in waiting]),
+                    Delivery.retry_at > func.clock_timestamp(),
+                )
+            ).scalars()
+            held = set(later)
+        due: list[Message] = []
+        stuck: set[str] = set()
+        for message in waiting:
+            if message.id in held:
+                stuck.add(message.release_id)
+            elif message.release_id not in stuck:
+                due.append(message)
+        return due
+
+    def delivered(self, message_id: int, notifier: str, ref: Mapping[str, Any]) -> None:
+        """Put on record that a message arrived, with what is needed to edit it."""
+        self._end(message_id, notifier, "delivered", ref=ref)
+
+    def retry(self, message_id: int, notifier: str, error: str, after: float) -> None:
+        """Put on record that a try failed and the next is due ``after`` seconds from now."""
+        self._end(message_id, notifier, "retry", error=error, after=after)
+
+    def dead(self, message_id: int, notifier: str, error: str) -> None:
+        """Put on record that a message cannot be delivered."""
+        self._end(message_id, notifier, "dead", error=error)
+
+    def _end(
+        self,
+        message_id: int,
+        notifier: str,
+        outcome: str,
+        *,
+        ref: Mapping[str, Any] | None = None,
+        error: str = "",
+        after: float | None = None,
+    ) -> None:
+        with self._engine.transaction() as session:
+            retry_at = None
+            if after is not None:
+                retry_at = session.scalars(select(func.clock_timestamp())).one() + timedelta(seconds=after)
+            session.add(
+                Delivery(
+                    message_id=message_id,
+                    notifier=notifier,
+                    outcome=outcome,
+                    ref=dict(ref or {}),
+                    error=error,
+                    retry_at=retry_at,
+                )
+            )
+
+    def tries(self, message_id: int, notifier: str) -> int:
+        """Return how often a notifier has failed to deliver a message."""
+        with self._engine.transaction() as session:
+            return (
+                session.scalar(
+                    select(func.count()).where(
+                        Delivery.message_id == message_id, Delivery.notifier == notifier, Delivery.outcome == "retry"
+                    )
+                )
+                or 0
+            )
+
+    def root_ref(self, release_id: str, notifier: str) -> Mapping[str, Any]:
+        """Return what the notifier gave back for the release's root message; empty if it was not sent yet."""
+        with self._engine.transaction() as session:
+            found = session.scalar(
+                select(Delivery.ref)
+                .join(Message, Message.id == Delivery.message_id)
+                .where(
+                    Message.release_id == release_id,
+                    Message.kind == "root",
+                    Delivery.notifier == notifier,
+                    Delivery.outcome == "delivered",
+                )
+                .order_by(Delivery.id)
+                .limit(1)
+            )
+        return found or {}
+
+    def messages(self, release_id: str) -> Sequence[Message]:
+        """Return all messages of a release in order."""
+        with self._engine.transaction() as session:
+            return session.scalars(select(Message).where(Message.release_id == release_id).order_by(Message.id)).all()
+
+    def dead_letters(self) -> Sequence[tuple[Message, Delivery]]:
+        """Return what could not be delivered, the newest first."""
+        with self._engine.transaction() as session:
+            rows = session.execute(
+                select(Message, Delivery)
+                .join(Delivery, and_(Delivery.message_id == Message.id, Delivery.outcome == "dead"))
+                .order_by(Delivery.id.desc())
+            ).all()
+        return [(message, delivery) for message, delivery in rows]
+
+
+class Leases:
+    """Jobs of which only one process may do each at a time."""
+
+    def __init__(self, engine: LedgerEngine) -> None:
+        self._engine = engine
+
+    def take(self, name: str, holder: str, seconds: float) -> int | None:
+        """Take or renew a lease for some seconds and return its epoch, or None while another process has it."""
+        now = func.clock_timestamp()
+        expires = now + timedelta(seconds=seconds)
+        statement = (
+            insert(Lease)
+            .values(name=name, holder=holder, epoch=1, seen_at=now, expires_at=expires)
+            .on_conflict_do_update(
+                index_elements=[Lease.name],
+                set_={
+                    "epoch": Lease.epoch + (Lease.holder != holder).cast(Lease.epoch.type),
+                    "holder": holder,
+                    "seen_at": now,
+                    "expires_at": expires,
+                },
+                where=or_(Lease.holder == holder, Lease.expires_at < now),
+            )
+            .returning(Lease.epoch)
+        )
+        with self._engine.transaction() as session:
+            return session.scalar(statement)
+
+    def give_back(self, name: str, holder: str) -> None:
+        """End a lease before its time."""
+        with self._engine.transaction() as session:
+            row = session.get(Lease, name, with_for_update=True)
+            if row is not None and row.holder == holder:
+                row.expires_at = session.scalars(select(func.clock_timestamp())).one()
+
+    def seen(self, name: str) -> tuple[str, datetime, bool] | None:
+        """Return who last had a lease, when they were heard of, and whether it still runs."""
+        with self._engine.transaction() as session:
+            row = session.get(Lease, name)
+            now = session.scalars(select(func.clock_timestamp())).one()
+        return None if row is None else (row.holder, row.seen_at, row.expires_at > now)

@@ -1,0 +1,321 @@
+"""Sentences about releases: open one, take it over, move it on, say what a step is about to do and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tasks.domain.errors import ActiveRelease, Fenced, IllegalMove, NotFound, Refused
+from tasks.domain.release import TERMINAL, State, may_move
+from tasks.ledger.engine import LedgerEngine
+from tasks.ledger.models import Message, Move, Release, Step, VersionBlock
+
+HOLDER_SILENT_AFTER = timedelta(seconds=60)
+"""A process that has not been heard of for so long is presumed dead, and its release may be taken over."""
+
+_SETTABLE = frozenset(
+    {"previous_version", "identity", "plan_hash", "live_at", "watch_until", "verdict", "automatic_rollback_at"}
+)
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What is on record of a release from its first moment; ``file_text`` is the release file as it was then."""
+
+    id: str
+    system: str
+    version: str
+    scope: str
+    mutates: bool
+    started_by: str
+    reason: str
+    file: str
+    file_text: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to drive a release. It ends when another process takes the release over, which raises the epoch."""
+
+    release_id: str
+    epoch: int
+    holder: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """A message for people that goes into the outbox in the same transaction as what it tells of."""
+
+    kind: str
+    text: str
+    blocks: Mapping[str, Any]
+
+
+class Releases:
+    """Reads and writes releases, their moves and their steps."""
+
+    def __init__(self, engine: LedgerEngine) -> None:
+        self._engine = engine
+
+    def open(self, opening: Opening) -> Release:
+        """Put a release on record as ``planned``.
+
+        Raises `ActiveRelease` if another one of the system is under way: the database holds that rule, not this code.
+        """
+        try:
+            with self._engine.transaction() as session:
+                row = Release(**vars(opening), state=State.PLANNED)
+                session.add(row)
+                session.flush()
+                session.add(Move(release_id=row.id, before="", after=State.PLANNED, by=opening.started_by, epoch=0))
+                session.refresh(row)
+                return row
+        except IntegrityError as error:
+            active = self.active(opening.system)
+            if active is None:
+                raise Refused(f"the ledger refused to open {opening.id}: {error.orig}") from error
+            raise ActiveRelease(
+                f"{active.id} ({active.system} {active.version}) is {active.state}, "
+                f"started {active.created_at:%Y-%m-%d %H:%M} by {active.started_by}",
+                expected="no other release of the system under way",
+                do=f"wait for it, or look at it with: golive status {active.system}",
+            ) from error
+
+    def get(self, release_id: str) -> Release:
+        """Return a release; raises `NotFound`."""
+        with self._engine.transaction() as session:
+            row = session.get(Release, release_id)
+        if row is None:
+            raise NotFound(f"no release {release_id!r} in the ledger", do="golive status lists those there are")
+        return row
+
+    def active(self, system: str) -> Release | None:
+        """Return the one release of the system that has begun and not ended, if there is one."""
+        with self._engine.transaction() as session:
+            return session.scalar(
+                select(Release).where(
+                    Release.system == system, Release.mutates, Release.state.not_in([s.value for s in TERMINAL])
+                )
+            )
+
+    def latest(self, system: str | None = None, limit: int = 20) -> Sequence[Release]:
+        """Return releases, the newest first."""
+        query = select(Release).order_by(Release.created_at.desc()).limit(limit)
+        if system is not None:
+            query = query.where(Release.system == system)
+        with self._engine.transaction() as session:
+            return session.scalars(query).all()
+
+    def in_state(self, *states: State) -> Sequence[Release]:
+        """Return the releases that stand in one of the states, the oldest first."""
+        with self._engine.transaction() as session:
+            return session.scalars(
+                select(Release).where(Release.state.in_([s.value for s in states])).order_by(Release.created_at)
+            ).all()
+
+    def take(self, release_id: str, holder: str, *, force: bool = False) -> Claim:
+        """Take over the driving of a release, which fences off whoever drove it before.
+
+        Raises `Refused` while another holder has been heard of in the last minute, unless ``force``.
+        """
+        with self._engine.transaction() as session:
+            row = session.get(Release, release_id, with_for_update=True)
+            if row is None:
+                raise NotFound(f"no release {release_id!r} in the ledger")
+            now = session.scalar(select(func.clock_timestamp())) or datetime.now().astimezone()
+            alive = row.holder not in ("", holder) and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
+            if alive and not force:
+                raise Refused(
+                    f"{release_id} is driven by {row.holder}, heard of {(now - row.holder_seen).seconds} s ago",  # type: ignore[operator]
+                    expected="no other process at it",
+                    do="wait a minute if that process is dead",
+                )
+            row.epoch += 1
+            row.holder, row.holder_seen = holder, now
+            return Claim(release_id, row.epoch, holder)
+
+    def beat(self, claim: Claim) -> None:
+        """Say that the holder is alive; raises `Fenced`."""
+        with self._engine.transaction() as session:
+            self._hold(session, claim)
+            session.execute(
+                update(Release).where(Release.id == claim.release_id).values(holder_seen=func.clock_timestamp())
+            )
+
+    def let_go(self, claim: Claim) -> None:
+        """Give the release up, so that another process may take it over at once. A claim already lost is fine."""
+        with self._engine.transaction() as session:
+            session.execute(
+                update(Release)
+                .where(Release.id == claim.release_id, Release.epoch == claim.epoch)
+                .values(holder="", holder_seen=None)
+            )
+
+    def move(
+        self,
+        claim: Claim,
+        before: State,
+        after: State,
+        *,
+        note: str = "",
+        tell: Sequence[Note] = (),
+        **values: Any,
+    ) -> None:
+        """Move a release on by compare-and-set, with the messages that tell of it.
+
+        Raises `Fenced` if another process took it over, `IllegalMove` if it is not (or may not go) there.
+        """
+        with self._engine.transaction() as session:
+            self._hold(session, claim)
+            self._move(session, claim, before, after, note, tell, values)
+
+    def seize(
+        self,
+        release_id: str,
+        before: State,
+        after: State,
+        holder: str,
+        *,
+        note: str = "",
+        tell: Sequence[Note] = (),
+        **values: Any,
+    ) -> Claim:
+        """Move a release and take it over in one step, so that of several processes that want to, one does.
+
+        Raises `IllegalMove` for all the others.
+        """
+        with self._engine.transaction() as session:
+            row = session.get(Release, release_id, with_for_update=True)
+            if row is None:
+                raise NotFound(f"no release {release_id!r} in the ledger")
+            claim = Claim(release_id, row.epoch + 1, holder)
+            self._move(session, Claim(release_id, row.epoch, row.holder), before, after, note, tell, values)
+            row.epoch, row.holder, row.holder_seen = claim.epoch, holder, func.clock_timestamp()
+            return claim
+
+    def _move(
+        self,
+        session: Session,
+        claim: Claim,
+        before: State,
+        after: State,
+        note: str,
+        tell: Sequence[Note],
+        values: Mapping[str, Any],
+    ) -> None:
+        if not may_move(before, after):
+            raise IllegalMove(f"{claim.release_id} may not go from {before} to {after}")
+        if strange := set(values) - _SETTABLE:
+            raise IllegalMove(f"a move does not set {', '.join(sorted(strange))}")
+        if after in TERMINAL:
+            values = {**values, "ended_at": func.clock_timestamp()}
+        changed = session.execute(
+            update(Release)
+            .where(Release.id == claim.release_id, Release.state == before.value)
+            .values(state=after.value, **values)
+            .returning(Release.id)
+        ).all()
+        if not changed:
+            now = session.scalar(select(Release.state).where(Release.id == claim.release_id))
+            raise IllegalMove(f"{claim.release_id} is {now}", expected=str(before), do="look at it with: golive status")
+        session.add(
+            Move(release_id=claim.release_id, before=before, after=after, by=claim.holder, note=note, epoch=claim.epoch)
+        )
+        session.add_all(self._message(claim.release_id, one) for one in tell)
+
+    def _hold(self, session: Session, claim: Claim) -> None:
+        epoch, holder = session.execute(
+            select(Release.epoch, Release.holder).where(Release.id == claim.release_id).with_for_update()
+        ).one()
+        if epoch != claim.epoch:
+            raise Fenced(
+                f"{claim.release_id} was taken over by {holder or 'another process'} (epoch {epoch})",
+                expected=f"epoch {claim.epoch}",
+                do="nothing: this process stops, the other one goes on",
+            )
+
+    @staticmethod
+    def _message(release_id: str, note: Note) -> Message:
+        return Message(release_id=release_id, kind=note.kind, text=note.text, blocks=dict(note.blocks))
+
+    def tell(self, release_id: str, *notes: Note) -> None:
+        """Put messages into the outbox."""
+        with self._engine.transaction() as session:
+            session.add_all(self._message(release_id, note) for note in notes)
+
+    def intend(self, claim: Claim, phase: str, name: str, *, mutates: bool, detail: Mapping[str, Any]) -> int:
+        """Put on record that a step is about to be done, and return the number by which to report its end.
+
+        The first step that mutates also marks the release as one that touched production. Raises `Fenced`.
+        """
+        with self._engine.transaction() as session:
+            self._hold(session, claim)
+            if mutates:
+                session.execute(
+                    update(Release)
+                    .where(Release.id == claim.release_id, Release.mutation_started_at.is_(None))
+                    .values(mutation_started_at=func.clock_timestamp())
+                )
+            row = Step(
+                release_id=claim.release_id,
+                phase=phase,
+                name=name,
+                event="started",
+                mutates=mutates,
+                epoch=claim.epoch,
+                detail=dict(detail),
+            )
+            session.add(row)
+            session.flush()
+            return row.id
+
+    def report(
+        self, claim: Claim, phase: str, name: str, started: int, *, event: str, took: float, detail: Mapping[str, Any]
+    ) -> None:
+        """Put the end of a step on record (``done`` or ``failed``), even by a process that was fenced off meanwhile."""
+        with self._engine.transaction() as session:
+            session.add(
+                Step(
+                    release_id=claim.release_id,
+                    phase=phase,
+                    name=name,
+                    event=event,
+                    mutates=False,
+                    epoch=claim.epoch,
+                    started=started,
+                    took=took,
+                    detail=dict(detail),
+                )
+            )
+
+    def steps(self, release_id: str) -> Sequence[Step]:
+        """Return the events of a release's steps in order."""
+        with self._engine.transaction() as session:
+            return session.scalars(select(Step).where(Step.release_id == release_id).order_by(Step.id)).all()
+
+    def moves(self, release_id: str) -> Sequence[Move]:
+        """Return a release's moves in order."""
+        with self._engine.transaction() as session:
+            return session.scalars(select(Move).where(Move.release_id == release_id).order_by(Move.id)).all()
+
+    def block(self, system: str, version: str, *, by: str, reason: str, action: str = "block") -> None:
+        """Block a version of a system with a reason, or ``unblock`` it."""
+        with self._engine.transaction() as session:
+            session.add(VersionBlock(system=system, version=version, action=action, by=by, reason=reason))
+
+    def blocked(self, system: str, version: str) -> VersionBlock | None:
+        """Return the block in force on a version, if there is one."""
+        with self._engine.transaction() as session:
+            last = session.scalar(
+                select(VersionBlock)
+                .where(VersionBlock.system == system, VersionBlock.version == version)
+                .order_by(VersionBlock.id.desc())
+                .limit(1)
+            )
+        return last if last is not None and last.action == "block" else None

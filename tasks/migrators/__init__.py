@@ -1,0 +1,82 @@
+"""Migrators: what changes the database's schema. One file per kind, found by its file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.domain.kind import Duration, Kind, Strict
+from tasks.domain.target import Target
+
+
+class Limits(Strict):
+    """What a migration may take."""
+
+    duration: Duration = 30.0
+    """The longest that the whole migration may take."""
+    lock: Duration = 5.0
+    """The longest that any one table may be locked against the application."""
+    wait: Duration = 0.5
+    """``lock_timeout`` of each try: how long others may queue behind the migration while it waits."""
+    tries: Annotated[int, Field(ge=1, le=100)] = 10
+    """How often a lock is tried for before the migration is given up."""
+
+
+@dataclass(frozen=True)
+class HeldLock:
+    """A lock that the migration held on a table, with the seconds from the statement's start to the commit."""
+
+    relation: str
+    mode: str
+    held: float
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """What a migrator did: the names of what it applied (or took back), the seconds, the locks, the tries it took."""
+
+    applied: tuple[str, ...]
+    took: float
+    locks: tuple[HeldLock, ...] = ()
+    tries: int = 1
+    locks_exact: bool = True
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+class Migrator(Kind):
+    """Brings a database to the schema of a version and, where it can, back. Each act may be repeated without harm."""
+
+    limits: Limits = Limits()
+    """What the migration may take; refused in rehearsal when exceeded."""
+    may_roll_back: bool = True
+    """Whether golive may take the schema back by the migrator's own way down."""
+
+    @abstractmethod
+    def fingerprint(self, target: Target) -> str:
+        """Return a hash of all that the migration would run, so that a sign-off holds for exactly that."""
+
+    @abstractmethod
+    def pending(self, target: Target) -> Sequence[str]:
+        """Return the names of what is not yet applied to ``target.dsn``, in order.
+
+        Raises `SqlFailed` if what was applied before is no longer what the release holds.
+        """
+
+    @abstractmethod
+    def upgrade(self, target: Target) -> Migrated:
+        """Apply what is pending.
+
+        Raises `LockNotGranted` when the lock budget is used up, `SqlFailed` or `CommandFailed` with file and line.
+        """
+
+    @abstractmethod
+    def can_downgrade(self, target: Target) -> bool:
+        """Tell whether there is a way down for all that is in this release."""
+
+    @abstractmethod
+    def downgrade(self, target: Target, names: Sequence[str]) -> Migrated:
+        """Take back the named migrations, the last one first; those not applied are left alone."""

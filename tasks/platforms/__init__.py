@@ -1,0 +1,71 @@
+"""Platforms: what runs a system's processes. One file per kind, found by its file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from tasks.domain.kind import Kind
+from tasks.domain.target import Target
+
+
+class Running(StrEnum):
+    """Whether an instance runs; ``unknown`` means that the platform could not be asked."""
+
+    UP = "up"
+    STARTING = "starting"
+    DOWN = "down"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One copy of a system's processes: a version, in a slot, on a port of its own.
+
+    ``slot`` names the place (``blue``, ``green``, ``rehearsal``); a slot runs at most one version at a time.
+    """
+
+    slot: str
+    version: str
+    release_dir: Path
+    port: int
+    dsn: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What the platform says of a slot: whether it runs, which version, on which port, and its own words."""
+
+    running: Running
+    version: str = ""
+    port: int = 0
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+class Platform(Kind):
+    """Starts, stops and looks after a system's processes. Each method may be called again without harm."""
+
+    @abstractmethod
+    def start(self, target: Target, instance: Instance) -> None:
+        """Run the instance in its slot; nothing is done if that version already runs there.
+
+        Raises `RolloutFailed` with the last lines of its log if it exits at once.
+        """
+
+    @abstractmethod
+    def stop(self, target: Target, slot: str) -> None:
+        """Stop what runs in the slot: gracefully, then by force. An empty slot is fine."""
+
+    @abstractmethod
+    def status(self, target: Target, slot: str) -> Status:
+        """Return what runs in the slot."""
+
+    @abstractmethod
+    def log(self, target: Target, slot: str, lines: int = 40) -> Sequence[str]:
+        """Return the last lines that the slot's processes wrote."""
+
+    def close(self, target: Target) -> None:
+        """End what the platform itself keeps running, if golive started it."""
