@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from tasks.domain.errors import InvalidVersion, Refused
 from tasks.domain.kind import Kind
+from tasks.domain.release import check_version
 from tasks.domain.target import Target
+
+MARKER = ".golive-release.json"
+"""The file beside a release's code that says what golive put there; a directory without it is not golive's."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +46,113 @@ class Source(Kind):
         """Bring the version to ``{root}/releases/VERSION``, whole or not at all, and return it."""
 
     def prune(self, target: Target, in_use: Sequence[str]) -> Sequence[str]:
-        """Remove the oldest releases beyond ``keep`` that are not in use, and return their versions."""
-        releases = target.root / "releases"
+        """Remove the oldest releases beyond ``keep`` that are not in use, and return their versions.
+
+        What golive did not fetch is left alone, except what a fetch that was killed left behind.
+        """
+        releases = _releases(target)
         host = target.world.host
-        present = sorted(
-            (name for name in host.list(releases) if not name.startswith(".")),
-            key=lambda name: (releases / name).stat().st_mtime,
-        )
-        spare = [name for name in present if name not in in_use]
-        extra = spare[: max(0, len(present) - self.keep)]
+        fetched_at: dict[str, str] = {}
+        for name in host.list(releases):
+            if name.startswith("."):
+                if name.endswith(".partial"):
+                    host.remove_tree(releases / name)
+            elif found := placed(target, name):
+                fetched_at[name] = found.detail.get("fetched_at", "")
+        spare = sorted((name for name in fetched_at if name not in in_use), key=lambda name: (fetched_at[name], name))
+        extra = spare[: max(0, len(fetched_at) - self.keep)]
         for name in extra:
             host.remove_tree(releases / name)
         return extra
+
+
+def placed(target: Target, version: str) -> Fetched | None:
+    """Return the version as it was fetched before, or None if golive has not fetched it to this host."""
+    directory = _releases(target) / version
+    try:
+        marker = json.loads(target.world.host.read(directory / MARKER) or "null")
+    except json.JSONDecodeError:
+        return None
+    if not isinstance(marker, dict) or not marker.get("identity"):
+        return None
+    detail = {str(key): str(value) for key, value in marker.items() if key != "identity"}
+    return Fetched(directory, str(marker["identity"]), detail)
+
+
+def place(target: Target, version: str, identity: str, origin: str, fill: Callable[[Path], None]) -> Fetched:
+    """Put a version's code into ``{root}/releases/VERSION``, whole or not at all, with its marker; return it.
+
+    ``fill`` writes the code into a directory that does not exist yet, whose parent does. ``origin`` says where the
+    code comes from and must hold no secret. What was fetched before is returned without another copy.
+
+    Raises `Refused` if the version is there with other content: a version must mean one thing.
+    """
+    host = target.world.host
+    directory = _releases(target) / check_version(version)
+    before = placed(target, version)
+    if before and before.identity == identity:
+        return before
+    if before:
+        raise Refused(
+            f"version {version} is on the host as {before.identity}, and its source now says {identity}",
+            expected="a version to mean one thing",
+            where=str(directory),
+            do="release the new content under a version of its own, such as a new tag or the commit",
+        )
+    if host.exists(directory):
+        raise Refused(
+            "this directory is in the way and was not fetched by golive",
+            where=str(directory),
+            do="move it elsewhere",
+        )
+    work = directory.with_name(f".{version}.partial")
+    host.remove_tree(work)
+    try:
+        note = {"version": version, "source": origin, "fetched_at": target.world.clock.now().isoformat()}
+        text = json.dumps({"identity": identity, **note}, indent=2) + "\n"
+        host.write(work / MARKER, text)
+        tree = work / "tree"
+        fill(tree)
+        host.remove_tree(tree / MARKER)
+        host.write(tree / MARKER, text, mode=0o644)
+        host.copy_tree(tree, directory)
+    finally:
+        host.remove_tree(work)
+    return Fetched(directory, identity, note)
+
+
+def _releases(target: Target) -> Path:
+    return target.root.absolute() / "releases"
+
+
+def refuse_links_that_leave(tree: Path, shown_as: str, left_out: Collection[str] = ()) -> None:
+    """Raise `Refused` if a symbolic link in the tree is absolute or leads out of it; skips names in ``left_out``."""
+    top = tree.resolve()
+    links: list[Path] = []
+    for directory, names, files in os.walk(tree):
+        names[:] = [name for name in names if name not in left_out]
+        links += [path for name in (*names, *files) if (path := Path(directory, name)).is_symlink()]
+    for link in sorted(links):
+        leads = link.readlink()
+        try:
+            stays = not leads.is_absolute() and (link.parent / leads).resolve().is_relative_to(top)
+        except (OSError, RuntimeError):  # links that lead round in a circle
+            stays = False
+        if not stays:
+            raise Refused(
+                f"the symbolic link {link.relative_to(tree)} → {leads} leads out of the version's code",
+                expected="links that stay inside",
+                where=shown_as,
+                do="replace it by a file or a link inside",
+            )
+
+
+def no_such_version(version: str, known: Sequence[str], where: str) -> InvalidVersion:
+    """Return the error for a version that a source does not have, naming the nearest that it has."""
+    near = get_close_matches(version, known, n=5, cutoff=0.5) or list(known)[-5:]
+    return InvalidVersion(
+        f"there is no version {version}",
+        expected=f"one such as {', '.join(near)}" if near else "",
+        where=where,
+        do="check its spelling, and that it was published",
+    )

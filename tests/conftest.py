@@ -1,0 +1,92 @@
+"""What the tests share: a real PostgreSQL, fresh databases, directories that its user can reach, and a world."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.domain.ports import RunningServer, World
+
+
+def pytest_report_header() -> str:
+    from tasks.adapters.pg_binaries import package_directories, version_in, wheel_directories
+
+    def names(parent: Path) -> list[str]:
+        return sorted(path.name for path in parent.glob("*"))
+
+    found = []
+    for directory in (*wheel_directories(), *package_directories(names)):
+        if (directory / "postgres").exists():
+            said = subprocess.run([directory / "postgres", "--version"], check=False, capture_output=True, text=True)
+            found.append(version_in(said.stdout)[1])
+    return f"PostgreSQL: {', '.join(found) or 'none'}"
+
+
+def _open_directory() -> Path:
+    directory = Path(tempfile.mkdtemp(prefix="golive-test-"))
+    directory.chmod(0o755)
+    return directory
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A fresh directory that PostgreSQL's user can reach, which as root ``tmp_path`` is not."""
+    directory = _open_directory()
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def pg_server(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
+    """One throwaway server per worker; the newest embedded version, or the major given as an indirect parameter."""
+    from tasks.adapters.pg_server import EmbeddedServers
+
+    directory = _open_directory()
+    try:
+        with EmbeddedServers().throwaway(directory / "server", major=getattr(request, "param", None)) as server:
+            yield server
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def database(pg_server: RunningServer) -> Iterator[str]:
+    """The DSN of a fresh, empty database, dropped afterwards."""
+    from tasks.adapters.postgres import Postgres
+
+    postgres, admin = Postgres(), pg_server.dsn()
+    name = f"test_{secrets.token_hex(6)}"
+    with postgres.session(admin) as session:
+        session.execute(f"CREATE DATABASE {name}")
+    yield postgres.with_database(admin, name)
+    with postgres.session(admin) as session:
+        session.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def world() -> World:
+    """The outside as golive's real adapters see it."""
+    from tasks.adapters.clock import SystemClock
+    from tasks.adapters.host import LocalHost
+    from tasks.adapters.http import HttpxHttp
+    from tasks.adapters.pg_server import EmbeddedServers
+    from tasks.adapters.pg_tools import ClientTools
+    from tasks.adapters.postgres import Postgres
+    from tasks.adapters.secrets import SecretStore
+
+    host = LocalHost()
+    return World(
+        clock=SystemClock(),
+        http=HttpxHttp(),
+        host=host,
+        databases=Postgres(),
+        pg_tools=ClientTools(host),
+        pg_servers=EmbeddedServers(),
+        secrets=SecretStore(),
+    )
