@@ -19,7 +19,7 @@ GoliveError                     1
 │   ├── ConnectionLost              (retry) it answered, then went away
 │   ├── TimedOut                    (retry) no answer within the limit
 │   ├── LockNotGranted              (retry) SQLSTATE 55P03
-│   ├── ServerTrouble               (retry) 5xx, or a server that is starting or stopping
+│   ├── ServerTrouble               (retry) 5xx, 429, or a server that is starting or stopping
 │   ├── AccessDenied                wrong password, missing right
 │   ├── SqlFailed                   PostgreSQL refused a statement, with its SQLSTATE
 │   ├── CommandFailed               a command ended with an exit code other than 0
@@ -156,9 +156,18 @@ class LockNotGranted(OutsideError):
 
 
 class ServerTrouble(OutsideError):
-    """The server is in passing trouble: a 5xx answer, or it is starting or stopping."""
+    """The server is in passing trouble: a 5xx answer, or it is starting or stopping.
+
+    ``retry_after`` is how many seconds it asked to be left alone, if it did (a 429 answer).
+    """
 
     retryable = True
+
+    def __init__(
+        self, seen: str, *, retry_after: float | None = None, expected: str = "", where: str = "", do: str = ""
+    ) -> None:
+        self.retry_after = retry_after
+        super().__init__(seen, expected=expected, where=where, do=do)
 
 
 class AccessDenied(OutsideError):

@@ -100,6 +100,10 @@ class Host(Protocol):
         """
         ...
 
+    def spawn(self, command: Command, log: Path) -> int:
+        """Start a command that outlives golive, its output added to ``log`` (0600), and return its process id."""
+        ...
+
     def which(self, program: str) -> Path | None:
         """Return where a program is, or None. A program beside golive's own Python is found too."""
         ...
@@ -138,6 +142,10 @@ class Host(Protocol):
 
     def port_is_free(self, port: int) -> bool:
         """Tell whether nothing listens on 127.0.0.1:port."""
+        ...
+
+    def free_port(self) -> int:
+        """Return a port of 127.0.0.1 that nothing listens on at this moment."""
         ...
 
 
@@ -226,8 +234,13 @@ class PgTools(Protocol):
         """Return ``pg_restore --list`` of an archive; raises `CommandFailed` if it cannot be read."""
         ...
 
-    def restore(self, directory: Path, dsn: str, *, server_version: int, jobs: int, timeout: float) -> Finished:
-        """Restore an archive into an existing, empty database; raises `CommandFailed` at the first error."""
+    def restore(
+        self, directory: Path, dsn: str, *, server_version: int, jobs: int, timeout: float, keep_rights: bool = False
+    ) -> Finished:
+        """Restore an archive into an existing, empty database; raises `CommandFailed` at the first error.
+
+        ``keep_rights`` restores owners and grants too, whose roles must then exist on that server.
+        """
         ...
 
     def schema(self, dsn: str, *, server_version: int) -> str:
@@ -250,6 +263,14 @@ class PgServers(Protocol):
         """Run a server in a new data directory, with durability off, until the block ends; then remove it."""
         ...
 
+    def keep(self, directory: Path, *, major: int | None = None) -> RunningServer:
+        """Run a server as `throwaway` does, or find it running, and let it run until `remove`."""
+        ...
+
+    def remove(self, directory: Path) -> None:
+        """End a kept server and remove its directory; nothing there is fine."""
+        ...
+
 
 class Secrets(Protocol):
     """Resolves the references by which a release file names secrets, and masks what it resolved."""
@@ -260,6 +281,41 @@ class Secrets(Protocol):
 
     def mask(self, text: str) -> str:
         """Replace every secret resolved so far, and every password in a URL or DSN, by ``•••``."""
+        ...
+
+
+class ChatApi(Protocol):
+    """A chat that keeps threads. Texts are markup; ``blocks`` are Block Kit.
+
+    Errors come as `Unreachable` (certainly not sent), `ConnectionLost` or `TimedOut` (perhaps sent), `ServerTrouble`
+    with ``retry_after``, `AccessDenied`, or `OutsideError` where another try cannot help.
+    """
+
+    def post(
+        self,
+        channel: str,
+        text: str,
+        blocks: Sequence[Mapping[str, Any]],
+        *,
+        key: str,
+        thread_ts: str = "",
+        broadcast: bool = False,
+    ) -> Mapping[str, str]:
+        """Send a message that can be found again by ``key``, and return its ``channel`` and ``ts``.
+
+        ``broadcast`` shows a reply in the channel too.
+        """
+        ...
+
+    def update(self, channel: str, ts: str, text: str, blocks: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+        """Make a message say something else, and return its ``channel`` and ``ts``."""
+        ...
+
+    def find(self, channel: str, key: str, *, since: datetime, thread_ts: str = "") -> Mapping[str, str] | None:
+        """Return ``channel`` and ``ts`` of the message that was sent with that key, or None if there is none.
+
+        Raises `AccessDenied` where the token may not read the channel.
+        """
         ...
 
 

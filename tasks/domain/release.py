@@ -31,6 +31,7 @@ class State(StrEnum):
     """Where a release stands."""
 
     PLANNED = "planned"
+    RUNNING = "running"
     PREFLIGHT = "preflight"
     BACKUP = "backup"
     REHEARSE = "rehearse"
@@ -77,10 +78,9 @@ for _state in _FORWARD[:5]:
 for _state in MUTATING:
     MOVES[_state] |= {State.ROLLING_BACK, State.NEEDS_PERSON}
 MOVES[State.WATCHING] |= {State.SUPERSEDED}
-# A phase that is started alone goes from planned straight to its own state, and from there to done or stopped.
-MOVES[State.PLANNED] |= {State.BACKUP, State.REHEARSE, State.MIGRATE, State.DEPLOY, State.HEALTH}
-for _state in (State.PREFLIGHT, State.BACKUP, State.REHEARSE, State.MIGRATE, State.DEPLOY, State.HEALTH):
-    MOVES[_state] |= {State.DONE}
+# A phase that is started alone knows only that it runs, and how it ended.
+MOVES[State.PLANNED] |= {State.RUNNING}
+MOVES[State.RUNNING] = frozenset({State.DONE, State.STOPPED, State.NEEDS_PERSON})
 for _state in TERMINAL:
     MOVES[_state] = frozenset()
 # After a release has ended well, a person may still take it back.

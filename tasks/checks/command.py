@@ -1,0 +1,70 @@
+"""The end of a command and what it printed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from tasks.checks import Check
+from tasks.domain import ports
+from tasks.domain.condition import all_of, held, last_lines, regular
+from tasks.domain.outcome import Reading
+from tasks.domain.target import Target
+
+_SECRET = re.compile(r"\$\{(env|file|block):|\{dsn\}")
+_ANY_EXIT = tuple(range(-64, 256))
+
+
+class Command(Check):
+    """Runs a command, without a shell, and judges how it ended and what it printed."""
+
+    kind: Literal["command"] = "command"
+    """Which kind of check this is."""
+    argv: Annotated[tuple[str, ...], Field(min_length=1, examples=[["{python}", "-m", "pytest", "-q"]])]
+    """The program and its arguments. The process list shows them, so secrets belong into ``environment``."""
+    cwd: str = "{release_dir}"
+    """The directory in which it runs; by default that of the version's code."""
+    environment: dict[str, str] = Field(default_factory=dict, examples=[{"DATABASE_URL": "{dsn}"}])
+    """Variables that it gets, besides PATH, HOME, LANG, TZ and TMPDIR; they are masked in what it prints."""
+    exit_code: int = 0
+    """The exit code that is right."""
+    pattern: str | None = None
+    """A regular expression that must be found in what it prints."""
+    not_pattern: str | None = None
+    """A regular expression that must not be found in what it prints."""
+
+    _patterns = field_validator("pattern", "not_pattern")(regular)
+
+    @field_validator("argv")
+    @classmethod
+    def _no_secret(cls, argv: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in argv:
+            if _SECRET.search(argument):
+                raise ValueError(f"{argument!r} would show a secret in the process list; pass it by environment")
+        return argv
+
+    def look(self, target: Target) -> Reading:
+        """Return whether it ended and printed as it must; a command that cannot be run or ended is unknown."""
+        secret = {name: value for name, value in self.environment.items() if _SECRET.search(value)}
+        plain = {name: target.fill(value) for name, value in self.environment.items() if name not in secret}
+        finished = target.world.host.run(
+            ports.Command(
+                argv=tuple(target.fill(argument) for argument in self.argv),
+                cwd=Path(target.fill(self.cwd)),
+                env=plain,
+                secret_env={name: target.fill(value) for name, value in secret.items()},
+                timeout=self.timeout,
+                ok_exit=_ANY_EXIT,
+            )
+        )
+        output = target.world.secrets.mask(f"{finished.stdout}\n{finished.stderr}".strip())
+        readings = [held(f"exit code {finished.exit_code} = {self.exit_code}", finished.exit_code == self.exit_code)]
+        if self.pattern is not None:
+            readings.append(held(f"output ~ {self.pattern}", re.search(self.pattern, output, re.MULTILINE)))
+        if self.not_pattern is not None:
+            absent = not re.search(self.not_pattern, output, re.MULTILINE)
+            readings.append(held(f"no {self.not_pattern} in the output", absent))
+        return all_of(readings, detail={"last_lines": last_lines(output), "took": round(finished.took, 3)})

@@ -1,0 +1,81 @@
+"""Variables that must be set."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, field_validator
+
+from tasks.checks import Check
+from tasks.domain.condition import all_of, held, regular
+from tasks.domain.errors import SecretMissing
+from tasks.domain.outcome import Reading, failed, passed, unknown
+from tasks.domain.target import Target
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
+
+
+class Environment(Check):
+    """Looks whether variables are set to values that can be right; no value is ever shown."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    kind: Literal["environment"] = "environment"
+    """Which kind of check this is."""
+    variables: Annotated[tuple[Name, ...], Field(min_length=1, examples=[["JWT_SECRET"]])]
+    """The variables; each must be set and not empty, and meet what else is asked for here."""
+    file: str | None = None
+    """The file of lines ``NAME=value`` in which they stand, as ``{root}/.env``; by default golive's own environment."""
+    pattern: str | None = None
+    """A regular expression that the whole value must match."""
+    min_length: Annotated[int, Field(ge=1)] = 1
+    """The least number of characters of a value."""
+    not_: tuple[str, ...] = Field(default=(), alias="not", examples=[["changeme", "<your-fernet-key>"]])
+    """Values that are refused, such as the defaults of an example file; upper and lower case are one."""
+
+    _pattern = field_validator("pattern")(regular)
+
+    def look(self, target: Target) -> Reading:
+        """Return which variables are not as they must be; a file that is not there leaves all unknown."""
+        assigned = None
+        if self.file is not None:
+            text = target.world.host.read(Path(target.fill(self.file)))
+            if text is None:
+                return unknown(f"there is no file {self.file}")
+            assigned = _assignments(text)
+        readings = [self._judge(name, _value(target, name, assigned)) for name in self.variables]
+        return all_of(readings, value=len(readings), unit="variables")
+
+    def _judge(self, name: str, value: str | None) -> Reading:
+        if not value:
+            return failed(f"{name} is not set" if value is None else f"{name} is empty")
+        if value.lower() in {refused.lower() for refused in self.not_}:
+            return failed(f"{name} is one of the values that are refused")
+        if len(value) < self.min_length:
+            return failed(f"{name} has {len(value)} characters ≥ {self.min_length}")
+        if self.pattern is not None:
+            return held(f"{name} ~ {self.pattern}", re.fullmatch(self.pattern, value))
+        return passed(f"{name} is set")
+
+
+def _value(target: Target, name: str, assigned: dict[str, str] | None) -> str | None:
+    if assigned is not None:
+        return assigned.get(name)
+    try:
+        return target.world.secrets.resolve(f"${{env:{name}}}")
+    except SecretMissing:
+        return None
+
+
+def _assignments(text: str) -> dict[str, str]:
+    found = {}
+    for line in text.splitlines():
+        match = _ASSIGNMENT.fullmatch(line)
+        if match:
+            value = match[2]
+            quoted = re.match(r"""(["'])(.*?)\1""", value)
+            found[match[1]] = quoted[2] if quoted else re.sub(r"(^|\s+)#.*", "", value)
+    return found

@@ -1,0 +1,182 @@
+"""The messages that a release sends to people: its root, replies, alerts and the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from tasks.domain import block_kit as kit
+from tasks.domain.release import State
+from tasks.domain.units import show_seconds
+
+Figures = Sequence[tuple[str, str]]
+"""Names with their values, such as ``("down for", "4.2 s")``, as text."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A message for people that goes into the outbox in the same transaction as what it tells of.
+
+    ``kind`` is ``root`` (once for each release), ``root_edit`` (what the root shall say from now on), ``reply``,
+    ``alert`` or ``final``. ``text`` is one line and no markup; ``blocks`` holds Block Kit under the key ``blocks``.
+    """
+
+    kind: str
+    text: str
+    blocks: Mapping[str, Any]
+
+
+class Mark(StrEnum):
+    """How a phase stands."""
+
+    DONE = "✓"
+    FAILED = "✗"
+    UNKNOWN = "?"
+    RUNNING = "…"
+    AHEAD = "·"
+    SKIPPED = "–"
+
+
+@dataclass(frozen=True)
+class PhaseLine:
+    """One phase in the root message; ``took`` is in seconds, ``seen`` a few words on what came of it."""
+
+    name: str
+    mark: Mark
+    took: float | None = None
+    seen: str = ""
+
+
+@dataclass(frozen=True)
+class About:
+    """What every message of a release says of it; ``runbook`` is a URL, ``previous`` the version in service before."""
+
+    release_id: str
+    system: str
+    version: str
+    started_by: str
+    previous: str = ""
+    reason: str = ""
+    runbook: str = ""
+
+    @property
+    def title(self) -> str:
+        """The system and the version, as text."""
+        return f"{self.system} {self.version}"
+
+
+@dataclass(frozen=True)
+class Alert:
+    """What is wrong, and what golive does next; without ``next_at`` it waits for a person."""
+
+    title: str
+    seen: str
+    limit: str
+    since: datetime
+    next_act: str
+    next_at: datetime | None = None
+    evidence: Sequence[str] = ()
+
+
+def root_note(
+    about: About, state: State, phases: Sequence[PhaseLine], figures: Figures = (), *, edit: bool = False
+) -> Note:
+    """Return the one message that stands for a release; ``edit`` makes it replace what the root said before."""
+    marks = " ".join(f"{phase.mark} {phase.name}" for phase in phases)
+    lines = "\n".join(_phase(phase) for phase in phases)
+    return _note(
+        "root_edit" if edit else "root",
+        f"{about.title}: {_words(state)}" + (f" ({marks})" if marks else ""),
+        [
+            kit.header(f"{about.title} · {_words(state)}"),
+            kit.context(*_origin(about)),
+            *([kit.section(lines)] if lines else []),
+            *kit.fields((name, kit.escape(value)) for name, value in figures),
+        ],
+    )
+
+
+def reply_note(about: About, before: State, after: State, text: str = "", figures: Figures = ()) -> Note:
+    """Return the message that tells of a change of state."""
+    line = f"{about.title}: {_words(before)} → {_words(after)}"
+    markup = f"*{kit.escape(_words(before))} → {kit.escape(_words(after))}*"
+    return _note(
+        "reply",
+        f"{line}: {text}" if text else line,
+        [
+            kit.section(f"{markup}\n{kit.escape(text)}" if text else markup),
+            *kit.fields((name, kit.escape(value)) for name, value in figures),
+        ],
+    )
+
+
+def alert_note(about: About, alert: Alert) -> Note:
+    """Return the message that tells what was seen against which limit, since when, and what golive does next."""
+    when = f" at {kit.utc(alert.next_at)}" if alert.next_at else ""
+    then = f"\n{kit.moment(alert.next_at)}" if alert.next_at else ""
+    return _note(
+        "alert",
+        f"{about.title}: {alert.title}: {alert.seen}; limit {alert.limit}; since {kit.utc(alert.since)}; "
+        f"next: {alert.next_act}{when}",
+        [
+            kit.header(f"{about.title}: {alert.title}"),
+            *kit.fields(
+                [
+                    ("Seen", _short(alert.seen)),
+                    ("Limit", _short(alert.limit)),
+                    ("Since", kit.moment(alert.since)),
+                    ("Next", _short(alert.next_act) + then),
+                ]
+            ),
+            kit.context(*_help(about)),
+            *(kit.section(f"• {kit.escape(one)}") for one in alert.evidence),
+        ],
+    )
+
+
+def final_note(about: About, verdict: str, figures: Figures = (), text: str = "") -> Note:
+    """Return the message that ends a release with its verdict and figures."""
+    line = f"{about.title}: {_words(verdict)}"
+    shown = ", ".join(f"{name} {value}" for name, value in figures)
+    return _note(
+        "final",
+        "; ".join(part for part in (line, text, shown) if part),
+        [
+            kit.header(line),
+            kit.context(*_help(about)),
+            *([kit.section(kit.escape(text))] if text else []),
+            *kit.fields((name, kit.escape(value)) for name, value in figures),
+        ],
+    )
+
+
+def _note(kind: str, text: str, blocks: Sequence[kit.Block]) -> Note:
+    return Note(kind, kit.one_line(text) or "–", {"blocks": kit.fit(blocks)})
+
+
+def _words(state: str) -> str:
+    return str(state).replace("_", " ")
+
+
+def _short(text: str) -> str:
+    return kit.clip(kit.escape(text), 500)
+
+
+def _phase(phase: PhaseLine) -> str:
+    took = f"  {show_seconds(phase.took)}" if phase.took is not None else ""
+    seen = f"  {kit.clip(kit.escape(kit.one_line(phase.seen)), 200)}" if phase.seen else ""
+    return f"{phase.mark} {kit.escape(phase.name)}{took}{seen}"
+
+
+def _origin(about: About) -> list[str]:
+    came = f"from {_short(about.previous)}" if about.previous else "the first release"
+    reason = [f"reason: {_short(about.reason)}"] if about.reason else []
+    return [came, f"started by {_short(about.started_by)}", *reason, *_help(about)]
+
+
+def _help(about: About) -> list[str]:
+    runbook = [kit.link(about.runbook, "runbook")] if about.runbook else []
+    return [*runbook, f"release {_short(about.release_id)}"]

@@ -1,0 +1,92 @@
+"""The statistics by which probes are judged: percentiles, bounds on an error rate, whether one sample is slower."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+
+Z_95 = NormalDist().inv_cdf(0.95)
+"""The standard normal quantile of a one-sided 95 % bound."""
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below which ``share`` (0 to 1) of the sample lies, by linear interpolation between neighbours.
+
+    NaN if the sample is empty, so that a reading made from it becomes unknown. The definition is the default of
+    `numpy.percentile`, type 7 of Hyndman and Fan (1996).
+    """
+    if not values:
+        return math.nan
+    ordered = sorted(values)
+    place = share * (len(ordered) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A sample of latencies in short: how many, and its percentiles in seconds (NaN if there are none)."""
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+
+    def as_json(self) -> dict[str, float | None]:
+        """Return the summary for JSON, which knows no NaN."""
+        return {key: value if math.isfinite(value) else None for key, value in asdict(self).items()}
+
+
+def summarise(latencies: Sequence[float]) -> Summary:
+    """Return how many latencies there are and their percentiles."""
+    return Summary(len(latencies), *(percentile(latencies, share) for share in (0.50, 0.95, 0.99)))
+
+
+def wilson_lower(failures: int, total: int, z: float = Z_95) -> float:
+    """Return the lower bound of an error rate, below which it lies with 5 % probability; 0 if nothing was counted.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927), 209-212.
+    """
+    if total <= 0:
+        return 0.0
+    share = failures / total
+    centre = share + z * z / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
+    return max(0.0, (centre - spread) / (1 + z * z / total))
+
+
+def rate_at_most(failures: int, total: int) -> float:
+    """Return the upper bound of an error rate, above which it lies with 5 % probability; 1 if nothing was counted.
+
+    Exact (C. Clopper and E. S. Pearson, Biometrika 26 (1934), 404-413), because it is asked of very few failures.
+    """
+    if failures >= total:
+        return 1.0
+    from scipy.stats import beta
+
+    return float(beta.ppf(0.95, failures + 1, total - failures))
+
+
+def slower_p(current: Sequence[float], baseline: Sequence[float], factor: float = 1.0) -> float:
+    """Return the one-sided Mann-Whitney p-value for "current is slower than ``factor`` times the baseline".
+
+    The normal approximation is used, which holds from about ten values on each side. Raises `ValueError` if a sample
+    is empty.
+    """
+    if not current or not baseline:
+        raise ValueError("two samples are needed")
+    from scipy.stats import mannwhitneyu
+
+    scaled = [factor * value for value in baseline]
+    p = float(mannwhitneyu(list(current), scaled, alternative="greater", method="asymptotic").pvalue)
+    # When all values are one and the same there is no order between the samples, and scipy divides by zero.
+    return p if math.isfinite(p) else 1.0
+
+
+def thinned(values: Sequence[float], most: int = 300) -> list[float]:
+    """Return at most ``most`` of the values, evenly taken and rounded to 10 µs, to be kept as evidence."""
+    step = max(1, math.ceil(len(values) / most))
+    return [round(value, 5) for value in values[::step]]

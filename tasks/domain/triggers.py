@@ -1,0 +1,287 @@
+"""Triggers: the conditions over probes that roll a release back, and the pure judging of them.
+
+All limits are reckoned in intervals between probes, so that the same rules hold when a day is watched in seconds. The
+prober is expected to keep to fixed ticks and to give up a probe within one interval.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal, assert_never
+
+from pydantic import ConfigDict, Field
+
+from tasks.domain.kind import Duration, Share, Strict
+from tasks.domain.outcome import Outcome
+from tasks.domain.statistics import percentile, slower_p, summarise, wilson_lower
+from tasks.domain.units import show_seconds
+
+MADE = 18 / 21
+"""The share of the expected probes that must have been made."""
+GAP = 3
+"""The longest time without a probe, in intervals."""
+IN_A_ROW = 3
+"""Failures in a row that are more than a blip."""
+ENOUGH_PROBES = 30
+ENOUGH_REQUESTS = 100
+ENOUGH_BURST = 24
+"""Four fifths of a burst of 30."""
+ENOUGH_BASELINE = 240
+SURE = 0.02
+"""The p-value below which a burst counts as slower."""
+
+
+class Down(Strict):
+    """Fires when nothing has answered for longer than a limit, seen by probes without a gap and a healthy control."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    kind: Literal["down"] = "down"
+    """Which kind of trigger this is."""
+    for_: Annotated[Duration, Field(gt=0, alias="for")] = 600.0
+    """How long the target must have been down without one success."""
+
+
+class Errors(Strict):
+    """Fires when the share of failures was above a limit for the whole of a window, with 95 % confidence."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    kind: Literal["errors"] = "errors"
+    """Which kind of trigger this is."""
+    above: Annotated[Share, Field(gt=0, lt=1)] = 0.20
+    """The share of failures that is too much."""
+    for_: Annotated[Duration, Field(gt=0, alias="for")] = 900.0
+    """How long the window is; it is widened to 30 intervals where probes are rarer."""
+
+
+class Slower(Strict):
+    """Fires when two bursts of requests running were slower than the baseline by more than a limit."""
+
+    kind: Literal["slower"] = "slower"
+    """Which kind of trigger this is."""
+    than: Annotated[Share, Field(gt=0)] = 0.50
+    """How much slower than the baseline is too slow: 50% means 1.5 times as long."""
+    floor: Annotated[Duration, Field(ge=0)] = 0.05
+    """By how much the median must have grown at least, so that a fast service may vary."""
+
+
+class Corruption(Strict):
+    """Fires when one integrity check has failed twice running, each time on a fresh connection."""
+
+    kind: Literal["corruption"] = "corruption"
+    """Which kind of trigger this is."""
+
+
+Trigger = Annotated[Down | Errors | Slower | Corruption, Field(discriminator="kind")]
+
+
+class Alarm(StrEnum):
+    """What a trigger says; ``unknown`` means that too little is known, and never fires."""
+
+    QUIET = "quiet"
+    SUSPICIOUS = "suspicious"
+    FIRES = "fires"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One look at the target.
+
+    ``elapsed`` is in seconds. ``control`` is how a look at something else came out at the same time, which tells
+    trouble of the prober from trouble of the target; None where none is needed, as on the same machine. ``source``
+    names the check that looked.
+    """
+
+    at: datetime
+    outcome: Outcome
+    elapsed: float | None = None
+    control: Outcome | None = None
+    source: str = ""
+
+    @property
+    def counted(self) -> Outcome:
+        """The outcome as it counts against the target: a failure beside a failing control says nothing."""
+        if self.outcome is Outcome.FAILED and self.control not in {None, Outcome.PASSED}:
+            return Outcome.UNKNOWN
+        return self.outcome
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a trigger says of a window: its state, a sentence that echoes value and limit, and evidence for JSON."""
+
+    kind: str
+    state: Alarm
+    seen: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+def reach(trigger: Down | Errors | Slower | Corruption, interval: float) -> float:
+    """Return the seconds that the window given to `judge` must reach back at least."""
+    match trigger:
+        case Down():
+            return float(trigger.for_ + (GAP + 1) * interval)
+        case Errors():
+            return _span(trigger, interval) / MADE + interval
+        case _:
+            return 0.0
+
+
+def judge(
+    trigger: Down | Errors | Slower | Corruption,
+    window: Sequence[Probe],
+    now: datetime,
+    interval: float,
+    *,
+    traffic: Sequence[tuple[int, int]] = (),
+    baseline: Sequence[float] = (),
+    previous: Finding | None = None,
+) -> Finding:
+    """Return what the trigger says of the probes in the window, ``interval`` being the seconds between two of them.
+
+    ``traffic`` are counts (failed, all) of real requests in equal, successive parts of the window of `Errors`.
+    For `Slower`, the window is one burst, ``baseline`` the seconds that answers took before the release, and
+    ``previous`` the finding on the burst before. For `Corruption`, it holds the looks of the integrity checks.
+    """
+    past = sorted((p for p in window if p.at <= now and p.counted is not Outcome.UNKNOWN), key=lambda p: p.at)
+    match trigger:
+        case Down():
+            return _down(trigger, past, now, interval)
+        case Errors():
+            return _errors(trigger, past, now, interval, traffic)
+        case Slower():
+            burst = [p.elapsed for p in past if p.outcome is Outcome.PASSED and p.elapsed is not None]
+            return slower(trigger, burst, baseline, previous)
+        case Corruption():
+            return _corruption(past)
+        case _:
+            assert_never(trigger)
+
+
+def _age(probe: Probe, now: datetime) -> float:
+    return (now - probe.at).total_seconds()
+
+
+def _down(trigger: Down, past: Sequence[Probe], now: datetime, interval: float) -> Finding:
+    silence = _age(past[-1], now) if past else math.inf
+    if silence > GAP * interval:
+        return Finding("down", Alarm.UNKNOWN, f"no probe that counts in the last {show_seconds(GAP * interval)}")
+    failures = list(itertools.takewhile(lambda p: p.outcome is Outcome.FAILED, reversed(past)))[::-1]
+    if not failures:
+        return Finding("down", Alarm.QUIET, f"the last probe passed, {show_seconds(silence)} ago")
+    down = _age(failures[0], now)
+    expected = math.floor(down / interval) + 1
+    gap = max([silence, *((b.at - a.at).total_seconds() for a, b in itertools.pairwise(failures))])
+    evidence = {
+        "since": failures[0].at.isoformat(),
+        "seconds": down,
+        "made": len(failures),
+        "expected": expected,
+        "longest_gap": gap,
+    }
+    sign = ">" if down > trigger.for_ else "≤"
+    seen = (
+        f"down for {show_seconds(down)} {sign} {show_seconds(trigger.for_)}, "
+        f"{len(failures)} of {expected} probes made, longest gap {show_seconds(gap)}"
+    )
+    state = Alarm.SUSPICIOUS if len(failures) >= IN_A_ROW else Alarm.QUIET
+    if down > trigger.for_:
+        seamless = len(failures) >= MADE * expected and gap <= GAP * interval
+        state = Alarm.FIRES if seamless else Alarm.UNKNOWN
+    return Finding("down", state, seen, evidence)
+
+
+def _span(trigger: Errors, interval: float) -> float:
+    return max(float(trigger.for_), ENOUGH_PROBES * interval)
+
+
+def _count(probes: Sequence[Probe]) -> tuple[int, int]:
+    return sum(p.outcome is Outcome.FAILED for p in probes), len(probes)
+
+
+def _errors(
+    trigger: Errors, past: Sequence[Probe], now: datetime, interval: float, traffic: Sequence[tuple[int, int]]
+) -> Finding:
+    failed, total = sum(part[0] for part in traffic), sum(part[1] for part in traffic)
+    if total >= ENOUGH_REQUESTS:
+        return _judge_errors(trigger, (failed, total), traffic[0], traffic[-1], "requests")
+    span = _span(trigger, interval)
+    recent = [p for p in past if _age(p, now) <= span]
+    if len(recent) < ENOUGH_PROBES:
+        recent = list(past[-ENOUGH_PROBES:])
+    if len(recent) < ENOUGH_PROBES or _age(recent[0], now) > span / MADE or _age(recent[-1], now) > GAP * interval:
+        made = sum(_age(p, now) <= span / MADE for p in recent)
+        seen = f"{made} of {ENOUGH_PROBES} probes that count within {show_seconds(span)}"
+        return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
+    fifth = len(recent) // 5
+    return _judge_errors(trigger, _count(recent), _count(recent[:fifth]), _count(recent[-fifth:]), "probes")
+
+
+def _judge_errors(
+    trigger: Errors, window: tuple[int, int], first: tuple[int, int], last: tuple[int, int], of: str
+) -> Finding:
+    bound = wilson_lower(*window)
+    share, at_first, at_last = (part[0] / part[1] if part[1] else 0.0 for part in (window, first, last))
+    if bound > trigger.above and min(at_first, at_last) > trigger.above:
+        state = Alarm.FIRES
+    else:
+        # An outage that has only begun, or is over, may weigh as much in the window as errors that went on through it.
+        state = Alarm.SUSPICIOUS if share > trigger.above else Alarm.QUIET
+    seen = (
+        f"errors {window[0]} of {window[1]} {of} ({share:.1%}), surely above {bound:.1%} against a limit of "
+        f"{trigger.above:.0%}; {at_first:.0%} in the first and {at_last:.0%} in the last fifth"
+    )
+    evidence = {"failed": window[0], "total": window[1], "of": of, "bound": bound, "first": at_first, "last": at_last}
+    return Finding("errors", state, seen, evidence)
+
+
+def slower(
+    trigger: Slower, burst: Sequence[float], baseline: Sequence[float], previous: Finding | None = None
+) -> Finding:
+    """Return whether a burst is slower than the baseline: once is suspicious, twice running fires.
+
+    Both are seconds that successful answers took; a timeout is an error and no latency.
+    """
+    counts = {"burst": len(burst), "baseline": len(baseline)}
+    if len(burst) < ENOUGH_BURST or len(baseline) < ENOUGH_BASELINE:
+        seen = (
+            f"{len(burst)} answers (at least {ENOUGH_BURST} needed) against a baseline of {len(baseline)} "
+            f"(at least {ENOUGH_BASELINE})"
+        )
+        return Finding("slower", Alarm.UNKNOWN, seen, counts)
+    p = slower_p(burst, baseline, 1 + trigger.than)
+    now, before = percentile(burst, 0.5), percentile(baseline, 0.5)
+    is_slower = p < SURE and now - before > trigger.floor
+    again = previous is not None and previous.state in {Alarm.SUSPICIOUS, Alarm.FIRES}
+    state = (Alarm.FIRES if again else Alarm.SUSPICIOUS) if is_slower else Alarm.QUIET
+    sign, p_sign = (">", "<") if is_slower else ("not >", "≥" if p >= SURE else "<")
+    seen = (
+        f"median {show_seconds(now)} {sign} {1 + trigger.than:g} × {show_seconds(before)} before "
+        f"(p = {p:.2g} {p_sign} {SURE:g}; grown by {show_seconds(max(0.0, now - before))}, "
+        f"floor {show_seconds(trigger.floor)}){', twice running' if state is Alarm.FIRES else ''}"
+    )
+    evidence = {**counts, "p": p, "now": summarise(burst).as_json(), "before": summarise(baseline).as_json()}
+    return Finding("slower", state, seen, evidence)
+
+
+def _corruption(past: Sequence[Probe]) -> Finding:
+    if not past:
+        return Finding("corruption", Alarm.UNKNOWN, "no integrity check has come to a result")
+    looks: dict[str, list[Outcome]] = {}
+    for probe in past:
+        looks.setdefault(probe.source, []).append(probe.outcome)
+    confirmed = sorted(source for source, seen in looks.items() if seen[-2:] == [Outcome.FAILED] * 2)
+    once = sorted(source for source, seen in looks.items() if seen[-1] is Outcome.FAILED)
+    evidence = {"confirmed": confirmed, "once": once}
+    if confirmed:
+        return Finding("corruption", Alarm.FIRES, f"failed twice running: {', '.join(confirmed)}", evidence)
+    if once:
+        return Finding("corruption", Alarm.SUSPICIOUS, f"failed once: {', '.join(once)}", evidence)
+    return Finding("corruption", Alarm.QUIET, f"{len(looks)} integrity checks passed", evidence)

@@ -1,0 +1,55 @@
+"""Which way back a rehearsal has proven."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from tasks.domain.outcome import Outcome
+
+
+class WayBack(StrEnum):
+    """What a rollback does to the schema, the cheapest first."""
+
+    KEEP = "keep"
+    DOWNGRADE = "downgrade"
+    RESTORE = "restore"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The proven way back with the reason for it; ``seconds`` is what the schema's part took in rehearsal."""
+
+    way: WayBack
+    why: str
+    seconds: float
+
+    @property
+    def loses_writes(self) -> bool:
+        """Whether what was written since the backup is lost."""
+        return self.way is WayBack.RESTORE
+
+
+def choose(
+    *, pending: Sequence[str], old_on_new: Outcome, down_exact: Outcome, down_seconds: float, restore_seconds: float
+) -> Plan:
+    """Choose the cheapest way back that was proven: keep, else downgrade, else restore.
+
+    ``old_on_new`` is how the old version's checks came out on the new schema, ``down_exact`` whether down-then-compare
+    was equal. ``unknown`` proves nothing.
+    """
+    if not pending:
+        return Plan(WayBack.KEEP, "the release changes no schema", 0.0)
+    if old_on_new is Outcome.PASSED:
+        return Plan(WayBack.KEEP, "the old version passed its checks on the new schema", 0.0)
+    reason = f"the old version's checks on the new schema: {old_on_new.value}"
+    if down_exact is Outcome.PASSED:
+        return Plan(WayBack.DOWNGRADE, f"{reason}; down and compare was exact", down_seconds)
+    return Plan(WayBack.RESTORE, f"{reason}; down and compare: {down_exact.value}", restore_seconds)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the names whose values differ between two fingerprints, or that only one of them has, sorted."""
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

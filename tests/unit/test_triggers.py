@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.domain.outcome import Outcome
+from tasks.domain.triggers import Alarm, Corruption, Down, Errors, Finding, Probe, Slower, Trigger, judge, reach, slower
+
+START = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
+OF_LETTER = {"P": Outcome.PASSED, "F": Outcome.FAILED, "U": Outcome.UNKNOWN}
+
+
+def probes(letters: str, interval: float = 30.0, control: Outcome | None = Outcome.PASSED) -> list[Probe]:
+    """One probe per letter, one interval apart; a dot is a probe that was not made."""
+    return [
+        Probe(START + timedelta(seconds=i * interval), OF_LETTER[letter], 0.05, control, "API answers")
+        for i, letter in enumerate(letters)
+        if letter != "."
+    ]
+
+
+def at_end_of(letters: str, interval: float = 30.0, later: float = 0.0) -> datetime:
+    return START + timedelta(seconds=(len(letters) - 1) * interval + later)
+
+
+def down(letters: str, interval: float = 30.0, control: Outcome | None = Outcome.PASSED, later: float = 1.0) -> Finding:
+    trigger = Down(for_=20 * interval)
+    return judge(trigger, probes(letters, interval, control), at_end_of(letters, interval, later), interval)
+
+
+def errors(letters: str, traffic: Sequence[tuple[int, int]] = ()) -> Finding:
+    return judge(Errors(), probes(letters), at_end_of(letters), 30.0, traffic=traffic)
+
+
+def test_triggers_are_told_apart_by_kind_and_written_as_in_the_release_file():
+    adapter: TypeAdapter[Trigger] = TypeAdapter(Trigger)
+    assert adapter.validate_python({"kind": "down", "for": "10m"}) == Down(for_=600.0)
+    assert adapter.validate_python({"kind": "errors", "above": "20%", "for": "15m"}) == Errors()
+    assert adapter.validate_python({"kind": "slower", "than": "50%"}) == Slower()
+    assert adapter.validate_python({"kind": "corruption"}) == Corruption()
+    for wrong in ({"kind": "down", "fro": "10m"}, {"kind": "breach"}, {"kind": "errors", "above": "100%"}):
+        with pytest.raises(ValidationError):
+            adapter.validate_python(wrong)
+
+
+class TestDown:
+    def test_it_fires_only_after_more_than_the_limit(self):
+        assert down("P" + "F" * 20).state is Alarm.SUSPICIOUS
+        finding = down("P" + "F" * 21)
+        assert finding.state is Alarm.FIRES
+        assert "down for 10 min 1 s > 10 min, 21 of 21 probes made" in finding.seen
+
+    def test_one_success_starts_the_reckoning_again(self):
+        assert down("F" * 15 + "P" + "F" * 15).state is Alarm.SUSPICIOUS
+        assert down("F" * 40 + "P").state is Alarm.QUIET
+
+    def test_three_of_twenty_one_probes_may_be_missing_but_not_four(self):
+        assert down("P" + "F.FFFFFFF.FFFFFFF.FFFF").state is Alarm.FIRES
+        assert down("P" + "F.FFFF.FF.FFFFFFF.FFFF").state is Alarm.UNKNOWN
+
+    def test_a_gap_in_the_probes_leaves_it_unknown(self):
+        assert down("P" + "F" * 15 + "..." + "F" * 20).state is Alarm.UNKNOWN
+
+    def test_a_failing_control_never_fires(self):
+        for control in (Outcome.FAILED, Outcome.UNKNOWN):
+            assert down("P" + "F" * 40, control=control).state is Alarm.UNKNOWN
+
+    def test_errors_of_the_prober_are_no_failures_of_the_target(self):
+        assert down("P" + "U" * 40).state is Alarm.UNKNOWN
+
+    def test_nothing_seen_is_unknown(self):
+        assert down("P", later=100.0).state is Alarm.UNKNOWN
+        assert judge(Down(), [], START, 30.0).state is Alarm.UNKNOWN
+
+    def test_the_same_rule_holds_when_a_day_is_watched_in_seconds(self):
+        assert down("P" + "F" * 21, interval=0.05, later=0.01).state is Alarm.FIRES
+        assert down("P" + "F" * 20, interval=0.05, later=0.01).state is Alarm.SUSPICIOUS
+
+
+class TestErrors:
+    def test_it_needs_ten_failures_of_thirty_at_both_ends_of_the_window(self):
+        assert errors("PFP" * 10 + "P").state is Alarm.FIRES
+        assert errors("PPFPP" * 6 + "F").state is Alarm.SUSPICIOUS
+        assert errors("P" * 30).state is Alarm.QUIET
+
+    def test_an_outage_that_has_only_begun_does_not_fire_however_complete(self):
+        finding = errors("P" * 15 + "F" * 15)
+        assert finding.state is Alarm.SUSPICIOUS
+        assert "15 of 30" in finding.seen
+
+    def test_errors_that_are_over_do_not_fire(self):
+        assert errors("F" * 18 + "P" * 12).state is Alarm.SUSPICIOUS
+
+    def test_too_few_probes_are_unknown(self):
+        assert errors("F" * 29).state is Alarm.UNKNOWN
+        assert errors("F" * 20 + "....." + "F" * 5 + "." * 8 + "F" * 5).state is Alarm.UNKNOWN
+
+    def test_a_lost_probe_does_not_blind_it(self):
+        assert errors("FFP." * 5 + "FFP" * 7).state is Alarm.FIRES
+
+    def test_enough_real_traffic_is_preferred_to_probes(self):
+        assert errors("P" * 30, traffic=[(60, 200)] * 5).state is Alarm.FIRES
+        assert errors("F" * 30, traffic=[(0, 200)] * 5).state is Alarm.QUIET
+        assert errors("F" * 30, traffic=[(0, 10)] * 5).state is Alarm.FIRES
+        assert errors("P" * 30, traffic=[(90, 200)] * 4 + [(0, 200)]).state is Alarm.SUSPICIOUS
+
+
+BASELINE = [0.1 + 0.0001 * i for i in range(240)]
+
+
+class TestSlower:
+    def test_once_is_suspicious_and_twice_running_fires(self):
+        burst = [0.25] * 30
+        first = slower(Slower(), burst, BASELINE)
+        second = slower(Slower(), burst, BASELINE, first)
+        assert (first.state, second.state) == (Alarm.SUSPICIOUS, Alarm.FIRES)
+        assert "median 250 ms > 1.5 × 112 ms before" in first.seen
+        quiet = slower(Slower(), BASELINE[:30], BASELINE, second)
+        assert quiet.state is Alarm.QUIET
+        assert slower(Slower(), burst, BASELINE, quiet).state is Alarm.SUSPICIOUS
+
+    def test_a_fast_service_may_vary_below_the_floor(self):
+        assert slower(Slower(), [0.010] * 30, [0.002] * 240).state is Alarm.QUIET
+        assert slower(Slower(floor=0.0), [0.010] * 30, [0.002] * 240).state is Alarm.SUSPICIOUS
+
+    def test_too_little_data_is_unknown(self):
+        assert slower(Slower(), [0.25] * 30, BASELINE[:239]).state is Alarm.UNKNOWN
+        assert slower(Slower(), [0.25] * 23, BASELINE).state is Alarm.UNKNOWN
+
+    def test_timeouts_are_errors_and_no_latency(self):
+        hung = [Probe(START, Outcome.FAILED, 10.0)] * 30
+        assert judge(Slower(), hung, START, 30.0, baseline=BASELINE).state is Alarm.UNKNOWN
+
+
+def integrity(letters: str, source: str = "checksums") -> list[Probe]:
+    return [Probe(START + timedelta(hours=i), OF_LETTER[letter], source=source) for i, letter in enumerate(letters)]
+
+
+@pytest.mark.parametrize(
+    ("looks", "state"),
+    [
+        (integrity("PPFF"), Alarm.FIRES),
+        (integrity("PPFUF"), Alarm.FIRES),
+        (integrity("PPF"), Alarm.SUSPICIOUS),
+        (integrity("FPF") + integrity("F", "orphans"), Alarm.SUSPICIOUS),
+        (integrity("FFP"), Alarm.QUIET),
+        (integrity("UU"), Alarm.UNKNOWN),
+        ([], Alarm.UNKNOWN),
+    ],
+)
+def test_corruption_is_confirmed_by_the_same_check_twice_running(looks, state):
+    assert judge(Corruption(), looks, START + timedelta(days=1), 30.0).state is state
+
+
+TICKS = 2880  # a day of probes every 30 s
+
+
+def first_fire(failed: np.ndarray, interval: float = 30.0) -> dict[str, int]:
+    """The tick at which each trigger first fires; judged where a probe failed, for none begins to fire elsewhere."""
+    found: dict[str, int] = {}
+    for trigger in (Down(), Errors()):
+        back = int(reach(trigger, interval) / interval) + 1
+        for tick in np.flatnonzero(failed):
+            window = [
+                Probe(START + timedelta(seconds=i * interval), Outcome.FAILED if failed[i] else Outcome.PASSED, 0.05)
+                for i in range(max(0, int(tick) - back), int(tick) + 1)
+            ]
+            now = START + timedelta(seconds=int(tick) * interval + 1)
+            if judge(trigger, window, now, interval).state is Alarm.FIRES:
+                found[trigger.kind] = int(tick)
+                break
+    return found
+
+
+def test_no_healthy_day_of_three_hundred_is_rolled_back():
+    draw = np.random.default_rng(7)
+    for _ in range(300):
+        failed = draw.random(TICKS) < 0.003
+        for begin in (100, 1500):  # in each half of the day an outage of up to nine minutes
+            blip = begin + int(draw.integers(0, 1200))
+            failed[blip : blip + draw.integers(1, 19)] = True
+        assert first_fire(failed) == {}
+
+
+def test_every_outage_of_more_than_ten_minutes_is_found_within_a_minute_after_them():
+    draw = np.random.default_rng(8)
+    for _ in range(100):
+        failed = draw.random(TICKS) < 0.002
+        begin = int(draw.integers(100, TICKS - 100))
+        failed[begin : begin + 40] = True
+        failed[begin - 3 : begin] = False
+        assert begin + 20 <= first_fire(failed)["down"] <= begin + 22
+
+
+def test_errors_above_the_limit_are_found_and_those_below_are_not():
+    draw = np.random.default_rng(9)
+    found = dict.fromkeys((0.10, 0.40), 0)
+    for rate in found:
+        for _ in range(60):
+            failed = np.zeros(240, dtype=bool)
+            failed[100:220] = draw.random(120) < rate  # an hour
+            found[rate] += "errors" in first_fire(failed)
+    assert found[0.10] <= 1
+    assert found[0.40] >= 57
+
+
+def test_slowdowns_are_found_and_the_noise_of_the_hours_is_not():
+    draw = np.random.default_rng(10)
+    trigger = Slower(floor=0.02)
+
+    def burst(factor: float, size: int = 30) -> list[float]:
+        hour = draw.lognormal(0, 0.15)
+        return [float(v) for v in draw.lognormal(np.log(0.1 * hour * factor), 0.5, size)]
+
+    def fires_within(looks: int, factor: float) -> bool:
+        baseline = [value for _ in range(8) for value in burst(1.0)]
+        previous = None
+        for _ in range(looks):
+            previous = slower(trigger, burst(factor), baseline, previous)
+            if previous.state is Alarm.FIRES:
+                return True
+        return False
+
+    assert not any(fires_within(24, 1.0) for _ in range(100))
+    assert sum(fires_within(2, 3.0) for _ in range(100)) >= 95
+    assert sum(fires_within(24, 2.0) for _ in range(100)) >= 95
+
+
+def test_judging_does_not_depend_on_the_order_of_the_probes():
+    window = probes("PFP" * 10 + "P")
+    shuffled = random.Random(3).sample(window, len(window))
+    now = at_end_of("PFP" * 10 + "P")
+    assert judge(Errors(), shuffled, now, 30.0) == judge(Errors(), window, now, 30.0)

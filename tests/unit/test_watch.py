@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tasks.domain.outcome import Outcome
+from tasks.domain.triggers import Alarm, Finding, Probe
+from tasks.domain.watch import Ended, WatchVerdict, signal, watch_verdict
+
+START = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
+DAY = START + timedelta(days=1)
+P, F, U = Outcome.PASSED, Outcome.FAILED, Outcome.UNKNOWN
+
+
+def a_day(failures: int = 0, made: int = 2880) -> list[Probe]:
+    return [Probe(START + timedelta(seconds=30 * i), F if i < failures else P, 0.05) for i in range(made)]
+
+
+def verdict(looks: list[Probe], **more: Any) -> WatchVerdict:
+    return watch_verdict(looks, START, DAY, 30.0, **more)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "state"),
+    [
+        ([], U),
+        ([P], U),
+        ([P, P], P),
+        ([P, P, F, F], P),
+        ([P, P, F, F, F], F),
+        ([P, P, F, U, F, F], F),
+        ([F, F, F, P], F),
+        ([F, F, F, P, P], P),
+        ([F, F, F, P, F, P, P], P),
+    ],
+)
+def test_three_failures_in_a_row_raise_the_alarm_and_two_successes_resolve_it(outcomes, state):
+    assert signal(outcomes).outcome is state
+
+
+def test_four_changes_in_twenty_looks_are_flapping():
+    assert not signal([P, P, F, F, P, P, F]).flapping
+    assert signal([P, F, P, F, P]).flapping
+    assert not signal([P, F, P, F, P, *[P] * 18]).flapping
+
+
+def test_a_clean_day_is_stable():
+    seen = verdict(a_day(10), findings=[Finding("down", Alarm.QUIET, "")], critical=[P])
+    assert seen.ended is Ended.STABLE
+    assert seen.seen == "10 of 2880 probes failed, 100% of the expected probes made"
+    assert 0.003 < seen.evidence["error_rate_at_most"] < 0.01
+
+
+@pytest.mark.parametrize(
+    ("looks", "more", "reason"),
+    [
+        ([], {}, "no probe"),
+        (a_day(made=2200), {}, "coverage 76% < 80%"),
+        (a_day(29), {}, "error rate 1.01% ≥ 1%"),
+        (a_day(), {"findings": [Finding("down", Alarm.FIRES, "down for 11 min")]}, "down fires: down for 11 min"),
+        (a_day(), {"findings": [Finding("slower", Alarm.UNKNOWN, "no baseline")]}, "slower unknown"),
+        (a_day(), {"critical": [P, F]}, "1 of 2 critical checks failed"),
+        (a_day(), {"critical": [P, U]}, "1 of 2 critical checks unknown"),
+    ],
+)
+def test_what_is_not_shown_to_be_stable_is_inconclusive(looks, more, reason):
+    seen = verdict(looks, **more)
+    assert seen.ended is Ended.INCONCLUSIVE
+    assert reason in seen.seen
+
+
+def test_a_burst_does_not_make_up_for_hours_in_which_nobody_looked():
+    burst = [Probe(START + timedelta(milliseconds=i), P, 0.05) for i in range(2880)]
+    assert verdict(burst).ended is Ended.INCONCLUSIVE
