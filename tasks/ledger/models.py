@@ -247,7 +247,7 @@ class Message(Record, Base):
 
 
 class Delivery(Record, Base):
-    """One try to deliver a message: ``delivered``, ``retry`` (with the moment of the next) or ``dead``."""
+    """One event of a delivery: ``sending`` before it, then ``delivered``, ``retry`` (at ``retry_at``) or ``dead``."""
 
     __tablename__ = "delivery"
     message_id: Mapped[int] = mapped_column(ForeignKey("message.id"), index=True)

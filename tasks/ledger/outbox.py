@@ -10,7 +10,7 @@ from sqlalchemy import and_, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from tasks.ledger.engine import LedgerEngine
-from tasks.ledger.models import Delivery, Lease, Message
+from tasks.ledger.models import Delivery, Lease, Message, Release
 
 
 class Outbox:
@@ -19,19 +19,31 @@ class Outbox:
     def __init__(self, engine: LedgerEngine) -> None:
         self._engine = engine
 
-    def due(self, notifier: str, limit: int = 100) -> Sequence[Message]:
+    def due(self, notifier: str, limit: int = 100, *, system: str | None = None) -> Sequence[Message]:
         """Return the messages that a notifier has neither delivered nor given up, the oldest first.
 
         A message whose next try lies in the future holds back the later ones of its own release only, so that a
-        thread stays in order.
+        thread stays in order. With ``system`` only its releases count, and of those that ended more than a day ago
+        only the ones that the notifier has told of before: a new notifier does not tell of the past.
         """
         ended = exists().where(
             Delivery.message_id == Message.id,
             Delivery.notifier == notifier,
             Delivery.outcome.in_(["delivered", "dead"]),
         )
+        waiting_messages = select(Message).where(~ended).order_by(Message.id).limit(limit)
+        if system is not None:
+            told = select(Message.release_id).join(Delivery, Delivery.message_id == Message.id)
+            waiting_messages = waiting_messages.join(Release, Release.id == Message.release_id).where(
+                Release.system == system,
+                or_(
+                    Release.ended_at.is_(None),
+                    Release.ended_at > func.clock_timestamp() - timedelta(days=1),
+                    Release.id.in_(told.where(Delivery.notifier == notifier)),
+                ),
+            )
         with self._engine.transaction() as session:
-            waiting = session.scalars(select(Message).where(~ended).order_by(Message.id).limit(limit)).all()
+            waiting = session.scalars(waiting_messages).all()
             later = session.execute(
                 select(Delivery.message_id).where(
                     Delivery.notifier == notifier,
@@ -48,6 +60,20 @@ class Outbox:
             elif message.release_id not in stuck:
                 due.append(message)
         return due
+
+    def sending(self, message_id: int, notifier: str) -> int:
+        """Put on record that a message is about to be sent, and return how often it was so before.
+
+        More than never means that an earlier try may have arrived without golive having heard of it.
+        """
+        with self._engine.transaction() as session:
+            before = session.scalar(
+                select(func.count()).where(
+                    Delivery.message_id == message_id, Delivery.notifier == notifier, Delivery.outcome == "sending"
+                )
+            )
+            session.add(Delivery(message_id=message_id, notifier=notifier, outcome="sending"))
+            return before or 0
 
     def delivered(self, message_id: int, notifier: str, ref: Mapping[str, Any]) -> None:
         """Put on record that a message arrived, with what is needed to edit it."""

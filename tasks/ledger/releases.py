@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tasks.domain.errors import ActiveRelease, Fenced, IllegalMove, NotFound, Refused
+from tasks.domain.messages import Note
 from tasks.domain.release import TERMINAL, State, may_move
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Message, Move, Release, Step, VersionBlock
@@ -37,6 +38,8 @@ class Opening:
     reason: str
     file: str
     file_text: str
+    previous_version: str | None = None
+    identity: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,6 @@ class Claim:
     release_id: str
     epoch: int
     holder: str
-
-
-@dataclass(frozen=True)
-class Note:
-    """A message for people that goes into the outbox in the same transaction as what it tells of."""
-
-    kind: str
-    text: str
-    blocks: Mapping[str, Any]
 
 
 class Releases:

@@ -1,0 +1,25 @@
+"""Preflight: everything a release rests on, looked at before production is touched."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.parameters import ReleaseId, StartedBy, System, Version
+from tasks.checking import start_looks
+from tasks.deploy import fetch_code
+from tasks.driving import operation
+from tasks.health import conclude, record_baselines
+from tasks.preflight import check_foundations, check_window
+
+
+@flow(name="preflight", flow_run_name="{system} {version} · preflight")
+async def preflight(system: System, version: Version, started_by: StartedBy = "", release: ReleaseId = "") -> None:
+    """Look at the window, the tools, the database, the disk and the release's own checks; record baselines."""
+    with operation("preflight", system, version, release, started_by=started_by) as claim:
+        check_window(claim)
+        fetch_code(claim, "preflight")
+        foundations = check_foundations(claim)
+        conclude(claim, foundations, "preflight")
+        looks = start_looks(claim, "preflight")
+        conclude(claim, [seen for look in looks for seen in look.result()], "preflight")
+        record_baselines(claim)

@@ -1,0 +1,28 @@
+"""Rehearse: the migration and both versions on the restored copy, and the way back that follows from it."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.backup import backup
+from flows.parameters import ReleaseId, StartedBy, System, Version
+from tasks.backup import remove_scratch
+from tasks.driving import operation
+from tasks.rehearse import derive_way_back, prepare_copy, rehearse_migration, rehearse_versions
+
+
+@flow(name="rehearse", flow_run_name="{system} {version} · rehearse")
+async def rehearse(system: System, version: Version, started_by: StartedBy = "", release: ReleaseId = "") -> str:
+    """Migrate the copy up, down and up, run both versions against it, and return the proven way back.
+
+    Started alone, it takes and proves a backup first.
+    """
+    with operation("rehearse", system, version, release, started_by=started_by) as claim:
+        if not release:
+            await backup(system, version, started_by, claim.release_id)
+        prepare_copy(claim)
+        migration = rehearse_migration(claim)
+        versions = rehearse_versions(claim)
+        plan = derive_way_back(claim, migration, versions)
+        remove_scratch(claim)
+        return plan.way.value

@@ -1,0 +1,78 @@
+"""Release: a system goes from one version to the next, and comes back by itself if that does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from flows.backup import backup
+from flows.deploy import deploy
+from flows.health import health
+from flows.migrate import migrate
+from flows.parameters import Reason, ReleaseId, StartedBy, System, Version
+from flows.preflight import preflight
+from flows.rehearse import rehearse
+from flows.rollback import rollback
+from tasks.domain.release import State
+from tasks.driving import advance, driving
+from tasks.guard import ensure_guard
+from tasks.release import gather_signatures, go_live, must_roll_back, open_or_resume, reached, stop
+from tasks.report import publish_report
+
+Phase = Callable[[str, str, str, str], Awaitable[object]]
+"""A phase as a flow: its system, version, starter and release."""
+
+BEFORE: dict[State, Phase] = {State.PREFLIGHT: preflight, State.BACKUP: backup, State.REHEARSE: rehearse}
+"""The phases that leave production as it is."""
+
+IN_PRODUCTION: dict[State, Phase] = {State.MIGRATE: migrate, State.DEPLOY: deploy, State.HEALTH: health}
+"""The phases after which production may differ."""
+
+Supersede = Annotated[bool, Field(description="End the watch of the release that is live now, so that this may begin.")]
+Resume = Annotated[ReleaseId, Field(description="The id of a release that a dead process left behind, to go on with.")]
+
+
+@flow(name="release", flow_run_name="{system} {version} → live")
+async def release(
+    system: System,
+    version: Version,
+    reason: Reason = "",
+    started_by: StartedBy = "",
+    supersede: Supersede = False,
+    resume: Resume = "",
+) -> str:
+    """Take a system to a version through all phases, and return its id and state.
+
+    A failure before production is touched stops the release; one after that rolls it back. The 24 hours that follow
+    are watched by the guard and the monitor.
+    """
+    opened = open_or_resume(system, version, reason=reason, started_by=started_by, supersede=supersede, resume=resume)
+    with driving(opened) as claim:
+        try:
+            for state, phase in BEFORE.items():
+                if not reached(claim, state):
+                    advance(claim, state)
+                    await phase(system, version, started_by, claim.release_id)
+            if not reached(claim, State.AWAITING_GO):
+                advance(claim, State.AWAITING_GO)
+                if missing := gather_signatures(claim):
+                    return f"{claim.release_id} awaits the signatures of {', '.join(missing)}"
+            for state, phase in IN_PRODUCTION.items():
+                if not reached(claim, state):
+                    advance(claim, state)
+                    await phase(system, version, started_by, claim.release_id)
+            if not reached(claim, State.HEALTH):
+                go_live(claim)
+                ensure_guard()
+        except BaseException as error:
+            if must_roll_back(claim, error):
+                await rollback(system, str(error), started_by, automatic=True, release=claim.release_id)
+            else:
+                stop(claim, error)
+            raise
+        finally:
+            publish_report(claim.release_id)
+    return f"{claim.release_id} is live and watched"

@@ -1,0 +1,50 @@
+"""Rollback: the previous version serves again, by the way that the rehearsal has proven."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from prefect import flow
+from pydantic import Field
+
+from flows.parameters import Reason, ReleaseId, StartedBy, System
+from tasks.driving import driving
+from tasks.report import publish_report
+from tasks.rollback import (
+    begin,
+    check_previous,
+    finish_rollback,
+    give_to_person,
+    release_to_roll_back,
+    roll_code_back,
+    undo_schema,
+)
+
+AcceptLoss = Annotated[
+    bool, Field(description="Accept that a restore loses what was written since the backup, where it is the only way.")
+]
+
+
+@flow(name="rollback", flow_run_name="{system} ← rollback")
+async def rollback(
+    system: System,
+    reason: Reason = "",
+    started_by: StartedBy = "",
+    accept_loss: AcceptLoss = False,
+    automatic: bool = False,
+    release: ReleaseId = "",
+) -> str:
+    """Take the schema and the code back, check the previous version, block the bad one, and return what serves."""
+    row = release_to_roll_back(system, release)
+    with driving(begin(row.id, reason=reason, automatic=automatic, started_by=started_by)) as claim:
+        try:
+            undo_schema(claim, accept_loss=accept_loss)
+            roll_code_back(claim)
+            check_previous(claim)
+            finish_rollback(claim, reason)
+        except BaseException as error:
+            give_to_person(claim, error)
+            raise
+        finally:
+            publish_report(claim.release_id)
+    return row.previous_version or ""

@@ -1,0 +1,176 @@
+"""A backup as a directory: a dump, a manifest that tells what it must restore to, and a hash of every file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.domain.errors import BackupNotProven, DiskTooSmall
+from tasks.domain.ports import Session, World
+from tasks.domain.units import show_bytes
+from tasks.domain.way_back import differences
+from tasks.fingerprint import Fingerprint, change_counters, fingerprint
+
+MANIFEST = "manifest.json"
+DUMP = "dump"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A finished backup on disk. ``size`` in bytes; ``digest`` is the SHA-256 of its manifest."""
+
+    directory: Path
+    size: int
+    digest: str
+    manifest: Mapping[str, Any]
+
+    @property
+    def dump(self) -> Path:
+        """The directory in pg_dump's own format."""
+        return self.directory / DUMP
+
+    @property
+    def tables(self) -> Fingerprint:
+        """What each table held when the dump was taken."""
+        found: Fingerprint = self.manifest["tables"]
+        return found
+
+
+@contextmanager
+def exported_snapshot(session: Session) -> Iterator[str]:
+    """Hold a snapshot open that other connections can see the same data through; ended by the block."""
+    with session.transaction():
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield str(session.value("SELECT pg_export_snapshot()"))
+
+
+def database_size(session: Session) -> int:
+    """Return the bytes that the database takes on its server's disk."""
+    return int(session.value("SELECT pg_database_size(current_database())"))
+
+
+def require_room(world: World, where: Path, needed: int, headroom: int) -> Mapping[str, Any]:
+    """Return what was reckoned; raises `DiskTooSmall` unless ``needed`` and ``headroom`` bytes fit at ``where``."""
+    free = world.host.disk_free(where)
+    if free < needed + headroom:
+        raise DiskTooSmall(
+            f"{show_bytes(free)} free",
+            expected=f"{show_bytes(needed)} for the work and {show_bytes(headroom)} to spare",
+            where=str(where),
+            do="make room, or name another directory in the release file",
+        )
+    return {"free": free, "needed": needed, "headroom": headroom}
+
+
+def take(world: World, dsn: str, directory: Path, *, jobs: int, timeout: float, about: Mapping[str, Any]) -> Archive:
+    """Dump a database into ``directory`` and describe it in a manifest, whole or not at all.
+
+    The tables are counted and hashed in the snapshot that is dumped, while it is dumped, so that a restored copy must
+    equal them exactly although production went on writing.
+    """
+    partial = directory.with_name(f".partial-{directory.name}")
+    world.host.remove_tree(partial)
+    partial.mkdir(parents=True, mode=0o700)
+    with (
+        world.databases.session(dsn, application="golive backup") as session,
+        exported_snapshot(session) as snapshot,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        version = session.server_version
+        # A role may be limited to short idle transactions, but this one waits for pg_dump.
+        session.execute("SET idle_in_transaction_session_timeout = 0")
+        dumping = beside.submit(
+            world.pg_tools.dump,
+            dsn,
+            partial / DUMP,
+            server_version=version,
+            jobs=jobs,
+            snapshot=snapshot,
+            timeout=timeout,
+        )
+        tables = fingerprint(session)
+        counters = change_counters(session)
+        dumping.result()
+    for path in [partial, *partial.rglob("*")]:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    manifest = {
+        **about,
+        "database": world.databases.name_of(dsn),
+        "server_version": version,
+        "tools": dict(world.pg_tools.versions(version)),
+        "finished_at": world.clock.now().isoformat(),
+        "tables": tables,
+        "counters": counters,
+        "files": {str(path.relative_to(partial)): _sha256(path) for path in _files(partial)},
+    }
+    world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+    partial.rename(directory)
+    return load(directory)
+
+
+def load(directory: Path) -> Archive:
+    """Read a backup's manifest and hold every file against it.
+
+    Raises `BackupNotProven` if a file is missing, was changed or came in addition.
+    """
+    path = directory / MANIFEST
+    try:
+        text = path.read_bytes()
+        manifest = json.loads(text)
+        expected = manifest["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BackupNotProven(
+            f"its manifest cannot be read: {error}", where=str(path), do="use another backup"
+        ) from error
+    found = {str(one.relative_to(directory)): _sha256(one) for one in _files(directory)}
+    if wrong := differences(expected, found):
+        raise BackupNotProven(
+            f"{len(wrong)} files are not what was dumped: {', '.join(wrong[:5])}",
+            expected="the SHA-256 of each as in the manifest",
+            where=str(directory),
+            do="use another backup; look for the disk's trouble",
+        )
+    size = sum(one.stat().st_size for one in directory.rglob("*") if one.is_file())
+    return Archive(directory, size, hashlib.sha256(text).hexdigest(), manifest)
+
+
+def require_equal(archive: Archive, copy: Fingerprint) -> None:
+    """Raise `BackupNotProven` unless the restored copy holds in every table exactly what was dumped."""
+    wrong = differences(archive.tables, copy)
+    if not wrong:
+        return
+    lines = []
+    for name in wrong[:5]:
+        before, after = archive.tables.get(name), copy.get(name)
+        lines.append(f"{name}: {_show(before)} dumped, {_show(after)} restored")
+    raise BackupNotProven(
+        f"{len(wrong)} of {len(archive.tables)} tables differ after the restore: {'; '.join(lines)}",
+        expected="equal row counts and content hashes",
+        where=str(archive.directory),
+        do="take a new backup; nothing in production was changed",
+    )
+
+
+def name_for(release_id: str, at: datetime) -> str:
+    """Return the directory name of a backup, which sorts by time."""
+    return f"{at:%Y%m%dT%H%M%S}-{release_id}"
+
+
+def _show(one: Mapping[str, Any] | None) -> str:
+    return "no table" if one is None else f"{one['rows']} rows (hash {one['hash'][-8:]})"
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,161 @@
+"""The steps of the backup: dump, restore, compare every table, put the proof on record, keep as many as agreed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks import archive
+from tasks.acting import act, do_one
+from tasks.context import Context, context_of
+from tasks.domain.errors import NotFound
+from tasks.fingerprint import fingerprint
+from tasks.ledger.models import Backup
+from tasks.ledger.releases import Claim
+from tasks.rollouts import Step
+from tasks.scratch import Scratch
+
+PHASE = "backup"
+
+
+def backups_directory(ctx: Context) -> Path:
+    """Return where the system's backups are kept."""
+    return ctx.place(ctx.file.backup.directory)
+
+
+@act
+def reckon_disk(claim: Claim) -> Mapping[str, Any]:
+    """Reckon what the backup and its scratch copy take, and refuse if it does not fit.
+
+    A dump is taken to need no more than the database itself, and the copy twice that while indexes are built.
+    """
+    ctx = context_of(claim)
+    with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
+        size = archive.database_size(session)
+    directory = backups_directory(ctx)
+    return do_one(
+        ctx,
+        PHASE,
+        Step(
+            "reckon the disk",
+            lambda: archive.require_room(ctx.world, directory, 3 * size, ctx.file.backup.headroom),
+            mutates=False,
+        ),
+    )
+
+
+@act
+def dump_database(claim: Claim) -> str:
+    """Dump production into a directory of its own, with a manifest, and return the directory."""
+    ctx = context_of(claim)
+    directory = backups_directory(ctx) / archive.name_for(ctx.release.id, ctx.world.clock.now())
+
+    def dump() -> Mapping[str, Any]:
+        taken = archive.take(
+            ctx.world,
+            ctx.target().dsn,
+            directory,
+            jobs=ctx.file.backup.jobs,
+            timeout=ctx.file.backup.timeout,
+            about={"system": ctx.file.system, "release": ctx.release.id},
+        )
+        listed = ctx.world.pg_tools.archive_list(taken.dump, server_version=taken.manifest["server_version"])
+        return {
+            "location": str(directory),
+            "bytes": taken.size,
+            "tables": len(taken.tables),
+            "rows": sum(one["rows"] for one in taken.tables.values()),
+            "manifest_sha256": taken.digest,
+            "entries": sum(not line.startswith(";") for line in listed.splitlines()),
+        }
+
+    do_one(ctx, PHASE, Step("dump", dump, mutates=False))
+    return str(directory)
+
+
+@act
+def restore_copy(claim: Claim, location: str) -> Mapping[str, Any]:
+    """Restore the backup into the scratch database, after holding every file against the manifest."""
+    ctx = context_of(claim)
+
+    def restore() -> Mapping[str, Any]:
+        taken = archive.load(Path(location))
+        Scratch(ctx).restore(taken, jobs=ctx.file.backup.jobs, timeout=ctx.file.backup.timeout)
+        return {"location": location, "place": ctx.file.database.scratch.place}
+
+    return do_one(ctx, PHASE, Step("restore into the scratch database", restore, mutates=False))
+
+
+@act
+def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
+    """Compare every table of the restored copy with what was dumped, and put the backup on record as proven.
+
+    Raises `BackupNotProven` with the tables that differ.
+    """
+    ctx = context_of(claim)
+
+    def compare() -> Mapping[str, Any]:
+        taken = archive.load(Path(location))
+        with ctx.world.databases.session(Scratch(ctx).dsn("restored"), read_only=True) as session:
+            copy = fingerprint(session)
+        archive.require_equal(taken, copy)
+        number = ctx.ledger.evidence.backed_up(
+            ctx.release.id,
+            ctx.file.system,
+            kind="dump",
+            location=location,
+            size=taken.size,
+            took=_seconds(ctx, "dump"),
+            proven=True,
+            proof={
+                "manifest_sha256": taken.digest,
+                "tables": dict(taken.tables),
+                "server_version": taken.manifest["server_version"],
+                "tools": taken.manifest["tools"],
+                "restore_seconds": _seconds(ctx, "restore into the scratch database"),
+            },
+        )
+        return {"backup": number, "tables": len(copy), "rows": sum(one["rows"] for one in copy.values())}
+
+    return do_one(ctx, PHASE, Step("compare every table", compare, mutates=False))
+
+
+@act
+def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
+    """Remove the oldest backups beyond the number to keep, never one of a release that has not ended."""
+    ctx = context_of(claim)
+
+    def retire() -> Mapping[str, Any]:
+        present = ctx.ledger.evidence.backups(ctx.file.system)
+        removed = [one for one in present[ctx.file.backup.keep :] if not _is_needed(ctx, one)]
+        for one in removed:
+            ctx.world.host.remove_tree(Path(one.location))
+            ctx.ledger.evidence.removed_backup(one.id, f"more than {ctx.file.backup.keep} are kept")
+        return {"kept": len(present) - len(removed), "removed": [one.location for one in removed]}
+
+    return do_one(ctx, PHASE, Step("retire old backups", retire, mutates=False))
+
+
+@act
+def remove_scratch(claim: Claim) -> None:
+    """Remove the scratch copy."""
+    Scratch(context_of(claim)).remove()
+
+
+def backup_of(ctx: Context) -> Backup:
+    """Return the proven backup of the release; raises `NotFound`."""
+    found = ctx.ledger.evidence.backup_of(ctx.release.id)
+    if found is None:
+        raise NotFound(f"no proven backup of {ctx.release.id}", do="run the phase backup first")
+    return found
+
+
+def _is_needed(ctx: Context, one: Backup) -> bool:
+    of = ctx.ledger.releases.get(one.release_id)
+    return of.ended_at is None
+
+
+def _seconds(ctx: Context, step: str) -> float:
+    took = [one.took for one in ctx.ledger.releases.steps(ctx.release.id) if one.name == step and one.event == "done"]
+    return float(took[-1] or 0.0) if took else 0.0

@@ -1,0 +1,144 @@
+"""Makes checks: concurrently, each within its time, with what was seen put on record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
+from typing import Any
+
+from tasks.acting import act
+from tasks.checks import Check
+from tasks.context import Context, context_of
+from tasks.domain.errors import ChecksFailed, GoliveError, Inconclusive
+from tasks.domain.outcome import Measurement, Outcome, Reading, unknown, verdict
+from tasks.domain.target import Target
+from tasks.ledger.releases import Claim
+
+AT_ONCE = 16
+"""How many checks look at the same time."""
+TRIES = 3
+"""How often a look that the checker itself could not make is repeated within the check's time."""
+GRACE = 2.0
+"""Seconds beyond its own timeout after which a check that does not come back is left behind."""
+LARGEST_GROUP = 40
+"""More checks than that share Prefect tasks, because every task leaves its mark on Prefect's server."""
+
+
+def measure(check: Check, target: Target, *, tries: int = TRIES) -> Measurement:
+    """Make one check and return what it saw; trouble of the look itself is ``unknown``, never an exception."""
+    clock = target.world.clock
+    at, began = clock.now(), clock.monotonic()
+    reading = unknown("not looked at")
+    for left in reversed(range(tries)):
+        try:
+            reading = check.look(target)
+            break
+        except GoliveError as error:
+            reading = unknown(f"{error.id}: {error}")
+            if not error.retryable or not left or clock.monotonic() - began > check.timeout / 2:
+                break
+            clock.sleep(0.2)
+        except Exception as error:  # noqa: BLE001 - a check that breaks has not looked: that is unknown, and said
+            reading = unknown(f"{type(error).__name__}: {error}")
+            break
+    return _recorded(check, _masked(reading, target), at, clock.monotonic() - began)
+
+
+def _recorded(check: Check, reading: Reading, at: Any, took: float) -> Measurement:
+    return Measurement(
+        check=check.name,
+        kind=check.kind,
+        reading=reading,
+        at=at,
+        took=took,
+        advisory=check.advisory,
+        covers=check.covers,
+        help=check.help,
+    )
+
+
+def _masked(reading: Reading, target: Target) -> Reading:
+    mask = target.world.secrets.mask
+    detail = json.loads(mask(json.dumps(dict(reading.detail), default=str)))
+    return replace(reading, seen=mask(reading.seen)[:2000], detail=detail)
+
+
+def measure_all(checks: Sequence[Check], target: Target) -> list[Measurement]:
+    """Make checks at the same time and return what each saw, in their order.
+
+    One that overruns its timeout by more than `GRACE` is left behind as ``unknown``.
+    """
+    if not checks:
+        return []
+    clock = target.world.clock
+    began_at, began = clock.now(), clock.monotonic()
+    pool = ThreadPoolExecutor(min(AT_ONCE, len(checks)), thread_name_prefix="check")
+    try:
+        futures = [pool.submit(measure, check, target) for check in checks]
+        seen = []
+        for check, future in zip(checks, futures, strict=True):
+            try:
+                seen.append(future.result(timeout=_patience(checks, check)))
+            except FutureTimeout:
+                late = unknown(f"no answer within {check.timeout:g} s")
+                seen.append(_recorded(check, late, began_at, clock.monotonic() - began))
+        return seen
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _patience(checks: Sequence[Check], check: Check) -> float:
+    queue = sum(other.timeout for other in checks) / AT_ONCE if len(checks) > AT_ONCE else 0.0
+    return float(check.timeout + queue + GRACE)
+
+
+def look_at(ctx: Context, phase: str, checks: Sequence[Check], target: Target) -> list[Measurement]:
+    """Make checks and put what they saw on record under ``phase``."""
+    seen = measure_all(checks, target)
+    ctx.ledger.evidence.measured(ctx.release.id, phase, seen)
+    return seen
+
+
+@act
+def look(claim: Claim, phase: str, names: Sequence[str]) -> list[Measurement]:
+    """Make the named checks of a phase against production."""
+    ctx = context_of(claim)
+    checks = [check for check in ctx.file.checks.of(phase) if check.name in names]
+    return look_at(ctx, phase, checks, ctx.target())
+
+
+def start_looks(claim: Claim, phase: str, *, advisory: bool = True) -> list[Any]:
+    """Start the checks of a phase as Prefect tasks, one for each as long as they are few, and return their futures."""
+    ctx = context_of(claim)
+    names = [check.name for check in ctx.file.checks.of(phase) if advisory or not check.advisory]
+    size = -(-len(names) // LARGEST_GROUP) or 1
+    groups = [names[i : i + size] for i in range(0, len(names), size)]
+    return [
+        look.with_options(
+            task_run_name=group[0] if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"
+        ).submit(claim, phase, group)
+        for group in groups
+    ]
+
+
+def require(seen: Sequence[Measurement], phase: str) -> None:
+    """Raise `ChecksFailed` or `Inconclusive` unless all checks that decide have passed; none at all is fine here."""
+    if not seen:
+        return
+    outcome = verdict(seen) if any(not one.advisory for one in seen) else Outcome.PASSED
+    if outcome is Outcome.PASSED:
+        return
+    bad = [one for one in seen if one.outcome is outcome and not one.advisory]
+    lines = "; ".join(f"{one.check}: {one.reading.seen}" for one in bad[:5])
+    more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+    hints = " ".join(one.help for one in bad if one.help)
+    kind = ChecksFailed if outcome is Outcome.FAILED else Inconclusive
+    raise kind(
+        f"{len(bad)} of {len(seen)} checks {outcome.value}: {lines}{more}",
+        where=phase,
+        do=hints
+        or ("mend it and start again" if outcome is Outcome.FAILED else "find out why nothing could be learnt"),
+    )

@@ -1,0 +1,157 @@
+"""What a step needs at hand: the release, its file, the ledger, the world, and where things lie."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import uuid
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from tasks.adapters.clock import SystemClock
+from tasks.adapters.host import LocalHost
+from tasks.adapters.http import HttpxHttp
+from tasks.adapters.pg_server import EmbeddedServer, EmbeddedServers
+from tasks.adapters.pg_tools import ClientTools
+from tasks.adapters.postgres import Postgres
+from tasks.adapters.secrets import SecretStore
+from tasks.domain.errors import SecretMissing
+from tasks.domain.ports import World
+from tasks.domain.target import Target
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Release
+from tasks.ledger.releases import Claim
+from tasks.rollouts import Site
+from tasks.settings import Settings
+from tasks.spec import loading
+from tasks.spec.release_file import ReleaseFile
+
+
+@cache
+def holder() -> str:
+    """Return the name by which this process holds releases: host, process id, and a part that never recurs."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+@cache
+def ledger(settings: Settings) -> Ledger:
+    """Return the ledger of this installation, starting the embedded PostgreSQL if no other is configured."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    if settings.ledger_url is not None:
+        return Ledger(settings.ledger_url)
+    server = EmbeddedServer(settings.home / "ledger")
+    server.ensure_running()
+    return Ledger(server.dsn("golive"))
+
+
+def _prefect_block(name: str) -> str:
+    from prefect.blocks.system import Secret
+
+    try:
+        # A step runs in the thread of an event loop, where Prefect would hand back a coroutine unless told otherwise.
+        load: Any = Secret.load
+        block = load(name, _sync=True)
+    except ValueError as error:
+        raise SecretMissing(
+            f"no Prefect Secret block {name!r}", do="make it in the Prefect UI, under Blocks"
+        ) from error
+    return str(block.get())
+
+
+@cache
+def world() -> World:
+    """Return the outside world as this process reaches it."""
+    host = LocalHost()
+    return World(
+        clock=SystemClock(),
+        http=HttpxHttp(),
+        host=host,
+        databases=Postgres(),
+        pg_tools=ClientTools(host),
+        pg_servers=EmbeddedServers(),
+        secrets=SecretStore(read_block=_prefect_block),
+        progress=lambda line: print(line, file=sys.stderr),  # noqa: T201 - the console is where progress goes
+    )
+
+
+@dataclass(frozen=True)
+class Context:
+    """One release with all that its steps need."""
+
+    settings: Settings
+    world: World
+    ledger: Ledger
+    file: ReleaseFile
+    release: Release
+    claim: Claim
+
+    @property
+    def root(self) -> Path:
+        """Where golive keeps the system's releases, backups and logs."""
+        return root_of(self.file, self.settings)
+
+    def place(self, directory: str) -> Path:
+        """Return a directory of the release file, in which ``{root}``, ``{data}`` and ``{system}`` may stand."""
+        return root_of(self.file, self.settings, directory.replace("{root}", str(self.root)))
+
+    def release_dir(self, version: str) -> Path:
+        """Return where the code of a version lies on the host."""
+        return self.root / "releases" / version
+
+    def target(self, version: str | None = None) -> Target:
+        """Return production as a target, running ``version`` (by default the one being released)."""
+        of = version or self.release.version
+        return production(self.file, self.settings, self.world, of).at(
+            baseline=self.ledger.evidence.baselines(self.release.id)
+        )
+
+    def site(self, version: str) -> Site:
+        """Return where a rollout of ``version`` works."""
+        target = self.target(version)
+        return Site(
+            target=target.at(dsn=self.application_dsn(target.dsn)),
+            platform=self.file.platform,
+            router=self.file.router,
+            release_dir=self.release_dir(version),
+            root=self.root,
+        )
+
+    def application_dsn(self, dsn: str) -> str:
+        """Return the DSN by which the application reaches the database that golive reaches by ``dsn``."""
+        declared = self.file.database.application_dsn
+        if declared is None:
+            return dsn
+        name = self.world.databases.name_of(dsn)
+        return self.world.databases.with_database(self.world.secrets.resolve(declared), name)
+
+
+def root_of(file: ReleaseFile, settings: Settings, directory: str = "") -> Path:
+    """Return where golive keeps a system's releases, backups and logs, or another of the release file's directories."""
+    text = directory or file.root
+    return Path(text.replace("{data}", str(settings.home)).replace("{system}", file.system)).expanduser()
+
+
+def production(file: ReleaseFile, settings: Settings, at: World, version: str) -> Target:
+    """Return production as a target, without anything that a release recorded."""
+    root = root_of(file, settings)
+    return Target(
+        world=at,
+        system=file.system,
+        version=version,
+        base_url=file.base_url,
+        dsn=at.secrets.resolve(file.database.dsn),
+        root=root,
+        release_dir=root / "releases" / version,
+    )
+
+
+def context_of(claim: Claim) -> Context:
+    """Return the context of a release that this process drives."""
+    settings = Settings.from_environment()
+    book = ledger(settings)
+    row = book.releases.get(claim.release_id)
+    file = loading.parse(row.file_text, row.file)
+    return Context(settings=settings, world=world(), ledger=book, file=file, release=row, claim=claim)

@@ -1,0 +1,276 @@
+"""Takes messages from the ledger to people, beside the work: nothing ever waits for it, and nothing is lost."""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets as random_names
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from enum import Enum
+from random import SystemRandom
+from typing import Any
+
+from tasks.adapters.slack import SlackChat
+from tasks.domain.errors import GoliveError, OutsideError, ServerTrouble
+from tasks.domain.ports import ChatApi, Clock, Secrets
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Message as Row
+from tasks.notifiers import Message, Notifier
+from tasks.notifiers.console import Console
+
+TRIES = 20
+KEEP_TRYING = timedelta(hours=24)
+"""A message is given up after so many tries and not before so long, so that an outage of a night loses nothing."""
+
+_LONGEST_PAUSE = 300.0
+_LONGEST_ASKED = 3600.0  # of a Retry-After
+_LEASE = 30.0
+_JITTER = SystemRandom()
+
+
+class Courier:
+    """Delivers the messages of one system's releases through each of its notifiers, or to the console without any.
+
+    Several processes may have one each for the same system: a lease lets one deliver at a time. ``lease`` is how many
+    seconds the others wait after such a process was killed.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        notifiers: Sequence[Notifier],
+        secrets: Secrets,
+        clock: Clock,
+        write_line: Callable[[str], None],
+        *,
+        system: str,
+        lease: float = _LEASE,
+    ) -> None:
+        self._clock = clock
+        given = {notifier.address: notifier for notifier in notifiers or (Console(),)}
+        fallback = None if any(isinstance(one, Console) for one in given.values()) else Console()
+        holder = f"{socket.gethostname()}/{os.getpid()}/{random_names.token_hex(4)}"
+        self.routes = tuple(
+            Route(ledger, system, notifier, Outlet(secrets, write_line), clock, fallback, holder, lease)
+            for notifier in given.values()
+        )
+
+    def flush(self, limit_seconds: float) -> int:
+        """Deliver what is due, as far as the time allows, and return how many messages went out. Raises nothing."""
+        ends = self._clock.monotonic() + limit_seconds
+        return sum(route.flush(ends) for route in self.routes)
+
+    def wake(self) -> None:
+        """Say that there is something to deliver, so that `running` does not wait for its next look."""
+        for route in self.routes:
+            route.woken.set()
+
+
+@contextmanager
+def running(courier: Courier, *, every: float = 1.0, at_exit: float = 5.0) -> Iterator[Courier]:
+    """Deliver in the background while the block runs, looking each ``every`` seconds or when woken.
+
+    At its end what is left gets ``at_exit`` seconds; what is left then stays in the ledger for the next process.
+    """
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=route.run, args=(stop, every), name=f"courier {route.name}", daemon=True)
+        for route in courier.routes
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield courier
+    finally:
+        ends = courier.routes[0].clock.monotonic() + at_exit
+        for route in courier.routes:
+            route.ends = ends
+        stop.set()
+        courier.wake()
+        for thread in threads:
+            thread.join(max(0.0, ends - courier.routes[0].clock.monotonic()))
+
+
+class _Went(Enum):
+    """What came of a try to deliver a message."""
+
+    OUT = "out"
+    LATER = "later"
+    NEVER = "never"
+
+
+class Outlet:
+    """What the notifiers reach people through; ``within`` is how many seconds one delivery may still take."""
+
+    def __init__(self, secrets: Secrets, write_line: Callable[[str], None]) -> None:
+        self.secrets = secrets
+        self._write_line = write_line
+        self.within = math.inf
+
+    def chat(self, token: str, base_url: str, timeout: float) -> ChatApi:
+        """Return a client of Slack's Web API."""
+        return SlackChat(token, base_url, timeout, self.within)
+
+    def write_line(self, line: str) -> None:
+        """Write a line for a person who looks on."""
+        self._write_line(line)
+
+
+class Route:
+    """The way of messages through one notifier; ``ends`` is the monotonic time at which its thread must be done."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        system: str,
+        notifier: Notifier,
+        outlet: Outlet,
+        clock: Clock,
+        fallback: Console | None,
+        holder: str,
+        lease: float,
+    ) -> None:
+        self.name = notifier.address
+        self.clock = clock
+        self.woken = threading.Event()
+        self.ends = math.inf
+        self._outbox, self._leases = ledger.outbox, ledger.leases
+        self._system, self._notifier, self._outlet, self._fallback = system, notifier, outlet, fallback
+        self._holder, self._lease = holder, lease
+        self._job = f"courier:{system}:{self.name}"
+        self._silent_until = -math.inf
+        self._said: set[str] = set()
+        self._alone = threading.Lock()
+
+    def run(self, stop: threading.Event, every: float) -> None:
+        """Deliver until ``stop`` is set, and then what is left until ``ends``, even if another process is at it."""
+        while not stop.is_set():
+            self.woken.clear()
+            self.flush(math.inf)
+            self.woken.wait(every)
+        self.flush(self.ends)
+        while self.clock.monotonic() < self.ends and self._busy_elsewhere():
+            self.clock.sleep(0.1)
+            self.flush(self.ends)
+
+    def flush(self, ends: float) -> int:
+        """Deliver what is due until the monotonic time ``ends``, and return how many went out. Raises nothing."""
+        if not self._alone.acquire(timeout=min(max(0.0, ends - self.clock.monotonic()), 60.0)):
+            return 0
+        try:
+            return self._flush(min(ends, self.ends))
+        except GoliveError as error:
+            self._say_once(error.id, f"golive: messages wait in the ledger: {self._masked(str(error))}")
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the release goes on
+            self._say_once(type(error).__name__, f"golive: messages wait in the ledger: {type(error).__name__}")
+        finally:
+            self._alone.release()
+        return 0
+
+    def _flush(self, ends: float) -> int:
+        if self.clock.monotonic() < self._silent_until or not self._due() or not self._hold():
+            return 0
+        try:
+            return self._deliver_due(ends)
+        finally:
+            self._leases.give_back(self._job, self._holder)
+
+    def _busy_elsewhere(self) -> bool:
+        try:
+            last = self._leases.seen(self._job)
+            return last is not None and last[2] and last[0] != self._holder and bool(self._due())
+        except GoliveError:
+            return False
+
+    def _due(self) -> Sequence[Row]:
+        return self._outbox.due(self.name, system=self._system)
+
+    def _hold(self) -> bool:
+        return self._leases.take(self._job, self._holder, self._lease) is not None
+
+    def _deliver_due(self, ends: float) -> int:
+        """Deliver batch by batch, and stop at the first sign that the notifier is in trouble."""
+        went = 0
+        while batch := self._due():
+            last_edit = {row.release_id: row.id for row in batch if row.kind == "root_edit"}
+            for row in batch:
+                # Renewed before each message, for another process may deliver once the lease has run out.
+                if self.clock.monotonic() >= min(ends, self.ends) or not self._hold():
+                    return went
+                if row.kind == "root_edit" and row.id != last_edit[row.release_id]:
+                    self._outbox.delivered(row.id, self.name, {"superseded": True})
+                    continue
+                match self._deliver(row, min(ends, self.ends)):
+                    case _Went.OUT:
+                        went += 1
+                    case _Went.LATER:
+                        return went
+        return went
+
+    def _deliver(self, row: Row, ends: float) -> _Went:
+        message = Message(
+            key=f"{row.release_id}/{row.id}",
+            release_id=row.release_id,
+            kind=row.kind,
+            text=self._masked(row.text),
+            at=row.at,
+            blocks=tuple(self._masked(row.blocks.get("blocks", []))),
+            root_ref=self._outbox.root_ref(row.release_id, self.name),
+            # On record before it is sent, so that whoever goes on after a kill asks Slack instead of sending again.
+            maybe_sent=self._outbox.sending(row.id, self.name) > 0,
+        )
+        self._outlet.within = min(0.8 * self._lease, ends - self.clock.monotonic())
+        try:
+            ref = self._notifier.deliver(message, self._outlet)
+        except GoliveError as error:
+            return self._failed(row, message, error, again=error.retryable)
+        except Exception as error:  # noqa: BLE001 - a mistake in one notifier must not keep the others waiting
+            return self._failed(row, message, OutsideError(f"{type(error).__name__} in {self.name}"), again=True)
+        self._outbox.delivered(row.id, self.name, ref)
+        return _Went.OUT
+
+    def _failed(self, row: Row, message: Message, error: GoliveError, *, again: bool) -> _Went:
+        tries = self._outbox.tries(row.id, self.name)
+        said = self._masked(str(error))
+        if not again or (tries + 1 >= TRIES and self.clock.now() - row.at >= KEEP_TRYING):
+            self._show_instead(message, error.id, said)
+            self._outbox.dead(row.id, self.name, said)
+            return _Went.NEVER
+        asked = error.retry_after if isinstance(error, ServerTrouble) else None
+        if asked is None:
+            pause = min(_LONGEST_PAUSE, 2.0 ** min(tries, 20)) * _JITTER.uniform(0.5, 1.0)
+        else:
+            pause = min(asked, _LONGEST_ASKED) * _JITTER.uniform(1.0, 1.1)
+            self._silent_until = self.clock.monotonic() + pause
+        self._outbox.retry(row.id, self.name, said, pause)
+        return _Went.LATER
+
+    def _show_instead(self, message: Message, error_id: str, said: str) -> None:
+        self._say_once(
+            error_id, f"golive: {self.name} does not get messages, they appear here and in the ledger: {said}"
+        )
+        if self._fallback is not None:
+            with suppress(OSError, ValueError):  # as in `_say_once`
+                self._fallback.deliver(message, self._outlet)
+
+    def _say_once(self, about: str, line: str) -> None:
+        if about not in self._said:
+            self._said.add(about)
+            with suppress(OSError, ValueError):  # a console that was closed; the ledger has it all
+                self._outlet.write_line(line)
+
+    def _masked(self, value: Any) -> Any:
+        """Return the text, or what holds texts, with every secret hidden."""
+        match value:
+            case str():
+                return self._outlet.secrets.mask(value)
+            case Mapping():
+                return {key: self._masked(one) for key, one in value.items()}
+            case list():
+                return [self._masked(one) for one in value]
+            case _:
+                return value

@@ -1,0 +1,61 @@
+"""The steps of the rollout: bring the code, hand over to the new version, say which one serves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.acting import act, do, do_one
+from tasks.context import context_of
+from tasks.domain.errors import RolloutFailed
+from tasks.ledger.releases import Claim
+from tasks.rollouts import Step
+
+PHASE = "deploy"
+
+
+@act
+def fetch_code(claim: Claim, phase: str = PHASE) -> Mapping[str, Any]:
+    """Bring the version's code to the host, in a directory of its own."""
+    ctx = context_of(claim)
+
+    def fetch() -> Mapping[str, Any]:
+        fetched = ctx.file.source.fetch(ctx.target(), ctx.release.version)
+        return {"directory": str(fetched.directory), "identity": fetched.identity}
+
+    return do_one(ctx, phase, Step("fetch the code", fetch, mutates=False))
+
+
+@act
+def roll_out(claim: Claim) -> list[Mapping[str, Any]]:
+    """Hand over to the new version by the release file's rollout."""
+    ctx = context_of(claim)
+    return do(ctx, PHASE, ctx.file.rollout.steps(ctx.site(ctx.release.version), ctx.release.version))
+
+
+@act
+def confirm_serving(claim: Claim) -> str:
+    """Ask the platform and the router which version serves; raises `RolloutFailed` if it is not the new one."""
+    ctx = context_of(claim)
+    version = ctx.release.version
+
+    def confirm() -> Mapping[str, Any]:
+        serving = ctx.file.rollout.serving(ctx.site(version))
+        if serving != version:
+            raise RolloutFailed(f"{serving or 'nothing'} serves", expected=version, do="look at the platform's log")
+        return {"serving": serving}
+
+    do_one(ctx, PHASE, Step("confirm which version serves", confirm, mutates=False))
+    return version
+
+
+@act
+def prune_releases(claim: Claim) -> Mapping[str, Any]:
+    """Remove the oldest releases from the host, never the one that serves or the one before it."""
+    ctx = context_of(claim)
+    in_use = [one for one in (ctx.release.version, ctx.release.previous_version) if one]
+
+    def prune() -> Mapping[str, Any]:
+        return {"removed": list(ctx.file.source.prune(ctx.target(), in_use))}
+
+    return do_one(ctx, PHASE, Step("remove old releases", prune, mutates=False))

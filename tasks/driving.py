@@ -1,0 +1,139 @@
+"""How a process drives a release: opens or joins it, stays heard of, and says how it ended."""
+
+from __future__ import annotations
+
+import getpass
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from tasks.context import context_of, holder, ledger, production, world
+from tasks.courier import Courier, running
+from tasks.domain.errors import GoliveError, LedgerError, Refused
+from tasks.domain.release import State, check_version, new_release_id
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.releases import Claim, Opening
+from tasks.rollouts import Site
+from tasks.settings import Settings
+from tasks.spec import loading
+from tasks.telling import courier_for, tell
+
+BEAT_EVERY = 15.0
+"""Seconds between two signs of life of the process that drives a release."""
+
+
+def person(given: str = "") -> str:
+    """Return who started it: the name given, or the operating system's name of the user."""
+    return given.strip() or getpass.getuser()
+
+
+def open_release(system: str, version: str, *, scope: str, mutates: bool, started_by: str, reason: str) -> Claim:
+    """Put a new release on record, with what serves now as the version to go back to, and take hold of it.
+
+    Raises `UnknownSystem`, `ReleaseFileError` or `InvalidVersion` before anything is on record, `Refused` if the
+    version is blocked, and `ActiveRelease`.
+    """
+    settings, at = Settings.from_environment(), world()
+    path = loading.find_release_file(settings.systems, system)
+    file = loading.load(path)
+    target = production(file, settings, at, check_version(version))
+    identity = file.source.identify(target, version)
+    book = ledger(settings)
+    if block := book.releases.blocked(system, version):
+        raise Refused(
+            f"{system} {version} is blocked since {block.at:%Y-%m-%d %H:%M} by {block.by}: {block.reason}",
+            expected="a version that is not blocked",
+            do=f"release another one, or: golive unblock {system} {version}",
+        )
+    site = Site(target, file.platform, file.router, target.release_dir, target.root)
+    serving = file.rollout.serving(site)
+    row = book.releases.open(
+        Opening(
+            id=new_release_id(system, at.clock.now()),
+            system=system,
+            version=version,
+            scope=scope,
+            mutates=mutates,
+            started_by=person(started_by),
+            reason=reason.strip(),
+            file=str(path),
+            file_text=path.read_text(encoding="utf-8"),
+            previous_version=serving if serving != version else _before(book, system, version),
+            identity=identity,
+        )
+    )
+    return book.releases.take(row.id, holder())
+
+
+def _before(book: Ledger, system: str, version: str) -> str | None:
+    """Return what served before a version that already serves: what its own last release went away from."""
+    for row in book.releases.latest(system, limit=100):
+        if row.version == version and row.mutation_started_at is not None:
+            return row.previous_version
+    return None
+
+
+def join(release_id: str) -> Claim:
+    """Return this process's claim on a release, taking it over if whoever held it is silent; raises `Refused`."""
+    book = ledger(Settings.from_environment())
+    row = book.releases.get(release_id)
+    if row.holder == holder():
+        return Claim(row.id, row.epoch, row.holder)
+    return book.releases.take(row.id, holder())
+
+
+def advance(claim: Claim, after: State, note: str = "") -> None:
+    """Move a release on to a state and tell people; being there already is fine."""
+    ctx = context_of(claim)
+    before = State(ctx.release.state)
+    if before is not after:
+        ctx.ledger.releases.move(claim, before, after, note=note, tell=tell(ctx, after, note))
+
+
+@contextmanager
+def driving(claim: Claim) -> Iterator[Claim]:
+    """Keep the release held, and its messages going out, until the block ends; then let it go."""
+    ctx = context_of(claim)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(BEAT_EVERY):
+            # A ledger that is away for a moment is the next step's trouble; a lost claim stops the next step.
+            with suppress(LedgerError, Refused):
+                ctx.ledger.releases.beat(claim)
+
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    thread.start()
+    courier: Courier = courier_for(ctx)
+    try:
+        with running(courier):
+            yield claim
+    finally:
+        ended.set()
+        with suppress(GoliveError):
+            ctx.ledger.releases.let_go(claim)
+
+
+@contextmanager
+def operation(
+    scope: str, system: str, version: str, release: str = "", *, mutates: bool = False, started_by: str = ""
+) -> Iterator[Claim]:
+    """Run a phase: as part of ``release`` if that is named, else as an operation of its own, with its own record."""
+    if release:
+        yield join(release)
+        return
+    reason = f"the phase {scope} alone"
+    with driving(
+        open_release(system, version, scope=scope, mutates=mutates, started_by=started_by, reason=reason)
+    ) as claim:
+        advance(claim, State.RUNNING)
+        try:
+            yield claim
+        except BaseException as error:
+            ctx = context_of(claim)
+            touched = ctx.release.mutation_started_at is not None
+            seen = ctx.world.secrets.mask(str(error) or type(error).__name__)
+            with suppress(GoliveError):
+                advance(claim, State.NEEDS_PERSON if touched else State.STOPPED, seen)
+            raise
+        advance(claim, State.DONE)

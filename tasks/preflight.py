@@ -1,0 +1,105 @@
+"""The steps of preflight: what every release needs, whatever the release file asks for in addition."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from tasks import checks
+from tasks.acting import act, do_one
+from tasks.backup import backups_directory
+from tasks.checking import look_at
+from tasks.checks import Check
+from tasks.context import Context, context_of
+from tasks.domain.errors import WindowClosed
+from tasks.domain.outcome import Measurement
+from tasks.ledger.releases import Claim
+from tasks.rollouts import Step
+from tasks.spec.kinds import kinds_in
+from tasks.spec.release_file import Window
+
+PHASE = "preflight"
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+@act
+def check_window(claim: Claim) -> str:
+    """Refuse to begin outside the change window; raises `WindowClosed` with the moment at which it opens."""
+    ctx = context_of(claim)
+    now = ctx.world.clock.now()
+
+    def check() -> dict[str, Any]:
+        if not is_open(ctx.file.window, now):
+            opens = next_opening(ctx.file.window, now)
+            raise WindowClosed(
+                f"it is {now.astimezone(ZoneInfo(ctx.file.window.timezone)):%a %Y-%m-%d %H:%M %Z}",
+                expected=f"{', '.join(ctx.file.window.days)} {ctx.file.window.between} {ctx.file.window.timezone}",
+                do=f"start it again at {opens:%Y-%m-%d %H:%M} UTC" if opens else "mend window in the release file",
+            )
+        return {"at": now.isoformat()}
+
+    do_one(ctx, PHASE, Step("check the change window", check, mutates=False))
+    return now.isoformat()
+
+
+@act
+def check_foundations(claim: Claim) -> list[Measurement]:
+    """Make the checks that every release needs: client tools, database and rights, disk."""
+    ctx = context_of(claim)
+    return look_at(ctx, PHASE, foundations(ctx), ctx.target())
+
+
+def foundations(ctx: Context) -> list[Check]:
+    """Return the checks that every release needs, as if its release file held them."""
+    kinds = kinds_in(checks)
+    backups = backups_directory(ctx)
+    made = [
+        kinds["tools"].model_validate({"kind": "tools", "name": "golive: the client tools fit the server"}),
+        kinds["database"].model_validate(
+            {
+                "kind": "database",
+                "name": "golive: the database answers and grants what a release needs",
+                "create_database": ctx.file.database.scratch.place == "same_server",
+            }
+        ),
+        kinds["disk"].model_validate(
+            {
+                "kind": "disk",
+                "name": "golive: there is room for backups",
+                "path": str(backups),
+                "free": ctx.file.backup.headroom,
+            }
+        ),
+    ]
+    return [check for check in made if isinstance(check, Check)]
+
+
+def is_open(window: Window, at: datetime) -> bool:
+    """Tell whether a moment lies in the change window."""
+    local = at.astimezone(ZoneInfo(window.timezone))
+    start, end = _bounds(window)
+    since_midnight = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second)
+    today, yesterday = _DAYS[local.weekday()], _DAYS[local.weekday() - 1]
+    if start <= end:
+        return today in window.days and start <= since_midnight < end
+    return (today in window.days and since_midnight >= start) or (yesterday in window.days and since_midnight < end)
+
+
+def next_opening(window: Window, after: datetime) -> datetime | None:
+    """Return the next full minute, in UTC and within eight days, at which the window is open."""
+    start, _end = _bounds(window)
+    zone = ZoneInfo(window.timezone)
+    for days in range(9):
+        day = (after.astimezone(zone) + timedelta(days=days)).date()
+        opens = (datetime.combine(day, time(), zone) + start).astimezone(UTC)
+        if opens > after and is_open(window, opens):
+            return opens
+    return None
+
+
+def _bounds(window: Window) -> tuple[timedelta, timedelta]:
+    start, end = (
+        timedelta(hours=int(part[:2]), minutes=int(part[3:])) for part in window.between.split("-", maxsplit=1)
+    )
+    return start, end

@@ -1,0 +1,180 @@
+"""The steps that carry a release from phase to phase: open or resume it, wait for signatures, go live, stop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from datetime import timedelta
+
+from tasks.acting import act, do
+from tasks.context import Context, context_of, holder, ledger
+from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, NotFound, Refused
+from tasks.domain.release import MUTATING, State
+from tasks.driving import advance, join, open_release, person
+from tasks.ledger.releases import Claim
+from tasks.settings import Settings
+from tasks.telling import tell, tell_of
+
+ORDER = (
+    State.PLANNED,
+    State.PREFLIGHT,
+    State.BACKUP,
+    State.REHEARSE,
+    State.AWAITING_GO,
+    State.MIGRATE,
+    State.DEPLOY,
+    State.HEALTH,
+    State.WATCHING,
+)
+
+
+def open_or_resume(system: str, version: str, *, reason: str, started_by: str, supersede: bool, resume: str) -> Claim:
+    """Open a new release, or take over one that a dead process left behind.
+
+    With ``supersede`` a release of the system that is only being watched ends, so that this one may begin.
+    """
+    if resume:
+        return join(resume)
+    try:
+        return open_release(system, version, scope="release", mutates=True, started_by=started_by, reason=reason)
+    except ActiveRelease:
+        if not supersede or not _supersede(system, version, person(started_by)):
+            raise
+    return open_release(system, version, scope="release", mutates=True, started_by=started_by, reason=reason)
+
+
+def _supersede(system: str, version: str, by: str) -> bool:
+    book = ledger(Settings.from_environment())
+    row = book.releases.active(system)
+    if row is None or State(row.state) is not State.WATCHING:
+        return False
+    note = f"superseded by {version}, {by}"
+    claim = book.releases.seize(
+        row.id,
+        State.WATCHING,
+        State.SUPERSEDED,
+        holder(),
+        note=note,
+        tell=tell_of(row, State.SUPERSEDED, note, moves=book.releases.moves(row.id)),
+        verdict="superseded",
+    )
+    ctx = context_of(claim)
+    do(ctx, "watch", ctx.file.rollout.finish(ctx.site(row.version)))
+    return True
+
+
+def reached(claim: Claim, state: State) -> bool:
+    """Tell whether the release is already past a state, so that a resumed one skips that phase."""
+    now = State(context_of(claim).release.state)
+    return now in ORDER and ORDER.index(now) > ORDER.index(state)
+
+
+@act
+def gather_signatures(claim: Claim) -> list[str]:
+    """Return the roles that have not signed yet for exactly this plan; a rejection raises `Refused`."""
+    ctx = context_of(claim)
+    plan = plan_hash(ctx)
+    missing = list(ctx.file.sign_off.go)
+    expires = timedelta(seconds=ctx.file.sign_off.expires)
+    now = ctx.ledger.evidence.now()
+    for one in ctx.ledger.evidence.signatures(ctx.release.id):
+        if one.gate != "go" or one.plan_hash != plan or now - one.at > expires:
+            continue
+        if one.decision == "reject":
+            raise Refused(f"{one.person} ({one.role}) said no: {one.reason or 'no reason given'}")
+        if one.role in missing:
+            missing.remove(one.role)
+    return missing
+
+
+def plan_hash(ctx: Context) -> str:
+    """Return the hash of what a signature holds for: release file, code, migration, way back."""
+    rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
+    parts = [
+        ctx.release.file_text,
+        ctx.release.identity,
+        rehearsal.fingerprint if rehearsal else "",
+        rehearsal.plan if rehearsal else "",
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def sign(release_id: str, *, role: str, person_name: str, decision: str, reason: str) -> str:
+    """Put a signature for the gate "go" on record and return the hash of the plan that it holds for.
+
+    Raises `NotFound` for a role that the release file does not ask for, and `Refused` where the starter may not sign.
+    """
+    book = ledger(Settings.from_environment())
+    row = book.releases.get(release_id)
+    ctx = context_of(Claim(row.id, row.epoch, holder()))
+    if role not in ctx.file.sign_off.go:
+        wanted = ", ".join(ctx.file.sign_off.go) or "none"
+        raise NotFound(f"no role {role!r} signs here", expected=wanted, where="sign_off.go")
+    if person_name == row.started_by and not ctx.file.sign_off.starter_may_sign:
+        raise Refused(f"{person_name} started {release_id}", expected="another person's signature")
+    book.evidence.signed(
+        release_id,
+        gate="go",
+        role=role,
+        person=person_name,
+        decision=decision,
+        reason=reason,
+        plan_hash=plan_hash(ctx),
+    )
+    return plan_hash(ctx)
+
+
+@act
+def go_live(claim: Claim) -> str:
+    """Put on record that the new version is live and until when it is watched; return that moment."""
+    ctx = context_of(claim)
+    now = ctx.ledger.evidence.now()
+    until = now + timedelta(seconds=ctx.file.watch.for_)
+    note = f"live; watched until {until:%Y-%m-%d %H:%M:%S} UTC"
+    ctx.ledger.releases.move(
+        claim,
+        State.HEALTH,
+        State.WATCHING,
+        note=note,
+        tell=tell(ctx, State.WATCHING, note),
+        live_at=now,
+        watch_until=until,
+    )
+    return until.isoformat()
+
+
+def stop(claim: Claim, error: BaseException) -> None:
+    """End a release that failed before production was touched."""
+    ctx = context_of(claim)
+    with suppress(GoliveError):
+        advance(claim, State.STOPPED, ctx.world.secrets.mask(str(error) or type(error).__name__))
+
+
+def must_roll_back(claim: Claim, error: BaseException) -> bool:
+    """Tell whether production may have been changed and this process is still the one that answers for it."""
+    if isinstance(error, Fenced):
+        return False
+    row = context_of(claim).release
+    return row.mutation_started_at is not None and State(row.state) in MUTATING and row.epoch == claim.epoch
+
+
+@act
+def accept(release_id: str, *, person_name: str, reason: str) -> str:
+    """Let a person end a release that waits for one: what serves now is taken to be stable."""
+    book = ledger(Settings.from_environment())
+    row = book.releases.get(release_id)
+    note = f"accepted by {person_name}: {reason}"
+    claim = book.releases.seize(
+        row.id,
+        State.NEEDS_PERSON,
+        State.STABLE,
+        holder(),
+        note=note,
+        tell=tell_of(row, State.STABLE, note, moves=book.releases.moves(row.id)),
+        verdict="accepted",
+    )
+    ctx = context_of(claim)
+    serving = ctx.file.rollout.serving(ctx.site(row.version))
+    do(ctx, "watch", ctx.file.rollout.finish(ctx.site(serving or row.version)))
+    return note

@@ -1,0 +1,96 @@
+"""The scratch copy: where a backup is restored to prove it, and where the migration is then rehearsed."""
+
+from __future__ import annotations
+
+import re
+
+from tasks.archive import Archive
+from tasks.context import Context
+from tasks.domain.ports import Session
+
+PRISTINE = "restored"
+REHEARSAL = "rehearsal"
+
+
+class Scratch:
+    """The place for a release's restored copy; it lasts until `remove`, also if golive is killed meanwhile.
+
+    On an embedded server the databases are named plainly; on a shared one their names carry the release's id.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._world = ctx.world
+        self._plan = ctx.file.database.scratch
+        self.directory = ctx.place(self._plan.directory) / ctx.release.id
+
+    def dsn(self, database: str) -> str:
+        """Return the DSN of one of the scratch databases, starting the embedded server if it does not run."""
+        if self._plan.place == "embedded":
+            server = self._world.pg_servers.keep(self.directory, major=self._production_major())
+            return server.dsn(database)
+        return self._world.databases.with_database(self._server_dsn(), self._name(database))
+
+    def restore(self, archive: Archive, *, jobs: int, timeout: float) -> str:
+        """Restore an archive into a new, empty database, replacing what an earlier try left, and return its DSN."""
+        dsn = self._fresh(PRISTINE)
+        with self._world.databases.session(dsn) as session:
+            version = session.server_version
+        self._world.pg_tools.restore(archive.dump, dsn, server_version=version, jobs=jobs, timeout=timeout)
+        with self._world.databases.session(dsn) as session:
+            # A restored database has no statistics, and checks that explain a query need them.
+            session.execute("ANALYZE")
+        return dsn
+
+    def clone(self) -> str:
+        """Make the rehearsal's database as a copy of the restored one, and return its DSN."""
+        name, template = self._name(REHEARSAL), self._name(PRISTINE)
+        with self._world.databases.session(self.dsn("postgres")) as session:
+            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+            strategy = " STRATEGY FILE_COPY" if session.server_version >= 150000 else ""
+            session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE {_quoted(template)}{strategy}")
+        return self.dsn(REHEARSAL)
+
+    def is_restored(self) -> bool:
+        """Tell whether the restored copy is there."""
+        if self._plan.place == "embedded" and not self.directory.exists():
+            return False
+        with self._world.databases.session(self.dsn("postgres")) as session:
+            return self._exists(session, self._name(PRISTINE))
+
+    def remove(self) -> None:
+        """Remove the databases, and the embedded server with them."""
+        if self._plan.place == "embedded":
+            self._world.pg_servers.remove(self.directory)
+            return
+        with self._world.databases.session(self.dsn("postgres")) as session:
+            for database in (REHEARSAL, PRISTINE):
+                session.execute(f"DROP DATABASE IF EXISTS {_quoted(self._name(database))} WITH (FORCE)")
+
+    def _fresh(self, database: str) -> str:
+        name = self._name(database)
+        with self._world.databases.session(self.dsn("postgres")) as session:
+            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+            session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE template0")
+        return self.dsn(database)
+
+    @staticmethod
+    def _exists(session: Session, name: str) -> bool:
+        return bool(session.value("SELECT count(*) FROM pg_database WHERE datname = %s", (name,)))
+
+    def _name(self, database: str) -> str:
+        if self._plan.place == "embedded" or database == "postgres":
+            return database
+        return re.sub(r"[^a-z0-9_]", "_", f"golive_{database}_{self._ctx.release.id}")[:63]
+
+    def _server_dsn(self) -> str:
+        declared = self._plan.dsn or self._ctx.file.database.dsn
+        return self._world.secrets.resolve(declared)
+
+    def _production_major(self) -> int:
+        with self._world.databases.session(self._ctx.target().dsn) as session:
+            return session.server_version // 10000
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

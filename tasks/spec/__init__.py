@@ -1,0 +1,1 @@
+"""The release file as types, and how it is loaded."""

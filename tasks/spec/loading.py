@@ -1,0 +1,161 @@
+"""Loads a release file; each error gives path, line, what was seen, what was expected and the likely right key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError
+
+from tasks.domain.errors import ReleaseFileError, UnknownSystem
+from tasks.spec.release_file import ReleaseFile
+
+FILE_NAME = "release.yaml"
+
+
+def systems_in(directory: Path) -> list[str]:
+    """Return the names of the systems that have a release file, sorted."""
+    return sorted(path.parent.name for path in directory.glob(f"*/{FILE_NAME}"))
+
+
+def find_release_file(directory: Path, system: str) -> Path:
+    """Return the path of a system's release file; raises `UnknownSystem` with the nearest name."""
+    known = systems_in(directory)
+    if system not in known:
+        near = difflib.get_close_matches(system, known, 1)
+        raise UnknownSystem(
+            f"no system {system!r} (no {directory / system / FILE_NAME})",
+            expected=f"one of {', '.join(known)}" if known else "a release file",
+            do=f"did you mean {near[0]}?" if near else "make one with: golive init",
+        )
+    return directory / system / FILE_NAME
+
+
+def load(path: Path) -> ReleaseFile:
+    """Load and check a release file; raises `ReleaseFileError` that lists every fault."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ReleaseFileError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return parse(text, str(path))
+
+
+@lru_cache(maxsize=256)
+def parse(text: str, where: str = FILE_NAME) -> ReleaseFile:
+    """Check the text of a release file; ``where`` is its path for messages. Raises `ReleaseFileError`."""
+    try:
+        tree = YAML().load(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        line = f":{mark.line + 1}" if mark else ""
+        raise ReleaseFileError(f"not YAML: {error.problem}", where=f"{where}{line}", do="mend the syntax") from error
+    if not isinstance(tree, dict):
+        raise ReleaseFileError("holds no mapping", expected="keys such as system, database, checks", where=f"{where}:1")
+    try:
+        return ReleaseFile.model_validate(_plain(tree))
+    except ValidationError as error:
+        faults = [_fault(tree, where, one) for one in error.errors()]
+        first, rest = faults[0], faults[1:]
+        also = "".join(f"\n{fault}" for fault in rest)
+        raise ReleaseFileError(f"{first}{also}", do="golive schema gives the whole form of the file") from error
+
+
+def _plain(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    if isinstance(node, str):
+        return str(node)
+    return node
+
+
+def _fault(tree: Any, where: str, error: ErrorDetails) -> str:
+    path, line = _place(tree, error["loc"])
+    dotted = ".".join(str(part) for part in path) or "the file"
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        known = sorted(_fields_at(ReleaseFile, error["loc"][:-1]))
+        near = difflib.get_close_matches(str(path[-1]), known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+        message = f"unknown key; {hint}"
+    elif error["type"] == "union_tag_invalid":
+        tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
+        near = difflib.get_close_matches(error["ctx"]["tag"], tags, 1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(tags)}"
+        message = f"no kind {error['ctx']['tag']!r}; {hint}"
+    elif error["type"] == "missing":
+        message = "missing; expected this key"
+    elif not isinstance(error["input"], dict | list) and str(error["input"]) not in message:
+        message = f"{error['input']!r}: {message}"
+    return f"{where}:{line}: {dotted}: {message}"
+
+
+def _place(tree: Any, loc: Sequence[str | int]) -> tuple[list[str | int], int]:
+    """Return the path in the file and its line (from 1), without parts of ``loc`` that only name a union's member."""
+    path: list[str | int] = []
+    line = 0
+    node: Any = tree
+    for index, part in enumerate(loc):
+        if isinstance(node, dict) and part in node:
+            line = _lines(node).key(part)[0]
+        elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+            line = _lines(node).item(part)[0]
+        elif index == len(loc) - 1:
+            return [*path, part], line + 1
+        else:
+            continue
+        path.append(part)
+        node = node[part]
+    return path, line + 1
+
+
+def _lines(node: Any) -> Any:
+    """Return where ruamel.yaml keeps the lines of a mapping or sequence."""
+    return node.lc
+
+
+def _fields_at(model: type[BaseModel], loc: Sequence[str | int]) -> Iterator[str]:
+    """Yield the keys that are permitted at a place of the file."""
+    here: list[Any] = [model]
+    for part in loc:
+        here = [below for kind in here for below in _below(kind, part)] or here
+    for member in (member for kind in here for member in _members(kind)):
+        if _is_model(member):
+            for name, field in member.model_fields.items():
+                yield field.alias or name
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _below(kind: Any, part: str | int) -> Iterator[Any]:
+    """Yield the types that a part of an error's ``loc`` leads to: a field's, an element's, or the member it names."""
+    for member in _members(kind):
+        if _is_model(member):
+            for name, field in member.model_fields.items():
+                if part in (name, field.alias):
+                    yield field.annotation
+            if "kind" in member.model_fields and member.model_fields["kind"].default == part:
+                yield member
+        elif get_origin(member) in (tuple, list, dict):
+            yield from get_args(member)
+
+
+def _members(kind: Any) -> Iterator[Any]:
+    origin = get_origin(kind)
+    if origin is Annotated:
+        yield from _members(get_args(kind)[0])
+    elif origin in (Union, types.UnionType):
+        for argument in get_args(kind):
+            yield from _members(argument)
+    else:
+        yield kind

@@ -1,0 +1,257 @@
+"""The types of a release file: one file says all that golive must know of a system."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import time
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator, model_validator
+
+from tasks import checks, migrators, notifiers, platforms, rollouts, routers, sources
+from tasks.checks import Check
+from tasks.domain.kind import Duration, Size, Strict
+from tasks.domain.release import SYSTEM_PATTERN
+from tasks.domain.triggers import Trigger
+from tasks.migrators import Migrator
+from tasks.notifiers import Notifier
+from tasks.platforms import Platform
+from tasks.rollouts import Rollout
+from tasks.routers import Router
+from tasks.sources import Source
+from tasks.spec.kinds import union_of
+
+if TYPE_CHECKING:
+    AnyCheck = Check
+    AnyMigrator = Migrator
+    AnyNotifier = Notifier
+    AnyPlatform = Platform
+    AnyRollout = Rollout
+    AnyRouter = Router
+    AnySource = Source
+else:
+    AnyCheck = union_of(checks)
+    AnyMigrator = union_of(migrators)
+    AnyNotifier = union_of(notifiers)
+    AnyPlatform = union_of(platforms)
+    AnyRollout = union_of(rollouts)
+    AnyRouter = union_of(routers)
+    AnySource = union_of(sources)
+
+
+class Scratch(Strict):
+    """Where a backup is restored to prove it, and where a migration is rehearsed."""
+
+    place: Literal["embedded", "same_server", "server"] = "embedded"
+    """``embedded``: a throwaway server of golive's own; ``same_server``: beside production; ``server``: another one."""
+    dsn: str | None = None
+    """The DSN of that other server, as a secret reference; only with ``place: server``."""
+    directory: str = "{data}/scratch"
+    """Where the embedded server keeps its data."""
+
+    @model_validator(mode="after")
+    def _dsn_goes_with_server(self) -> Self:
+        if (self.place == "server") != (self.dsn is not None):
+            raise ValueError("dsn goes with place: server, and only with it")
+        return self
+
+
+class Database(Strict):
+    """The system's database."""
+
+    dsn: Annotated[str, Field(examples=["${env:ORDINAUT_DSN}"])]
+    """Its DSN, as a secret reference: golive's own role, which may read every table and change the schema."""
+    application_dsn: str | None = None
+    """The DSN that the application gets as ``{dsn}``, if it is another one."""
+    scratch: Scratch = Scratch()
+    """Where backups are proven and migrations rehearsed."""
+
+
+class Backup(Strict):
+    """The backup that is taken before production is touched, and proven by a restore."""
+
+    directory: str = "{root}/backups"
+    """Where backups are kept, each in a directory of its own (0700)."""
+    keep: Annotated[int, Field(ge=1, le=1000)] = 14
+    """How many backups of the system are kept; those of a release under way always are."""
+    jobs: Annotated[int, Field(ge=1, le=64)] = 2
+    """How many processes dump and restore."""
+    timeout: Duration = 3600.0
+    """After how long a dump or a restore is given up."""
+    headroom: Size = 200_000_000
+    """How much room must stay free on the disk after the backup and its scratch copy."""
+
+
+class SignOff(Strict):
+    """Who signs before production is touched."""
+
+    go: tuple[str, ...] = ()
+    """Roles that each sign once, with the evidence and the measured rollback plan before them."""
+    expires: Duration = 86400.0
+    """After how long a signature no longer counts."""
+    starter_may_sign: bool = True
+    """Whether the person who started the release may sign too."""
+
+
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Window(Strict):
+    """When production may be changed."""
+
+    days: tuple[Day, ...] = _DAYS
+    """On which days of the week."""
+    between: Annotated[str, Field(pattern=r"^\d\d:\d\d-\d\d:\d\d$", examples=["02:00-05:00"])] = "00:00-24:00"
+    """From and to, in ``timezone``; may pass midnight, and then belongs to the day on which it began."""
+    timezone: str = "UTC"
+    """An IANA name, as in ``Europe/Berlin``."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{value!r} is not a time zone; expected an IANA name such as Europe/Berlin") from error
+        return value
+
+    @field_validator("between")
+    @classmethod
+    def _times(cls, value: str) -> str:
+        for part in value.split("-"):
+            if part != "24:00":
+                time.fromisoformat(part)
+        return value
+
+
+class ProbePlan(Strict):
+    """The continuous look of the guard between two looks of the monitor."""
+
+    every: Duration = 30.0
+    """How often."""
+    check: str
+    """The name of the check of phase ``watch`` or ``health`` that it makes."""
+    control: str | None = None
+    """The URL of something else that must answer before the target is blamed; by default the loopback counts."""
+
+
+class Watch(Strict):
+    """How a release is watched once it is live."""
+
+    every: Duration = 3600.0
+    """How often the monitor looks."""
+    for_: Annotated[Duration, Field(alias="for")] = 86400.0
+    """For how long, before the verdict."""
+    probe: ProbePlan | None = None
+    """What the guard probes; required to judge how long the system was down."""
+    coverage: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """The least share of the expected probes that must have been made for a verdict."""
+
+
+class Rollback(Strict):
+    """When golive takes a release back."""
+
+    when: tuple[Trigger, ...] = ()
+    """The triggers, judged by the guard and the monitor."""
+    automatic: bool = True
+    """Whether golive acts on a trigger by itself, once per release; otherwise it asks a person."""
+
+
+PHASES = ("preflight", "compatibility", "migrate", "health", "watch", "corruption")
+
+
+class Checks(Strict):
+    """The checks of each phase."""
+
+    preflight: tuple[AnyCheck, ...] = ()
+    """Before anything else; production is only read."""
+    compatibility: tuple[AnyCheck, ...] = ()
+    """What every version must pass: old and new on the migrated copy, and whichever serves after a rollback."""
+    migrate: tuple[AnyCheck, ...] = ()
+    """After the migration, on the copy and on production: what the schema must look like."""
+    health: tuple[AnyCheck, ...] = ()
+    """After the new version has taken over, and after a rollback."""
+    watch: tuple[AnyCheck, ...] = ()
+    """At each look of the monitor."""
+    corruption: tuple[AnyCheck, ...] = ()
+    """At each look; a failure confirmed on a fresh connection is corruption."""
+
+    def of(self, phase: str) -> tuple[Check, ...]:
+        """Return the checks of a phase."""
+        found: tuple[Check, ...] = getattr(self, phase)
+        return found
+
+    def every(self) -> Iterator[tuple[str, Check]]:
+        """Yield each check with its phase."""
+        for phase in PHASES:
+            for check in self.of(phase):
+                yield phase, check
+
+
+class ReleaseFile(Strict):
+    """Everything that golive must know of a system to take it live, and back."""
+
+    system: Annotated[str, Field(pattern=SYSTEM_PATTERN, examples=["ordinaut"])]
+    """The system's name; also the name of the directory in which this file lies."""
+    description: str = ""
+    """What the system is, in a sentence."""
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", examples=["http://127.0.0.1:8080"])]
+    """Where its clients reach it."""
+    root: str = "{data}/systems/{system}"
+    """Where golive keeps its releases, backups and logs; ``{data}`` is golive's own data directory."""
+    database: Database
+    """Its database."""
+    source: AnySource
+    """Where the code of a version comes from."""
+    platform: AnyPlatform
+    """What runs its processes."""
+    router: AnyRouter | None = None
+    """What sends requests to it; needed for a rollout without downtime."""
+    rollout: AnyRollout
+    """How a new version takes over."""
+    migration: AnyMigrator
+    """What changes the schema of its database."""
+    backup: Backup = Backup()
+    """The backup before the release."""
+    sign_off: SignOff = SignOff()
+    """Who signs."""
+    window: Window = Window()
+    """When production may be changed."""
+    checks: Checks = Checks()
+    """What is checked, by phase."""
+    watch: Watch = Watch()
+    """How it is watched once live."""
+    rollback: Rollback = Rollback()
+    """When it is taken back."""
+    notify: tuple[AnyNotifier, ...] = ()
+    """Where messages go; the console, if nowhere else."""
+    runbook: str = ""
+    """The URL of the page that a person needs at 03:00."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        names = [check.name for _phase, check in self.checks.every()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two checks are named {twice[0]!r}; expected each name once")
+        if self.watch.probe is not None:
+            probed = {check.name for phase in ("watch", "health") for check in self.checks.of(phase)}
+            if self.watch.probe.check not in probed:
+                raise ValueError(
+                    f"watch.probe.check names {self.watch.probe.check!r}; expected the name of a check of phase watch "
+                    f"or health: {', '.join(sorted(probed)) or 'there is none'}"
+                )
+        elif any(trigger.kind in ("down", "errors", "slower") for trigger in self.rollback.when):
+            raise ValueError("rollback.when needs watch.probe: without probes nothing can be judged between two looks")
+        if type(self.rollout).needs_router and self.router is None:
+            raise ValueError(f"rollout {self.rollout.kind} needs a router")
+        return self
+
+    def check(self, name: str) -> Check:
+        """Return the check of that name; raises `KeyError`."""
+        for _phase, check in self.checks.every():
+            if check.name == name:
+                return check
+        raise KeyError(name)
