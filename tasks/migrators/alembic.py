@@ -1,0 +1,311 @@
+"""Migrations written for Alembic."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+from pydantic import Field
+
+from tasks.domain.errors import CommandFailed, LockNotGranted, Refused, TimedOut
+from tasks.domain.ports import Command
+from tasks.domain.release_files import RelativePath
+from tasks.domain.target import Target
+from tasks.domain.units import show_seconds
+from tasks.migrators import LockSamples, Migrated, Migrator, new_application, only_runner, retry_lock, sampled_locks
+
+_START_UP = 60.0
+"""Seconds that Alembic may take on top of what the migration may take."""
+
+# In a traceback the class of the error stands for its SQLSTATE; psycopg 2 and 3, asyncpg and pg8000 write these.
+_LOCK_NOT_GRANTED = re.compile(r"\bLockNotAvailable(?:Error)?\b|\b55P03\b")
+_CANCELED = re.compile(r"\bQueryCanceled(?:Error)?\b|\b57014\b")
+
+
+class Alembic(Migrator):
+    """Runs Alembic in the release's own environment; lock_timeout reaches it through PGOPTIONS.
+
+    That takes a driver on libpq (psycopg 2 or 3). asyncpg does not read PGOPTIONS: there ``env.py`` must set
+    ``server_settings`` itself. A migration under ``autocommit_block`` gets the same lock_timeout.
+    """
+
+    kind: Literal["alembic"] = "alembic"
+    """Alembic."""
+    directory: RelativePath = "."
+    """Where ``alembic.ini`` or ``pyproject.toml`` lies, relative to the release's directory."""
+    command: Annotated[tuple[str, ...], Field(min_length=1, examples=[["{release_dir}/.venv/bin/alembic"]])] = (
+        "{python}",
+        "-m",
+        "alembic",
+    )
+    """The program with its first arguments; ``{release_dir}`` and the other placeholders may stand in it."""
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")] = "head"
+    """The revision to reach: ``head``, ``heads`` or a revision's id."""
+    dsn_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "DATABASE_URL"
+    """The environment variable from which ``env.py`` takes the database's URL."""
+    dsn_scheme: Annotated[str, Field(pattern=r"^(postgresql(\+[a-z0-9_]+)?)?$", examples=["postgresql+psycopg"])] = ""
+    """The scheme to give the URL, by which SQLAlchemy chooses its driver; empty leaves it."""
+    environment: dict[str, str] = Field(default_factory=dict)
+    """Further environment variables; placeholders and references to secrets may stand in their values."""
+
+    def fingerprint(self, target: Target) -> str:
+        """Return a hash of the revisions, ``env.py``, Alembic's settings, and the limits."""
+        host, directory = target.world.host, target.release_dir / self.directory
+        revisions = self._revisions(target).values()
+        settings = tomllib.loads(host.read(directory / "pyproject.toml") or "").get("tool", {}).get("alembic")
+        environments = sorted({Path(revision.path).parent.parent / "env.py" for revision in revisions})
+        parts = [
+            self.model_dump(),
+            host.read(directory / "alembic.ini"),
+            settings,
+            [host.read(path) for path in environments],
+            [(revision.id, host.read(Path(revision.path))) for revision in revisions],
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+    def pending(self, target: Target) -> Sequence[str]:
+        """Return the ids of the revisions between the database and ``revision``, in order.
+
+        Raises `Refused` if ``head`` is more than one, `CommandFailed` if the database is at a revision that the
+        release does not hold.
+        """
+        return self._state(target).pending
+
+    def upgrade(self, target: Target) -> Migrated:
+        """Upgrade to ``revision`` and read back that the database is there.
+
+        Raises `LockNotGranted`, `TimedOut` or `CommandFailed`, with Alembic's last lines, and `Refused` when another
+        migration runs.
+        """
+        began = target.world.clock.monotonic()
+        with only_runner(target):
+            state = self._state(target)
+            if not state.pending:
+                return Migrated((), target.world.clock.monotonic() - began, locks_exact=False)
+            goal = self.revision if self.revision in {"head", "heads"} else state.goal[0]
+            samples, tries = self._change(target, "upgrade", goal)
+            if left := set(state.pending) - _with_ancestors(state.revisions, self._current(target)):
+                raise CommandFailed(
+                    f"it ended well and yet {', '.join(sorted(left))} is not applied", where="alembic upgrade"
+                )
+        return _migrated(state.pending, target.world.clock.monotonic() - began, samples, tries)
+
+    def can_downgrade(self, target: Target) -> bool:
+        """Tell whether each pending revision has a ``downgrade`` that does something; with none pending, the last one.
+
+        A revision that cannot be read by golive's Python counts as one without.
+        """
+        state = self._state(target)
+        return all(_has_way_down(target, state.revisions[name]) for name in state.pending or state.goal)
+
+    def downgrade(self, target: Target, names: Sequence[str]) -> Migrated:
+        """Downgrade past the named revisions that are applied, and read back that the database is there.
+
+        Raises `Refused` if a revision that is not named builds on them, or what is left has more than one head.
+        """
+        began = target.world.clock.monotonic()
+        with only_runner(target):
+            revisions = self._revisions(target)
+            applied = _with_ancestors(revisions, self._current(target))
+            gone = [name for name in revisions if name in applied and name in names]
+            left = applied - set(gone)
+            if not gone:
+                return Migrated((), target.world.clock.monotonic() - began, locks_exact=False)
+            if orphans := sorted(_with_ancestors(revisions, left) - left):
+                builds = ", ".join(n for n in revisions if n in left and orphans[0] in _with_ancestors(revisions, [n]))
+                raise Refused(f"{builds} builds on {orphans[0]} and would be lost too", where=self.directory)
+            heads = _heads(revisions, left)
+            if len(heads) > 1:
+                raise Refused(f"what is left has {len(heads)} heads: {', '.join(heads)}", where=self.directory)
+            goal = heads[0] if heads else "base"
+            samples, tries = self._change(target, "downgrade", goal)
+            if still := _with_ancestors(revisions, self._current(target)) & set(gone):
+                raise CommandFailed(
+                    f"it ended well and yet {', '.join(sorted(still))} is applied", where="alembic downgrade"
+                )
+        return _migrated(gone[::-1], target.world.clock.monotonic() - began, samples, tries)
+
+    def _revisions(self, target: Target) -> dict[str, _Revision]:
+        """Return the release's revisions, each after those that it builds on."""
+        found = _parse(self._alembic(target, "history", "--verbose"))
+        return {revision.id: revision for revision in reversed(found)}
+
+    def _state(self, target: Target) -> _State:
+        revisions = self._revisions(target)
+        goal = self._goal(revisions)
+        missing = _with_ancestors(revisions, goal) - _with_ancestors(revisions, self._current(target))
+        return _State(revisions, goal, [name for name in revisions if name in missing])
+
+    def _current(self, target: Target) -> list[str]:
+        return [revision.id for revision in _parse(self._alembic(target, "current", "--verbose"))]
+
+    def _goal(self, revisions: dict[str, _Revision]) -> list[str]:
+        heads = _heads(revisions, revisions)
+        if self.revision == "heads" or (self.revision == "head" and len(heads) < 2):
+            return heads
+        found = [name for name in revisions if name.startswith(self.revision)]
+        if self.revision == "head":
+            raise Refused(
+                f"{len(heads)} heads: {', '.join(heads)}",
+                expected="one",
+                where=self.directory,
+                do="merge them ('alembic merge heads'), or set 'revision: heads'",
+            )
+        if len(found) != 1 and self.revision not in revisions:
+            raise Refused(f"{len(found)} revisions are called {self.revision}", expected="one", where=self.directory)
+        return [self.revision] if self.revision in revisions else found
+
+    def _change(self, target: Target, verb: str, revision: str) -> tuple[LockSamples, int]:
+        application = new_application()
+        with sampled_locks(target, application) as samples:
+            run = partial(self._alembic, target, verb, revision, application=application)
+            _, tries = retry_lock(target, self.limits, run)
+        return samples, tries
+
+    def _alembic(self, target: Target, *arguments: str, application: str = "golive alembic") -> str:
+        """Run Alembic and return what it printed."""
+        options = f"-c lock_timeout={_milliseconds(self.limits.wait)} "
+        options += f"-c statement_timeout={_milliseconds(self.limits.duration)}"
+        dsn, rest = self._dsn(target.dsn, options)
+        secret = {name: target.fill(value) for name, value in self.environment.items()} | {self.dsn_variable: dsn}
+        command = Command(
+            tuple(target.fill(part) for part in self.command) + arguments,
+            cwd=target.release_dir / self.directory,
+            env={"PGAPPNAME": application, "PGOPTIONS": rest, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
+            secret_env=secret,
+            timeout=self.limits.duration + _START_UP,
+            ok_exit=tuple(range(-64, 256)),
+        )
+        ended = target.world.host.run(command)
+        if ended.exit_code == 0:
+            return ended.stdout
+        said = f"{ended.stdout}\n{ended.stderr}"
+        where = f"alembic {' '.join(arguments)}"
+        if _LOCK_NOT_GRANTED.search(said):
+            raise LockNotGranted("lock not granted [55P03]", where=where)
+        if _CANCELED.search(said):
+            raise TimedOut(
+                "a statement was cancelled [57014]",
+                expected=f"within {show_seconds(self.limits.duration)}",
+                where=where,
+            )
+        for value in sorted((dsn, urlsplit(dsn).password or dsn, *secret.values()), key=len, reverse=True):
+            said = said.replace(value, "•••") if len(value) > 3 else said
+        last = "\n".join(line[:500] for line in said.strip().splitlines()[-15:])
+        places = re.findall(rf'File "{re.escape(str(command.cwd))}/([^"]+)", line ([0-9]+)', said)
+        deepest = [f"{file}:{line}" for file, line in places if "site-packages" not in file][-1:]
+        seen = f"exit code {ended.exit_code}:\n{target.world.secrets.mask(last)}"
+        raise CommandFailed(seen, where=", ".join([where, *deepest]))
+
+    def _dsn(self, dsn: str, options: str) -> tuple[str, str]:
+        """Return the URL for ``env.py`` and what remains for PGOPTIONS: options in a URL would hide those."""
+        url = urlsplit(dsn)
+        if not url.scheme.startswith("postgres"):
+            raise Refused("the database's DSN is not a URL", expected="postgresql://…, as SQLAlchemy takes it")
+        scheme = self.dsn_scheme or re.sub(r"^postgres\b", "postgresql", url.scheme)
+        query = {key: value for key, value in parse_qsl(url.query) if key != "application_name"}
+        if "options" in query:
+            query["options"], options = f"{query['options']} {options}", ""
+        return urlunsplit((scheme, url.netloc, url.path, urlencode(query, quote_via=quote), "")), options
+
+
+@dataclass(frozen=True)
+class _Revision:
+    id: str
+    parents: tuple[str, ...]
+    depends: tuple[str, ...]
+    path: str
+
+
+@dataclass(frozen=True)
+class _State:
+    """The release's revisions, those to reach, and those still to be applied, each in order."""
+
+    revisions: dict[str, _Revision]
+    goal: list[str]
+    pending: list[str]
+
+
+def _parse(said: str) -> list[_Revision]:
+    """Read what Alembic prints with ``--verbose``: blocks of ``Key: value``, the message indented below."""
+    found: list[dict[str, str]] = []
+    for line in said.splitlines():
+        key, colon, value = line.partition(": ")
+        if colon and key == "Rev":
+            found.append({"Rev": value.split()[0]})
+        elif colon and found:
+            found[-1].setdefault(key, value.strip())
+    return [
+        _Revision(
+            id=block["Rev"],
+            parents=tuple(re.findall(r"[^\s,<>]+", block.get("Parent", block.get("Merges", "")).replace("<base>", ""))),
+            depends=tuple(re.findall(r"[^\s,]+", block.get("Also depends on", ""))),
+            path=block.get("Path", ""),
+        )
+        for block in found
+    ]
+
+
+def _with_ancestors(revisions: dict[str, _Revision], names: Iterable[str]) -> set[str]:
+    seen: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name not in seen and name in revisions:
+            seen.add(name)
+            todo += [*revisions[name].parents, *revisions[name].depends]
+    return seen
+
+
+def _heads(revisions: dict[str, _Revision], among: Iterable[str]) -> list[str]:
+    chosen = list(among)
+    parents = {parent for name in chosen for parent in revisions[name].parents}
+    return [name for name in revisions if name in chosen and name not in parents]
+
+
+def _has_way_down(target: Target, revision: _Revision) -> bool:
+    try:
+        body = ast.parse(target.world.host.read(Path(revision.path)) or "").body
+    except SyntaxError as error:
+        target.world.progress(
+            f"{revision.path}: golive's Python cannot read it ({error.msg}); taken as without a way back"
+        )
+        return False
+    functions = {node.name: node.body for node in body if isinstance(node, ast.FunctionDef)}
+    down = functions.get("downgrade", [])
+    return _idle(functions.get("upgrade", [])) or not (_idle(down) or any(isinstance(node, ast.Raise) for node in down))
+
+
+def _idle(body: Sequence[ast.stmt]) -> bool:
+    """Tell whether statements do nothing: ``pass``, ``...``, a docstring, a bare ``return``."""
+    return all(
+        isinstance(node, ast.Pass)
+        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        or (isinstance(node, ast.Return) and node.value is None)
+        for node in body
+    )
+
+
+def _migrated(names: Sequence[str], took: float, samples: LockSamples, tries: int) -> Migrated:
+    notes = []
+    if not samples.session_seen:
+        notes.append(
+            "no session of Alembic was seen, so its locks are unknown: either it was very short, or its driver reads "
+            "neither PGAPPNAME nor PGOPTIONS (asyncpg does not) and no lock_timeout was in force"
+        )
+    if samples.trouble:
+        notes.append(f"locks were not looked at to the end: {samples.trouble.seen}")
+    return Migrated(tuple(names), took, samples.locks, tries, locks_exact=False, notes=tuple(notes))
+
+
+def _milliseconds(duration: float) -> int:
+    return max(1, round(duration * 1000))
