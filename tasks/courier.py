@@ -9,13 +9,14 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from datetime import timedelta
 from enum import Enum
 from random import SystemRandom
 from typing import Any
 
 from tasks.adapters.slack import SlackChat
-from tasks.domain.errors import GoliveError, OutsideError, ServerTrouble
+from tasks.domain.errors import GoliveError, OutsideError, ServerTrouble, TimedOut
 from tasks.domain.ports import ChatApi, Clock, Secrets
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Message as Row
@@ -27,6 +28,7 @@ KEEP_TRYING = timedelta(hours=24)
 """A message is given up after so many tries and not before so long, so that an outage of a night loses nothing."""
 
 _LONGEST_PAUSE = 300.0
+_AFTER_TIMEOUT = 10.0  # a slow server may still take the message; only then can a look for it tell
 _LONGEST_ASKED = 3600.0  # of a Retry-After
 _LEASE = 30.0
 _JITTER = SystemRandom()
@@ -77,8 +79,11 @@ def running(courier: Courier, *, every: float = 1.0, at_exit: float = 5.0) -> It
     At its end what is left gets ``at_exit`` seconds; what is left then stays in the ledger for the next process.
     """
     stop = threading.Event()
+    # With the caller's context variables, by which the line that is written finds the run it belongs to.
     threads = [
-        threading.Thread(target=route.run, args=(stop, every), name=f"courier {route.name}", daemon=True)
+        threading.Thread(
+            target=copy_context().run, args=(route.run, stop, every), name=f"courier {route.name}", daemon=True
+        )
         for route in courier.routes
     ]
     for thread in threads:
@@ -243,6 +248,7 @@ class Route:
         asked = error.retry_after if isinstance(error, ServerTrouble) else None
         if asked is None:
             pause = min(_LONGEST_PAUSE, 2.0 ** min(tries, 20)) * _JITTER.uniform(0.5, 1.0)
+            pause = max(pause, _AFTER_TIMEOUT) if isinstance(error, TimedOut) else pause
         else:
             pause = min(asked, _LONGEST_ASKED) * _JITTER.uniform(1.0, 1.1)
             self._silent_until = self.clock.monotonic() + pause
@@ -254,13 +260,13 @@ class Route:
             error_id, f"golive: {self.name} does not get messages, they appear here and in the ledger: {said}"
         )
         if self._fallback is not None:
-            with suppress(OSError, ValueError):  # as in `_say_once`
+            with suppress(Exception):  # as in `_say_once`
                 self._fallback.deliver(message, self._outlet)
 
     def _say_once(self, about: str, line: str) -> None:
         if about not in self._said:
             self._said.add(about)
-            with suppress(OSError, ValueError):  # a console that was closed; the ledger has it all
+            with suppress(Exception):  # a console that was closed, say; the ledger has it all
                 self._outlet.write_line(line)
 
     def _masked(self, value: Any) -> Any:

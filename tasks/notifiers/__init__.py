@@ -5,32 +5,62 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 from tasks.domain.kind import Kind
+from tasks.domain.ports import ChatApi, Secrets
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message of a release: its root, which is edited, or a reply in its thread.
+    """One message of a release on its way out.
 
-    ``blocks`` are Block Kit blocks as plain dictionaries; ``text`` says the same in one line.
-    ``root_ref`` is what the notifier returned for the release's root message, if it was sent.
+    ``kind`` is that of `tasks.domain.messages.Note`. ``text`` is one line and no markup; ``blocks`` are Block Kit
+    blocks that say the same and more. ``key`` is the message's own for ever; ``at`` is when it was written.
+    ``root_ref`` is what the notifier returned for the release's root message, if that was delivered.
+    ``maybe_sent`` tells that an earlier try may have arrived without golive having heard of it.
     """
 
     key: str
+    release_id: str
+    kind: str
     text: str
+    at: datetime
     blocks: tuple[Mapping[str, Any], ...] = ()
     root_ref: Mapping[str, str] = field(default_factory=dict)
-    edit: bool = False
+    maybe_sent: bool = False
+
+
+class Outlets(Protocol):
+    """What a notifier may reach people through."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """What resolves the names of secrets."""
+        ...
+
+    def chat(self, token: str, base_url: str, timeout: float) -> ChatApi:
+        """Return a client for a chat's Web API; ``timeout`` is in seconds and holds for each call."""
+        ...
+
+    def write_line(self, line: str) -> None:
+        """Write a line for a person who looks on."""
+        ...
 
 
 class Notifier(Kind):
     """Delivers messages."""
 
-    @abstractmethod
-    def deliver(self, message: Message, outlet: Any) -> Mapping[str, str]:
-        """Deliver a message through ``outlet`` and return what is needed to edit it or reply to it.
+    @property
+    def address(self) -> str:
+        """The name under which the ledger keeps what was delivered: the kind and where it goes."""
+        return self.kind
 
-        Raises `ServerTrouble`, `Unreachable`, … (worth another try) or `AccessDenied` (not).
+    @abstractmethod
+    def deliver(self, message: Message, outlets: Outlets) -> Mapping[str, str]:
+        """Deliver a message and return what is needed to edit it or reply to it.
+
+        Raises `Unreachable`, `ConnectionLost`, `TimedOut` or `ServerTrouble` where another try may help, and
+        `AccessDenied`, `SecretMissing` or `OutsideError` where it cannot.
         """

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tasks import notifiers
+from tasks.adapters.secrets import SecretStore
+from tasks.adapters.slack import SlackChat
+from tasks.domain.errors import SecretMissing
+from tasks.domain.kind import Kind
+from tasks.notifiers import Message, Notifier
+from tasks.notifiers.console import Console
+from tasks.notifiers.slack import Slack
+from tasks.spec.kinds import kinds_in
+from tests.slack_server import TOKEN, FakeSlack, fake_slack
+
+AT = datetime(2026, 11, 22, 2, 5, 11, tzinfo=UTC)
+
+
+class Outlets:
+    def __init__(self, environ: dict[str, str]) -> None:
+        self.secrets = SecretStore(environ)
+        self.lines: list[str] = []
+
+    def chat(self, token: str, base_url: str, timeout: float) -> SlackChat:
+        return SlackChat(token, base_url, timeout)
+
+    def write_line(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    with fake_slack() as server:
+        yield server
+
+
+@pytest.fixture
+def outlets() -> Outlets:
+    return Outlets({"SLACK_BOT_TOKEN": TOKEN})
+
+
+@pytest.fixture(params=sorted(kinds_in(notifiers)))
+def notifier(request: pytest.FixtureRequest, slack: FakeSlack) -> Kind:
+    given: dict[str, dict[str, str]] = {"console": {}, "slack": {"channel": "#ops", "base_url": slack.base_url}}
+    return kinds_in(notifiers)[request.param](**given[request.param])
+
+
+def message(kind: str = "root", text: str = "ordinaut 2.1.0: planned", **what: Any) -> Message:
+    return Message(key=f"r-1/{kind}", release_id="r-1", kind=kind, text=text, at=what.pop("at", AT), **what)
+
+
+def arrived(slack: FakeSlack, outlets: Outlets) -> str:
+    return "\n".join([*outlets.lines, *(one["text"] for one in slack.messages)])
+
+
+def test_a_notifier_delivers_each_kind_of_message(notifier: Notifier, slack: FakeSlack, outlets: Outlets) -> None:
+    root = notifier.deliver(message(), outlets)
+    for kind in ("reply", "alert", "root_edit", "final"):
+        notifier.deliver(message(kind, f"this is the {kind}", root_ref=root), outlets)
+    for kind in ("reply", "alert", "root_edit", "final"):
+        assert f"this is the {kind}" in arrived(slack, outlets)
+
+
+def test_what_a_notifier_returns_can_be_kept_as_json(notifier: Notifier, outlets: Outlets) -> None:
+    assert all(isinstance(part, str) for pair in notifier.deliver(message(), outlets).items() for part in pair)
+
+
+def test_a_notifier_delivers_even_an_empty_text_without_blocks(notifier: Notifier, outlets: Outlets) -> None:
+    notifier.deliver(message(text=""), outlets)
+
+
+def test_a_notifier_lets_no_text_from_outside_ping_or_move_the_cursor(
+    notifier: Notifier, slack: FakeSlack, outlets: Outlets
+) -> None:
+    notifier.deliver(message(text="failed: <!channel>\x1b[2J"), outlets)
+    assert "\x1b" not in arrived(slack, outlets)
+    assert all("<!channel" not in one["text"] for one in slack.messages)
+
+
+def test_an_address_tells_notifiers_apart(notifier: Notifier) -> None:
+    assert notifier.address.split(":")[0] == notifier.kind
+
+
+def test_the_console_shows_when_of_which_release_and_how_grave(outlets: Outlets) -> None:
+    Console().deliver(message("alert", "ordinaut 2.1.0: down"), outlets)
+    assert outlets.lines == ["2026-11-22 02:05:11 UTC [r-1] ALERT ordinaut 2.1.0: down"]
+
+
+def test_slack_needs_its_token_under_a_name_that_has_a_value(slack: FakeSlack) -> None:
+    with pytest.raises(SecretMissing):
+        Slack(channel="#ops", base_url=slack.base_url).deliver(message(), Outlets({}))
+    assert not slack.messages
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"token": TOKEN},
+        {"channel": ""},
+        {"base_url": "http://slack.example/api/"},
+        {"base_url": "http://127.0.0.1.evil.example/api/"},
+        {"base_url": "http://127.0.0.1@evil.example/api/"},
+        {"base_url": "https://slack.com/api"},
+        {"chanel": "#ops"},
+    ],
+)
+def test_slack_refuses_a_token_in_clear_and_an_address_that_would_leak_it(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        Slack(**{"channel": "#ops", **wrong})

@@ -1,0 +1,347 @@
+from __future__ import annotations
+
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tasks.adapters.clock import SystemClock
+from tasks.adapters.secrets import SecretStore
+from tasks.adapters.slack import SlackChat
+from tasks.courier import Courier, running
+from tasks.domain.errors import AccessDenied, ConnectionLost, OutsideError, ServerTrouble, TimedOut, Unreachable
+from tasks.domain.messages import About, Alert, Mark, Note, PhaseLine, alert_note, final_note, reply_note, root_note
+from tasks.domain.release import State
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.releases import Opening
+from tasks.notifiers import Notifier
+from tasks.notifiers.console import Console
+from tasks.notifiers.slack import Slack
+from tests.slack_server import TOKEN, FakeSlack, fake_slack
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def slack() -> Iterator[FakeSlack]:
+    with fake_slack() as server:
+        yield server
+
+
+@pytest.fixture
+def chat(slack: FakeSlack) -> SlackChat:
+    return SlackChat(TOKEN, slack.base_url, timeout=1)
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[Ledger]:
+    opened = Ledger(database)
+    yield opened
+    opened.close()
+
+
+def open_release(
+    ledger: Ledger, release_id: str = "ordinaut-1", system: str = "ordinaut", *, mutates: bool = True
+) -> About:
+    ledger.releases.open(
+        Opening(
+            id=release_id,
+            system=system,
+            version="2.1.0",
+            scope="release",
+            mutates=mutates,
+            started_by="ana",
+            reason="new scheduler",
+            file="release.yaml",
+            file_text="system: ordinaut",
+        )
+    )
+    return About(release_id, system, "2.1.0", "ana", previous="2.0.0", reason="new scheduler")
+
+
+def courier_of(
+    ledger: Ledger, *notifiers: Notifier, lines: list[str] | None = None, system: str = "ordinaut", **what: Any
+) -> Courier:
+    environ = what.pop("environ", {"SLACK_BOT_TOKEN": TOKEN})
+    write = (lines if lines is not None else []).append
+    return Courier(ledger, notifiers, SecretStore(environ), SystemClock(), write, system=system, **what)
+
+
+def ops(slack: FakeSlack) -> Slack:
+    return Slack(channel="#ops", base_url=slack.base_url, timeout=1.0)
+
+
+def until(condition: Callable[[], bool], within: float = 10.0) -> None:
+    ends = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < ends, "it did not come to pass in time"
+        time.sleep(0.02)
+
+
+# --- the client ---
+
+
+def test_a_message_is_posted_edited_answered_and_found_again(slack: FakeSlack, chat: SlackChat) -> None:
+    root = chat.post("#ops", "root", [], key="r/1")
+    reply = chat.post(root["channel"], "reply", [], key="r/2", thread_ts=root["ts"], broadcast=True)
+    assert chat.update(root["channel"], root["ts"], "edited", []) == root
+    assert [one["text"] for one in slack.messages] == ["edited", "reply"]
+    assert [one["broadcast"] for one in slack.messages] == [False, True]
+    assert chat.find("#ops", "r/1", since=NOW) == root
+    assert chat.find(root["channel"], "r/2", since=NOW, thread_ts=root["ts"]) == reply
+    assert chat.find("#ops", "r/3", since=NOW) is None
+
+
+def test_a_message_is_found_on_a_later_page(slack: FakeSlack, chat: SlackChat) -> None:
+    first = chat.post("#ops", "one", [], key="r/0")
+    for number in range(1, 7):
+        chat.post("#ops", "another", [], key=f"r/{number}")
+    slack.page = 2
+    assert chat.find("#ops", "r/0", since=NOW) == first
+    assert slack.calls["conversations.history"] == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("trouble", ServerTrouble),
+        ("internal_error", ServerTrouble),
+        ("drop", ConnectionLost),
+        ("drop_first", ConnectionLost),
+        ("invalid_auth", AccessDenied),
+        ("not_in_channel", AccessDenied),
+        ("channel_not_found", AccessDenied),
+        ("is_archived", AccessDenied),
+        ("msg_too_long", OutsideError),
+    ],
+)
+def test_each_fault_has_its_error_and_nothing_is_sent_twice(
+    slack: FakeSlack, chat: SlackChat, fault: str, error: type
+) -> None:
+    slack.fail("chat.postMessage", fault)
+    with pytest.raises(error) as raised:
+        chat.post("#ops", "root", [], key="r/1")
+    assert type(raised.value) is error
+    assert slack.calls["chat.postMessage"] == 1
+    assert TOKEN not in str(raised.value)
+
+
+def test_a_full_slack_says_for_how_long(slack: FakeSlack, chat: SlackChat) -> None:
+    slack.fail("chat.postMessage", "limit", seconds=17)
+    with pytest.raises(ServerTrouble) as raised:
+        chat.post("#ops", "root", [], key="r/1")
+    assert raised.value.retry_after == 17
+
+
+def test_a_slow_slack_is_given_up_and_a_refused_connection_is_known_as_such(slack: FakeSlack, chat: SlackChat) -> None:
+    slack.fail("chat.postMessage", "slow", seconds=3)
+    with pytest.raises(TimedOut):
+        chat.post("#ops", "root", [], key="r/1")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(Unreachable):
+            SlackChat(TOKEN, f"http://127.0.0.1:{taken.getsockname()[1]}/api/").post("#ops", "x", [], key="r/1")
+
+
+def test_a_client_keeps_to_the_time_given_for_all_its_calls(slack: FakeSlack) -> None:
+    with pytest.raises(TimedOut):
+        SlackChat(TOKEN, slack.base_url, timeout=10, within=0).post("#ops", "root", [], key="r/1")
+    assert not slack.calls
+
+
+def test_blocks_that_slack_refuses_do_not_cost_the_message(slack: FakeSlack, chat: SlackChat) -> None:
+    chat.post("#ops", "the line", [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3001}}], key="r/1")
+    assert slack.refused == ["invalid_blocks"]
+    assert [(one["text"], one["blocks"]) for one in slack.messages] == [("the line", [])]
+
+
+def test_a_token_that_cannot_be_sent_is_not_shown(slack: FakeSlack) -> None:
+    with pytest.raises(AccessDenied) as raised:
+        SlackChat("xoxb-secret\nX-Evil: 1", slack.base_url)
+    assert "secret" not in str(raised.value)
+
+
+# --- the courier ---
+
+
+def test_a_release_is_one_message_with_its_thread_in_order(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    phases = [PhaseLine("preflight", Mark.RUNNING)]
+    states = [State.PLANNED, State.PREFLIGHT, State.BACKUP, State.REHEARSE, State.AWAITING_GO]
+    ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, phases))
+    courier = courier_of(ledger, ops(slack))
+    for before, after in itertools.pairwise(states):
+        ledger.releases.tell(
+            about.release_id, reply_note(about, before, after), root_note(about, after, phases, edit=True)
+        )
+        courier.flush(5)
+    alert = Alert("down", "no answer", "10 min", NOW, "roll back", NOW + timedelta(minutes=5), ["GET /: <!channel>"])
+    ledger.releases.tell(about.release_id, alert_note(about, alert), final_note(about, "rolled_back"))
+    courier.flush(5)
+    (root,) = slack.roots()
+    assert root["text"].startswith("ordinaut 2.1.0: awaiting go")
+    assert root["edits"] == 4
+    said = [one["text"].removeprefix("ordinaut 2.1.0: ") for one in slack.thread(root["ts"])]
+    assert said[:4] == [
+        "planned → preflight",
+        "preflight → backup",
+        "backup → rehearse",
+        "rehearse → awaiting go",
+    ]
+    assert said[4].startswith("down: no answer; limit 10 min; since ")
+    assert said[5] == "rolled back"
+    assert [one["broadcast"] for one in slack.thread(root["ts"])] == [False] * 4 + [True, False]
+    assert slack.refused == []
+    assert "<!channel" not in str([one["blocks"] for one in slack.messages])
+    assert courier.flush(5) == 0
+
+
+def test_of_several_waiting_edits_only_the_last_is_made(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    notes = [root_note(about, State.PLANNED, [])]
+    notes += [root_note(about, State.BACKUP, [], [("look", str(n))], edit=True) for n in range(30)]
+    ledger.releases.tell(about.release_id, *notes)
+    assert courier_of(ledger, ops(slack)).flush(5) == 2
+    assert slack.calls == {"chat.postMessage": 1, "chat.update": 1}
+    assert "29" in str(slack.messages[0]["blocks"])
+    assert ledger.outbox.due("slack:#ops") == []
+
+
+def test_a_message_that_arrived_without_an_answer_is_not_sent_again(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
+    for number in range(5):
+        ledger.releases.tell(about.release_id, Note("reply", f"reply {number}", {}))
+    courier = courier_of(ledger, ops(slack))
+    slack.fail("chat.postMessage", "drop", times=6)
+
+    def all_out() -> bool:
+        courier.flush(5)
+        return not ledger.outbox.due("slack:#ops", limit=100) and len(slack.messages) == 6
+
+    until(all_out, within=20)
+    until(lambda: ledger.outbox.root_ref(about.release_id, "slack:#ops") != {})
+    assert slack.calls["chat.postMessage"] == 6
+    (root,) = slack.roots()
+    assert [one["text"] for one in slack.thread(root["ts"])] == [f"reply {number}" for number in range(5)]
+    assert len(set(slack.keys())) == 6
+
+
+def test_a_token_that_may_not_read_sends_rather_twice_than_not_at_all(ledger: Ledger, slack: FakeSlack) -> None:
+    slack.scopes = {"chat:write"}
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
+    courier = courier_of(ledger, ops(slack))
+    slack.fail("chat.postMessage", "drop")
+    until(lambda: courier.flush(5) == 1)
+    assert len(slack.messages) == 2
+    assert ledger.outbox.root_ref(about.release_id, "slack:#ops")["ts"] == slack.messages[1]["ts"]
+
+
+def test_without_a_token_messages_appear_on_the_console_and_it_is_said_once(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []), Note("reply", "one", {}))
+    lines: list[str] = []
+    courier_of(ledger, ops(slack), lines=lines, environ={}).flush(5)
+    assert len(lines) == 3
+    assert "slack:#ops does not get messages" in lines[0]
+    assert "SLACK_BOT_TOKEN is not set" in lines[0]
+    assert "[ordinaut-1] ordinaut 2.1.0: planned" in lines[1]
+    assert "[ordinaut-1] one" in lines[2]
+    assert {delivery.notifier for _message, delivery in ledger.outbox.dead_letters()} == {"slack:#ops"}
+    assert len(ledger.outbox.dead_letters()) == 2
+    assert not slack.calls
+
+
+def test_a_refused_token_is_not_tried_again_and_the_next_message_is(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, Note("reply", "one", {}), Note("reply", "two", {}))
+    slack.fail("chat.postMessage", "invalid_auth")
+    lines: list[str] = []
+    assert courier_of(ledger, ops(slack), Console(), lines=lines).flush(5) == 3
+    assert [one["text"] for one in slack.messages] == ["two"]
+    ((message, delivery),) = ledger.outbox.dead_letters()
+    assert message.text == "one"
+    assert "invalid_auth" in delivery.error
+    assert sum("one" in line for line in lines) == 1
+
+
+def test_the_console_is_used_where_no_notifier_is_named(ledger: Ledger) -> None:
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
+    lines: list[str] = []
+    assert courier_of(ledger, lines=lines).flush(5) == 1
+    assert lines[0].endswith("[ordinaut-1] ordinaut 2.1.0: planned")
+    assert [row.kind for row in ledger.outbox.due("slack:#ops")] == ["root"]
+
+
+def test_secrets_do_not_leave_with_a_message(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    blocks = {"blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": f"it said {TOKEN}"}}]}
+    ledger.releases.tell(
+        about.release_id,
+        Note("reply", f"postgresql://u:hunter22@db/x and {TOKEN}", blocks),
+        Note("reply", TOKEN, blocks),
+    )
+    secrets = SecretStore({"SLACK_BOT_TOKEN": TOKEN})
+    secrets.resolve("${env:SLACK_BOT_TOKEN}")
+    Courier(ledger, [ops(slack)], secrets, SystemClock(), print, system="ordinaut").flush(5)
+    assert len(slack.messages) == 2
+    assert TOKEN not in str(slack.messages)
+    assert "hunter22" not in str(slack.messages)
+
+
+def test_a_courier_delivers_for_its_own_system_only(ledger: Ledger, slack: FakeSlack) -> None:
+    mine, other = open_release(ledger), open_release(ledger, "glad-1", "glad-labs")
+    for about in (mine, other):
+        ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
+    assert courier_of(ledger, ops(slack)).flush(5) == 1
+    assert [one["text"] for one in slack.messages] == ["ordinaut 2.1.0: planned"]
+    assert courier_of(ledger, ops(slack), system="glad-labs").flush(5) == 1
+
+
+def test_of_two_couriers_each_message_is_delivered_by_one(ledger: Ledger, slack: FakeSlack, database: str) -> None:
+    abouts = [open_release(ledger, f"ordinaut-{number}", mutates=False) for number in range(4)]
+    for about in abouts:
+        ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
+    second = Ledger(database)
+    try:
+        with (
+            running(courier_of(ledger, ops(slack)), every=0.02),
+            running(courier_of(second, ops(slack)), every=0.02),
+        ):
+            for number in range(10):
+                for about in abouts:
+                    ledger.releases.tell(about.release_id, Note("reply", f"reply {number}", {}))
+            until(lambda: len(slack.messages) >= 44, within=20)
+    finally:
+        second.close()
+    assert len(slack.messages) == 44
+    assert len(set(slack.keys())) == 44
+    for root in slack.roots():
+        assert [one["text"] for one in slack.thread(root["ts"])] == [f"reply {number}" for number in range(10)]
+
+
+def test_what_is_told_last_still_goes_out_at_the_end(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    with running(courier_of(ledger, ops(slack)), every=30) as courier:
+        time.sleep(0.1)
+        ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
+        courier.wake()
+        until(lambda: len(slack.messages) == 1)
+        ledger.releases.tell(about.release_id, final_note(about, "stable"))
+    assert [one["text"] for one in slack.messages] == ["ordinaut 2.1.0: planned", "ordinaut 2.1.0: stable"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("courier ")]
+
+
+def test_the_end_waits_for_another_process_that_is_delivering(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    ledger.leases.take("courier:ordinaut:slack:#ops", "another process", 1.0)
+    with running(courier_of(ledger, ops(slack)), every=0.05):
+        ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
+    assert len(slack.messages) == 1
