@@ -1,0 +1,1 @@
+"""Stand-ins of systems, and a client that loads them."""
