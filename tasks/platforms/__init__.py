@@ -26,6 +26,8 @@ class Instance:
     """One copy of a system's processes: a version, in a slot, on a port of its own.
 
     ``slot`` names the place (``blue``, ``green``, ``rehearsal``); a slot runs at most one version at a time.
+    ``background`` tells whether its background processes (workers, schedulers) start with it; without them a version
+    can stand ready beside another without doing the other's work twice.
     """
 
     slot: str
@@ -33,6 +35,7 @@ class Instance:
     release_dir: Path
     port: int
     dsn: str = field(repr=False)
+    background: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ class Platform(Kind):
     @abstractmethod
     def log(self, target: Target, slot: str, lines: int = 40) -> Sequence[str]:
         """Return the last lines that the slot's processes wrote."""
+
+    def background(self, target: Target, slot: str, *, run: bool) -> None:
+        """Start or stop the slot's background processes; a platform without such a distinction does nothing.
+
+        Raises `RolloutFailed` with the last lines of their log if they exit at once.
+        """
 
     def close(self, target: Target) -> None:
         """End what the platform itself keeps running, if golive started it."""

@@ -6,13 +6,14 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from tasks.domain.errors import OutsideError, RolloutFailed, Unreachable
 from tasks.domain.kind import Duration, Kind, Strict
 from tasks.domain.target import Target
-from tasks.platforms import Platform
+from tasks.platforms import Instance, Platform, Running
 from tasks.routers import Router
 
 
@@ -58,6 +59,9 @@ class Site:
 class Rollout(Kind):
     """Brings a version into service. A rollback is the same steps with the previous version."""
 
+    needs_router: ClassVar[bool] = False
+    """Whether this kind of rollout cannot do without a router."""
+
     ready: Ready = Ready()
     """When a started instance counts as ready for requests."""
     drain: Duration = 5.0
@@ -74,3 +78,69 @@ class Rollout(Kind):
     @abstractmethod
     def finish(self, site: Site) -> Sequence[Step]:
         """Return the acts that end the release for good: what served before is stopped."""
+
+    def serving_in(self, site: Site, slot: str) -> str | None:
+        """Return the version that is up in a slot; raises `Unreachable` if the platform cannot tell."""
+        status = site.platform.status(site.target, slot)
+        if status.running is Running.UNKNOWN:
+            raise Unreachable(
+                "the platform cannot be asked", where=f"slot {slot}", do="; ".join(status.detail.values())
+            )
+        return status.version if status.running is Running.UP else None
+
+    def start(self, site: Site, instance: Instance) -> Mapping[str, Any]:
+        """Start an instance in its slot; whatever else golive runs there is stopped first.
+
+        Raises `RolloutFailed` before anything is started if something else listens on its port.
+        """
+        target, platform = site.target, site.platform
+        begun = target.world.clock.monotonic()
+        status = platform.status(target, instance.slot)
+        ours = status.running in {Running.UP, Running.STARTING} and status.port == instance.port
+        if not (ours and status.version == instance.version):
+            platform.stop(target, instance.slot)
+            if not target.world.host.port_is_free(instance.port):
+                raise RolloutFailed(
+                    f"port {instance.port} is taken by a process that golive did not start in slot {instance.slot}",
+                    expected="a free port",
+                    where=f"127.0.0.1:{instance.port}",
+                    do="end that process, or give the rollout another port",
+                )
+        platform.start(target, instance)
+        took = round(target.world.clock.monotonic() - begun, 3)
+        return {"slot": instance.slot, "port": instance.port, "version": instance.version, "seconds": took}
+
+    def wait_ready(self, site: Site, slot: str, port: int) -> Mapping[str, Any]:
+        """Wait until the instance in a slot answers as `ready` wants it, and return how long that took.
+
+        Raises `RolloutFailed` with the last answer and the last lines of the log if it exits or is not ready in time.
+        """
+        world, ready = site.target.world, self.ready
+        url = f"http://127.0.0.1:{port}{ready.path}"
+        begun = world.clock.monotonic()
+        row, last, look_at = 0, "nothing was asked", begun
+        while (now := world.clock.monotonic()) < begun + ready.within:
+            try:
+                answer = world.http.request(
+                    "GET", url, timeout=min(5.0, max(1.0, begun + ready.within - now)), fresh=True
+                )
+                row, last = (row + 1 if answer.status == ready.status else 0), f"status {answer.status}"
+            except OutsideError as error:
+                row, last = 0, error.seen
+            if row >= ready.successes:
+                return {"slot": slot, "port": port, "seconds": round(world.clock.monotonic() - begun, 3)}
+            if not row and now >= look_at:
+                look_at = now + 1.0
+                if site.platform.status(site.target, slot).running is Running.DOWN:
+                    raise self._not_ready(site, slot, url, f"the process has ended; before that: {last}")
+            world.clock.sleep(ready.every)
+        raise self._not_ready(site, slot, url, f"not ready within {ready.within:g} s; last: {last}")
+
+    def _not_ready(self, site: Site, slot: str, url: str, seen: str) -> RolloutFailed:
+        lines = "\n".join(site.platform.log(site.target, slot, 20))
+        return RolloutFailed(
+            seen,
+            expected=f"status {self.ready.status} {self.ready.successes} times in a row",
+            where=f"{slot}, {url}",
+            do=f"read what it wrote last:\n{site.target.world.secrets.mask(lines)}",
+        )

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from tasks.domain.kind import Kind
+from pydantic import Field
+
+from tasks.domain.errors import OutsideError, RolloutFailed, UserError
+from tasks.domain.kind import Duration, Kind
+from tasks.domain.ports import Command
 from tasks.domain.target import Target
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+"""A TCP port."""
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """Where requests go: a slot's name and its address, such as ``blue`` at ``127.0.0.1:8101``."""
+    """Where requests go: a slot's name and its address, such as ``blue`` at ``127.0.0.1:8101``.
+
+    Raises `UserError` for anything that could mean more than that in a proxy's configuration.
+    """
 
     slot: str
     address: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", self.slot) or not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", self.address):
+            raise UserError(
+                f"{self.slot!r} at {self.address!r} is not an upstream", expected="a slot's name and HOST:PORT"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.slot} {self.address}"
+
+    @classmethod
+    def parse(cls, text: str) -> Upstream | None:
+        """Return what ``str()`` of an upstream says, or None for any other text."""
+        match = re.fullmatch(r"([a-z][a-z0-9-]*) ([A-Za-z0-9.-]+:\d{1,5})", text.strip())
+        return cls(match[1], match[2]) if match else None
 
 
 class Router(Kind):
@@ -34,3 +62,111 @@ class Router(Kind):
 
     def close(self, target: Target) -> None:
         """End the router if golive started it."""
+
+    def must_answer(self, target: Target, upstream: Upstream) -> None:
+        """Ask the upstream itself, and raise `RolloutFailed` if nothing answers there; any status will do."""
+        try:
+            target.world.http.request("GET", f"http://{upstream.address}/", timeout=5.0, fresh=True)
+        except OutsideError as error:
+            raise RolloutFailed(
+                f"nothing answers: {error.seen}",
+                expected="an upstream that answers",
+                where=upstream.address,
+                do="the router was left as it is; look at the instance's log",
+            ) from error
+
+
+class FileRouter(Router):
+    """Keeps one file of a proxy's configuration, which the proxy reads anew when told to.
+
+    The file also opens ``status_port``, where the running proxy itself says what it has in force.
+    """
+
+    file: Path
+    """The file that golive writes and the proxy's configuration includes; nothing else may write it."""
+    status_port: Port
+    """A free port on 127.0.0.1 where the proxy tells golive what it has in force."""
+    test: tuple[str, ...]
+    """The command that says whether the configuration is valid, by its exit code."""
+    reload: tuple[str, ...]
+    """The command that makes the running proxy read its configuration."""
+    within: Duration = 10.0
+    """How long the proxy may take to put a change in force before the former state is restored."""
+
+    @abstractmethod
+    def render(self, upstream: Upstream) -> str:
+        """Return the text of the file that sends requests to the upstream."""
+
+    def current(self, target: Target) -> Upstream | None:
+        """Return what the running proxy says it has in force; raises `Unreachable` if it should run and does not."""
+        if not (target.world.host.read(self.file) or "").strip():
+            return None
+        url = f"http://127.0.0.1:{self.status_port}/"
+        answer = target.world.http.request("GET", url, timeout=5.0, fresh=True)
+        found = Upstream.parse(answer.body.decode(errors="replace")) if answer.status == 200 else None
+        if found is None:
+            raise RolloutFailed(
+                f"status {answer.status} from something else than {self.kind}",
+                expected="a slot and its address",
+                where=url,
+                do="give a status_port that nothing else uses",
+            )
+        return found
+
+    def switch(self, target: Target, upstream: Upstream) -> None:
+        """Write the file, test it, reload the proxy and read back; on any failure put the former file in force."""
+        host, text = target.world.host, self.render(upstream)
+        before = host.read(self.file) or ""
+        if before == text and self._in_force(target, upstream):
+            return
+        self.must_answer(target, upstream)
+        former = target.root / "router" / f"{self.kind}.former"
+        if before != text:  # else this is the second try of a golive that was killed: keep what it had kept
+            host.write(former, before)
+            host.write(self.file, text, mode=0o644)
+        try:
+            self._run(target, self.test)
+        except OutsideError as error:
+            host.write(self.file, host.read(former) or "", mode=0o644)
+            raise self._failed(upstream, f"refused by {self.test[0]}: {error.seen}") from error
+        try:
+            self._run(target, self.reload)
+            self._read_back(target, upstream)
+        except (OutsideError, RolloutFailed) as error:
+            host.write(self.file, host.read(former) or "", mode=0o644)
+            raise self._failed(upstream, f"{error.seen}; {self._reload_former(target)}") from error
+        host.write(former, text)
+
+    def _reload_former(self, target: Target) -> str:
+        try:
+            self._run(target, self.reload)
+        except OutsideError as error:
+            return f"the former file is back, but {self.reload[0]} failed: {error.seen}"
+        return "the former file is back and reloaded"
+
+    def _read_back(self, target: Target, upstream: Upstream) -> None:
+        clock = target.world.clock
+        until, row = clock.monotonic() + self.within, 0
+        # An old worker may take a few connections more after the reload returns: one right answer is not yet proof.
+        while row < 5:
+            row = row + 1 if self._in_force(target, upstream) else 0
+            if clock.monotonic() > until:
+                raise RolloutFailed(f"not in force {self.within:g} s after the reload")
+            clock.sleep(0.03)
+
+    def _in_force(self, target: Target, upstream: Upstream) -> bool:
+        try:
+            return self.current(target) == upstream
+        except (OutsideError, RolloutFailed):
+            return False
+
+    def _run(self, target: Target, argv: tuple[str, ...]) -> None:
+        target.world.host.run(Command(tuple(target.fill(part) for part in argv), timeout=30.0))
+
+    def _failed(self, upstream: Upstream, seen: str) -> RolloutFailed:
+        return RolloutFailed(
+            seen,
+            expected=f"{self.kind} sends requests to {upstream}",
+            where=str(self.file),
+            do="mend the proxy's configuration and start again; requests go where they went before",
+        )

@@ -1,0 +1,322 @@
+"""The platform supervisor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed, ToolMissing, UserError
+from tasks.domain.kind import Duration, Strict
+from tasks.domain.ports import Command, Finished
+from tasks.domain.target import Target
+from tasks.platforms import Instance, Platform, Running, Status
+
+_RUNS, _COMING, _CRASHED = "RUNNING", "STARTING", {"BACKOFF", "FATAL", "EXITED"}
+_LONGEST_SOCKET = 90  # Linux allows 107 bytes; supervisord first binds a name with its process id appended.
+_PATH = re.compile(r"/[\w./@+,=~ -]*")  # what neither supervisor's ini format nor its globs take for anything else
+
+
+def _no_secret_in(command: tuple[str, ...]) -> tuple[str, ...]:
+    for part in command:
+        if "{dsn}" in part or "${" in part:
+            raise ValueError(f"{part!r} would show a secret in the process list; hand it over in the environment")
+    return command
+
+
+class Process(Strict):
+    """One program of the system, kept running."""
+
+    command: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_no_secret_in)]
+    """The program and its arguments, run without a shell, as in ``["{python}", "-m", "uvicorn", "app:app", "--port",
+    "{port}"]``; no secrets, because arguments can be read by every user of the machine."""
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default_factory=dict)
+    """Environment variables; values may hold ``{dsn}``, ``{port}`` and references to secrets."""
+    directory: str = "{release_dir}"
+    """The working directory."""
+    stop_wait: Duration = 10.0
+    """How long it may take to end after SIGTERM before it is killed."""
+    role: Literal["web", "background"] = "web"
+    """``background`` for workers and schedulers, which run for one version at a time; ``web`` for what answers requests
+    and runs for both versions at a switch."""
+
+
+class Supervisor(Platform):
+    """Runs a system's processes under a supervisord of its own, which outlives golive and restarts what ends.
+
+    A process is started by a small shell script that sets its environment and becomes the program, because
+    supervisor's own ``environment=`` cannot express every value. After a reboot the next start brings supervisord up
+    again with all that ran; ``supervisord -c {root}/supervisor/supervisord.conf`` at boot does so earlier.
+    """
+
+    kind: Literal["supervisor"] = "supervisor"
+    processes: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Process], Field(min_length=1)]
+    """The programs of the system by name."""
+    directory: str = "{root}/supervisor"
+    """Where supervisord keeps its configuration, its socket and the logs."""
+    start_within: Duration = 15.0
+    """How long the processes may take until supervisor calls them running, which is one second after their start."""
+
+    def start(self, target: Target, instance: Instance) -> None:
+        """Run the instance in its slot; what else ran there is stopped first."""
+        host, home = target.world.host, self._home(target)
+        self._ensure_daemon(target, home)
+        files = self._render(target, home, instance)
+        digest = hashlib.sha256(
+            json.dumps(sorted((str(path), text) for path, text in files.items())).encode()
+        ).hexdigest()
+        meta = {"version": instance.version, "port": instance.port, "hash": digest}
+        if self._meta(target, home, instance.slot) != meta:
+            self.stop(target, instance.slot)
+            for path, text in files.items():
+                host.write(path, text)
+            host.write(home / "slots" / f"{instance.slot}.json", json.dumps(meta))
+        self._run_group(target, home, instance.slot, instance.slot)
+        if instance.background:
+            self.background(target, instance.slot, run=True)
+
+    def background(self, target: Target, slot: str, *, run: bool) -> None:
+        """Start or stop the slot's background processes."""
+        home, group = self._home(target), f"{slot}-background"
+        if run and target.world.host.exists(home / "slots" / f"{group}.ready"):
+            self._run_group(target, home, slot, group)
+        elif not run:
+            self._end_group(target, home, group)
+
+    def stop(self, target: Target, slot: str) -> None:
+        """Stop the slot's processes by SIGTERM and after their ``stop_wait`` by SIGKILL, and forget its files."""
+        home = self._home(target)
+        for group in (f"{slot}-background", slot):
+            self._end_group(target, home, group)
+        mine = re.compile(rf"{re.escape(slot)}(-background)?(\.json|\.ready|--.*\.sh)")
+        self._remove(
+            target, *(home / "slots" / name for name in target.world.host.list(home / "slots") if mine.fullmatch(name))
+        )
+
+    def status(self, target: Target, slot: str) -> Status:
+        """Return what supervisor says of the slot's processes, with the version and port that were started there."""
+        home = self._home(target)
+        known = self._meta(target, home, slot)
+        version, port = str(known.get("version", "")), int(known.get("port", 0))
+        if not known:
+            return Status(Running.DOWN)
+        try:
+            states = self._states(target, home, slot)
+        except OutsideError as error:
+            return Status(Running.UNKNOWN, version, port, {"supervisor": error.seen})
+        if not states or set(states.values()) - {_RUNS, _COMING}:
+            running = Running.DOWN
+        else:
+            running = Running.STARTING if _COMING in states.values() else Running.UP
+        return Status(running, version, port, states)
+
+    def log(self, target: Target, slot: str, lines: int = 40) -> Sequence[str]:
+        """Return the last lines of each of the slot's processes, secrets masked."""
+        home, found = self._home(target), []
+        for name in self.processes:
+            path = home / "log" / f"{slot}-{name}.log"
+            if target.world.host.exists(path):
+                tail = target.world.host.run(Command(("tail", "-n", str(lines), "--", str(path)), timeout=10.0)).stdout
+                found += [f"{name}: {target.world.secrets.mask(line)}" for line in tail.splitlines()]
+        return found
+
+    def close(self, target: Target) -> None:
+        """Stop all slots and end supervisord."""
+        home, clock = self._home(target), target.world.clock
+        if not self._running_daemon(target, home):
+            return
+        self._ctl(target, home, "shutdown")
+        until = clock.monotonic() + self._patience()
+        while self._running_daemon(target, home) and clock.monotonic() < until:
+            clock.sleep(0.2)
+        if short := target.world.host.read(home / "socket"):
+            self._remove(target, Path(short).parent, home / "socket")
+
+    def _home(self, target: Target) -> Path:
+        path = Path(target.fill(self.directory))
+        if not _PATH.fullmatch(str(path)):
+            raise UserError(f"{path} cannot be supervisor's directory", expected="an absolute path of plain characters")
+        return path
+
+    def _meta(self, target: Target, home: Path, slot: str) -> dict[str, Any]:
+        known: dict[str, Any] = json.loads(target.world.host.read(home / "slots" / f"{slot}.json") or "{}")
+        return known
+
+    def _patience(self) -> float:
+        return 20.0 + max(float(process.stop_wait) for process in self.processes.values())
+
+    def _render(self, target: Target, home: Path, instance: Instance) -> Mapping[Path, str]:
+        """Return the slot's files: a script for each process, and a configuration for each of the two groups."""
+        at = target.at(port=instance.port, dsn=instance.dsn, version=instance.version, release_dir=instance.release_dir)
+        files: dict[Path, str] = {}
+        for role, group in (("web", instance.slot), ("background", f"{instance.slot}-background")):
+            sections, programs = [], []
+            for name, process in self.processes.items():
+                if process.role == role:
+                    script = _script(process, at)
+                    mark = hashlib.sha256(script.encode()).hexdigest()[:12]
+                    path = home / "slots" / f"{group}--{name}-{mark}.sh"
+                    files[path] = script
+                    programs.append(f"{instance.slot}-{name}")
+                    sections.append(_program(programs[-1], path, home / "log", process.stop_wait))
+            if programs:
+                sections.append(f"[group:{group}]\nprograms={','.join(programs)}\n")
+                files[home / "slots" / f"{group}.ready"] = "\n".join(sections)
+        return files
+
+    def _run_group(self, target: Target, home: Path, slot: str, group: str) -> None:
+        """Let supervisor know the group and wait until all its processes run."""
+        host, clock = target.world.host, target.world.clock
+        text = host.read(home / "slots" / f"{group}.ready")
+        if text is None:
+            return
+        states = self._states(target, home, group, alone=True)
+        if set(states.values()) - {_RUNS, _COMING}:
+            self._end_group(target, home, group)
+            states = {}
+        if not states:
+            host.write(home / "slots" / f"{group}.conf", text)
+            self._ctl(target, home, "update", group)
+        until = clock.monotonic() + self.start_within
+        while True:
+            states = self._states(target, home, group, alone=True)
+            if states and set(states.values()) == {_RUNS}:
+                return
+            if _CRASHED & set(states.values()) or clock.monotonic() > until:
+                break
+            clock.sleep(0.2)
+        lines = "\n".join(self.log(target, slot, 20))
+        self._end_group(target, home, group)
+        raise RolloutFailed(
+            ", ".join(f"{name} is {state}" for name, state in states.items()) or "supervisor does not know it",
+            expected=f"RUNNING within {self.start_within:g} s",
+            where=f"supervisor, {group}",
+            do=f"read what it wrote last:\n{lines}",
+        )
+
+    def _end_group(self, target: Target, home: Path, group: str) -> None:
+        """Stop the group and let supervisor forget it; a supervisord that does not run has nothing to stop."""
+        conf = home / "slots" / f"{group}.conf"
+        if not any(target.world.host.exists(path) for path in (conf, conf.with_suffix(".ready"))):
+            return
+        known = self._running_daemon(target, home) and self._states(target, home, group, alone=True)
+        if known:
+            self._ctl(target, home, "stop", f"{group}:*")
+        self._remove(target, conf)
+        if known:
+            self._ctl(target, home, "update", group)
+
+    def _remove(self, target: Target, *paths: Path) -> None:
+        for path in paths:
+            target.world.host.remove_tree(path)
+
+    def _states(self, target: Target, home: Path, slot: str, *, alone: bool = False) -> dict[str, str]:
+        """Return supervisor's word for each process of a slot, or of one group ``alone``."""
+        done = self._ctl(target, home, "status", ok_exit=(0, 3))  # 3: some process is not running
+        groups = {slot} if alone else {slot, f"{slot}-background"}
+        rows = (line.split() for line in done.stdout.splitlines())
+        return {row[0]: row[1] for row in rows if len(row) > 1 and row[0].partition(":")[0] in groups}
+
+    def _running_daemon(self, target: Target, home: Path) -> bool:
+        if not target.world.host.exists(home / "supervisord.conf"):
+            return False
+        try:
+            self._ctl(target, home, "pid")
+        except CommandFailed:
+            return False
+        return True
+
+    def _ctl(self, target: Target, home: Path, *words: str, ok_exit: tuple[int, ...] = (0,)) -> Finished:
+        argv = (_tool(target, "supervisorctl"), "-c", str(home / "supervisord.conf"), *words)
+        return target.world.host.run(Command(argv, timeout=self._patience(), ok_exit=ok_exit))
+
+    def _ensure_daemon(self, target: Target, home: Path) -> None:
+        if self._running_daemon(target, home):
+            return
+        host, clock = target.world.host, target.world.clock
+        for name in ("slots/.keep", "log/.keep", "supervisord.log"):
+            if not host.exists(home / name):
+                host.write(home / name, "")  # supervisord makes no directories, and opens its log to all readers
+        host.write(home / "supervisord.conf", _daemon(home, self._socket(target, home)))
+        host.run(Command((_tool(target, "supervisord"), "-c", str(home / "supervisord.conf")), timeout=20.0))
+        until = clock.monotonic() + 10.0
+        while not self._running_daemon(target, home):
+            if clock.monotonic() > until:
+                raise RolloutFailed(
+                    "supervisord does not answer",
+                    expected="an answer within 10 s",
+                    where=str(home),
+                    do="read supervisord.log there",
+                )
+            clock.sleep(0.1)
+
+    def _socket(self, target: Target, home: Path) -> str:
+        """Return the control socket's path: beside the configuration, or in a short private directory on record."""
+        if len(str(home / "sock").encode()) <= _LONGEST_SOCKET:
+            return str(home / "sock")
+        host, record = target.world.host, home / "socket"
+        short = (host.read(record) or "").strip()
+        if not short or not host.exists(Path(short).parent):
+            made = host.run(Command(("mktemp", "-d", "-t", "golive-XXXXXXXX"), timeout=10.0)).stdout.strip()
+            short = f"{made}/sock"
+            host.write(record, short)
+        return short
+
+
+def _tool(target: Target, name: str) -> str:
+    found = target.world.host.which(name)
+    if found is None:
+        raise ToolMissing(f"{name} is not installed", do="pip install supervisor")
+    return str(found)
+
+
+def _script(process: Process, at: Target) -> str:
+    lines = ["#!/bin/sh"]
+    lines += [f"export {name}={shlex.quote(at.fill(value))}" for name, value in sorted(process.environment.items())]
+    lines.append(f"cd {shlex.quote(at.fill(process.directory))} || exit 126")
+    lines.append("exec " + shlex.join(at.fill(part) for part in process.command))
+    return "\n".join(lines) + "\n"
+
+
+def _program(name: str, script: Path, log: Path, stop_wait: float) -> str:
+    return f"""[program:{name}]
+command=/bin/sh "{script}"
+autostart=true
+autorestart=true
+startsecs=1
+startretries=30
+stopsignal=TERM
+stopwaitsecs={max(1, round(stop_wait))}
+stopasgroup=true
+killasgroup=true
+umask=022
+redirect_stderr=true
+stdout_logfile={log / name}.log
+stdout_logfile_maxbytes=5MB
+stdout_logfile_backups=3
+"""
+
+
+def _daemon(home: Path, socket: str) -> str:
+    return f"""[supervisord]
+logfile={home}/supervisord.log
+logfile_maxbytes=5MB
+pidfile={home}/supervisord.pid
+childlogdir={home}/log
+umask=077
+[unix_http_server]
+file={socket}
+chmod=0600
+[supervisorctl]
+serverurl=unix://{socket}
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface
+[include]
+files = slots/*.conf
+"""

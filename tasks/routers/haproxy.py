@@ -1,0 +1,42 @@
+"""The router haproxy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tasks.routers import FileRouter, Upstream
+
+
+class Haproxy(FileRouter):
+    """Sends requests through an HAProxy in master-worker mode that is started with golive's file as a further ``-f``.
+
+    A frontend of the main file says ``default_backend BACKEND`` and should say ``option idle-close-on-response``, so
+    that a reload closes no idle connection on which a client is about to send.
+    """
+
+    kind: Literal["haproxy"] = "haproxy"
+    file: Path = Path("/etc/haproxy/golive.cfg")
+    """The file that golive writes, given to haproxy by a further ``-f``; nothing else may write it."""
+    backend: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """The name of the backend, to which a frontend leads."""
+    test: tuple[str, ...] = ("haproxy", "-c", "-f", "/etc/haproxy/haproxy.cfg", "-f", "/etc/haproxy/golive.cfg")
+    """The command that says whether the configuration is valid, by its exit code."""
+    reload: tuple[str, ...] = ("systemctl", "reload", "haproxy")
+    """The command that makes the running haproxy read its configuration, such as SIGUSR2 to its master."""
+
+    def render(self, upstream: Upstream) -> str:
+        """Return a backend with one server, and a frontend on loopback that says what is in force."""
+        return f"""# Written by golive; changes by hand are lost.
+backend {self.backend}
+    mode http
+    retries 3
+    server {upstream.slot} {upstream.address}
+frontend {self.backend}_golive
+    mode http
+    timeout client 5s
+    bind 127.0.0.1:{self.status_port}
+    http-request return status 200 content-type text/plain string "{upstream}"
+"""
