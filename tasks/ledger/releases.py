@@ -17,6 +17,8 @@ from tasks.domain.release import TERMINAL, State, may_move
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Message, Move, Release, Step, VersionBlock
 
+__all__ = ["HOLDER_SILENT_AFTER", "Claim", "Note", "Opening", "Releases"]
+
 HOLDER_SILENT_AFTER = timedelta(seconds=60)
 """A process that has not been heard of for so long is presumed dead, and its release may be taken over."""
 

@@ -1,0 +1,205 @@
+"""Gathers from the ledger all that a report tells of a release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from tasks.domain.outcome import Outcome
+from tasks.domain.release import State
+from tasks.ledger import models
+from tasks.ledger.ledger import Ledger
+from tasks.reporting import deriving
+from tasks.reporting.missing import not_measured
+from tasks.reporting.values import (
+    Decision,
+    Event,
+    Lock,
+    LookRun,
+    Period,
+    Proof,
+    Rehearsed,
+    ReleaseFacts,
+    Sent,
+    Signature,
+    StepRun,
+    WayBack,
+)
+from tasks.reporting.words import PLAN_WORDS, label, verdict_of
+
+_PROOF_TOLD = {"tables", "manifest", "manifest_sha256", "sha256", "restore_seconds"}
+
+__all__ = ["ReleaseFacts", "gather"]
+
+
+def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
+    """Return all that the ledger holds of a release; raises `NotFound` and `LedgerUnreachable`."""
+    release, evidence = ledger.releases.get(release_id), ledger.evidence
+    now = evidence.now()
+    moves = ledger.releases.moves(release_id)
+    steps = deriving.steps_of(ledger.releases.steps(release_id))
+    measurements, looks = evidence.measurements(release_id), evidence.looks(release_id)
+    baselines = evidence.baselines(release_id)
+    periods = deriving.periods_of(moves, now)
+    watched_until = next((p.ended for p in reversed(periods) if p.name == State.WATCHING and p.ended), None)
+    probes = evidence.probes(release_id)
+    probing = deriving.probing_of(probes, release.live_at, watched_until or release.ended_at or now)
+    backup, rehearsal = evidence.backup_of(release_id), evidence.rehearsal(release_id)
+    facts = ReleaseFacts(
+        id=release.id,
+        system=release.system,
+        version=release.version,
+        previous=release.previous_version,
+        scope=release.scope,
+        state=release.state,
+        verdict=verdict_of(
+            release.state,
+            release.verdict,
+            moves[-1].note if moves else "",
+            touched=release.mutation_started_at is not None,
+        ),
+        started_by=release.started_by,
+        reason=release.reason,
+        file=release.file,
+        identity=release.identity,
+        plan_hash=release.plan_hash,
+        created=release.created_at,
+        live=release.live_at,
+        ended=release.ended_at,
+        gathered=now,
+        epochs=tuple(sorted({row.epoch for row in moves if row.epoch} | {step.epoch for step in steps})),
+        periods=periods,
+        steps=steps,
+        checks=deriving.checks_of(measurements),
+        locks=_locks(rehearsal, steps),
+        lock_limit=_lock_limit(rehearsal),
+        migration=_migration(periods, steps),
+        probing=probing,
+        comparisons=deriving.comparisons_of(baselines, measurements, probing),
+        looks=deriving.looks_of(looks),
+        backup=_proof(backup),
+        rehearsal=_rehearsed(rehearsal),
+        way_back=_way_back(rehearsal, periods),
+        signatures=tuple(
+            Signature(row.at, row.gate, row.role, row.person, row.decision, row.reason, row.plan_hash)
+            for row in evidence.signatures(release_id)
+        ),
+        messages=tuple(Sent(row.at, row.kind, row.text) for row in ledger.outbox.messages(release_id)),
+        decisions=_decisions(moves, deriving.looks_of(looks)),
+        events=_events(release.live_at, moves, looks),
+    )
+    return replace(facts, not_measured=not_measured(facts, any_baseline=bool(baselines)))
+
+
+def _migration(periods: Sequence[Period], steps: Sequence[StepRun]) -> float | None:
+    took = [step.took for step in steps if step.phase == "migrate" and step.mutates and step.took is not None]
+    if took:
+        return sum(took)
+    return next((period.seconds for period in periods if period.name == State.MIGRATE and period.ended), None)
+
+
+def _locks(rehearsal: models.Rehearsal | None, steps: Sequence[StepRun]) -> tuple[Lock, ...]:
+    held: list[Any] = []
+    for step in steps:
+        found = step.detail.get("locks") if step.phase == "migrate" else None
+        held += found if isinstance(found, list) else []
+    return deriving.locks_of(_upgrade(rehearsal).get("locks"), "rehearsal") + deriving.locks_of(held, "production")
+
+
+def _upgrade(rehearsal: models.Rehearsal | None) -> dict[str, Any]:
+    found = rehearsal.detail.get("upgrade") if rehearsal else None
+    return found if isinstance(found, dict) else {}
+
+
+def _lock_limit(rehearsal: models.Rehearsal | None) -> float | None:
+    if rehearsal is None:
+        return None
+    return deriving.first_number(rehearsal.detail.get("limits"), "lock")
+
+
+def _proof(row: models.Backup | None) -> Proof | None:
+    if row is None:
+        return None
+    tables = row.proof.get("tables")
+    named = tables if isinstance(tables, dict) else {}
+    manifest = row.proof.get("manifest")
+    sums = [row.proof.get("manifest_sha256"), manifest, row.proof.get("sha256")]
+    if isinstance(manifest, dict):
+        sums.insert(0, manifest.get("sha256"))
+    return Proof(
+        kind=row.kind,
+        location=row.location,
+        bytes=row.bytes,
+        took=row.took,
+        at=row.at,
+        tables=tuple((name, _rows(one), _hash(one)) for name, one in sorted(named.items())),
+        manifest=next((one for one in sums if isinstance(one, str)), ""),
+        restored=deriving.first_number(row.proof, "restore_seconds"),
+        rest={key: value for key, value in row.proof.items() if key not in _PROOF_TOLD},
+    )
+
+
+def _rows(table: Any) -> int | None:
+    found = deriving.first_number(table, "rows")
+    return None if found is None else int(found)
+
+
+def _hash(table: Any) -> str:
+    found = table.get("hash") if isinstance(table, dict) else None
+    return "" if found is None else str(found)
+
+
+def _rehearsed(row: models.Rehearsal | None) -> Rehearsed | None:
+    if row is None:
+        return None
+    took = deriving.first_number(_upgrade(row), "took", "seconds")
+    return Rehearsed(row.at, row.fingerprint, took, row.detail)
+
+
+def _way_back(row: models.Rehearsal | None, periods: Sequence[Period]) -> WayBack | None:
+    back = [period.seconds for period in periods if period.name == State.ROLLING_BACK and period.ended]
+    taken = sum(back) if back else None
+    if row is None:
+        return WayBack("", "none was rehearsed", None, taken) if back else None
+    rehearsed = deriving.first_number(row.detail, "seconds")
+    return WayBack(row.plan, PLAN_WORDS.get(row.plan, row.plan), rehearsed, taken)
+
+
+def _decisions(moves: Sequence[models.Move], looks: Sequence[LookRun]) -> tuple[Decision, ...]:
+    made = [
+        Decision(
+            move.at,
+            f"{label(move.before) or 'nothing'} → {label(move.after)}".replace("_", " "),
+            move.by,
+            move.note,
+            move.epoch,
+        )
+        for move in moves
+    ]
+    for look in looks:
+        if look.outcome != Outcome.PASSED:
+            found = "; ".join(f"{name}: {said}" for name, said in look.findings)
+            times = f" × {look.times}" if look.times > 1 else ""
+            made.append(Decision(look.first, f"judged {look.outcome}{times}", look.source, found))
+    return tuple(sorted(made, key=lambda decision: decision.at))
+
+
+def _events(live: datetime | None, moves: Sequence[models.Move], looks: Sequence[models.Look]) -> tuple[Event, ...]:
+    events = [Event(live, "live")] if live else []
+    for name, holds in (
+        ("trigger", lambda look: look.outcome == "fires" or _fires(look.findings)),
+        ("look failed", lambda look: look.outcome == Outcome.FAILED and not _fires(look.findings)),
+    ):
+        first = next(filter(holds, looks), None)
+        events += [Event(first.at, name)] if first else []
+    names = {State.ROLLING_BACK: "rollback", State.ROLLED_BACK: "rolled back"}
+    events += [Event(move.at, names[State(move.after)]) for move in moves if move.after in names]
+    return tuple(sorted(events, key=lambda event: event.at))
+
+
+def _fires(findings: Any) -> bool:
+    if isinstance(findings, dict):
+        return findings.get("state") == "fires" or any(_fires(one) for one in findings.values())
+    return isinstance(findings, list) and any(_fires(one) for one in findings)

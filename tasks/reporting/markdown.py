@@ -1,0 +1,74 @@
+"""Tells a release in short, as GitHub-flavoured Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from tasks.domain.outcome import Outcome
+from tasks.reporting.cards import figures
+from tasks.reporting.sections import backup_line, tally
+from tasks.reporting.values import ReleaseFacts
+from tasks.reporting.words import SYMBOL, TONE_SYMBOL, duration, moment
+
+_SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
+
+
+def escaped(text: str) -> str:
+    """Return text from outside on one line, such that Markdown shows it as it is."""
+    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", plain)
+
+
+def to_markdown(facts: ReleaseFacts) -> str:
+    """Return the verdict, the phases, what failed or stayed unknown, and the way back."""
+    verdict = facts.verdict
+    previous = f"{escaped(facts.previous)} → " if facts.previous else ""
+    parts = [
+        f"# {escaped(facts.system)} {previous}{escaped(facts.version)}",
+        f"**{TONE_SYMBOL[verdict.tone]} {verdict.words}**" + (f": {escaped(verdict.why)}" if verdict.why else ""),
+        f"Started {moment(facts.created)} by {escaped(facts.started_by)}: {escaped(facts.reason) or 'no reason given'}",
+        _table(("", "", ""), [(line.name, line.value, line.note) for line in figures(facts)]),
+        f"Backup: {backup_line(facts)}" + (f", manifest sha256 `{facts.backup.manifest}`" if facts.backup else ""),
+        "## Phases",
+        _phases(facts),
+        "## Failed and unknown checks",
+        _trouble(facts),
+        "## Not measured",
+        "\n".join(f"- {escaped(one)}" for one in facts.not_measured) or "Nothing is missing.",
+        f"- Whole report: `golive report {facts.id}`\n- Where it stands: `golive status {facts.system}`",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *([escaped(cell) for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _phases(facts: ReleaseFacts) -> str:
+    if not facts.periods:
+        return "No phase has begun."
+    rows = [
+        (f"{SYMBOL[p.outcome] if p.ended else '…'} {p.label}", duration(p.seconds), p.ending) for p in facts.periods
+    ]
+    return _table(("Phase", "Took", ""), rows)
+
+
+def _trouble(facts: ReleaseFacts) -> str:
+    trouble = [check for check in facts.checks if check.outcome is not Outcome.PASSED]
+    if not facts.checks:
+        return "No check was made."
+    if not trouble:
+        return f"None. {tally(facts)}"
+    rows = [
+        (
+            f"{SYMBOL[c.outcome]} {c.outcome}" + (f" × {c.times}" if c.times > 1 else ""),
+            c.phase,
+            c.name,
+            c.seen,
+            c.help,
+        )
+        for c in trouble
+    ]
+    return f"{tally(facts)}\n\n" + _table(("Outcome", "Phase", "Check", "Seen", "Help"), rows)

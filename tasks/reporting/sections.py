@@ -1,0 +1,249 @@
+"""Puts the facts into the tables and cards of a report. A table without rows says what there was none of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.domain.outcome import Outcome
+from tasks.domain.units import show_bytes
+from tasks.reporting.values import CheckRun, ReleaseFacts, Tone
+from tasks.reporting.words import NO_DATA, change, count, counted, duration, percent, stamp, told, tone_of
+
+PLACES = ("rehearsal", "production")
+_WORST = {Outcome.FAILED: 0, Outcome.UNKNOWN: 1, Outcome.PASSED: 2}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: a text, with a tone if it is a state, and smaller lines beneath."""
+
+    text: str
+    tone: Tone | None = None
+    below: tuple[str, ...] = ()
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; ``figures`` are the columns that hold numbers, ``widths`` are in percent."""
+
+    caption: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    figures: frozenset[int] = frozenset()
+    widths: tuple[int, ...] = ()
+
+
+_EVENTS = {
+    "done": Cell("done", Tone.GOOD),
+    "failed": Cell("failed", Tone.BAD),
+    "started": Cell("no end", Tone.WARN, ("on record",)),
+}
+
+
+def _table(
+    caption: str,
+    heads: str,
+    rows: Iterable[Sequence[Cell | str]],
+    figures: Iterable[int] = (),
+    widths: tuple[int, ...] = (),
+) -> Table:
+    cells = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row) for row in rows)
+    return Table(caption, tuple(heads.split("|")), cells, frozenset(figures), widths)
+
+
+def _outcome(check: CheckRun) -> Cell:
+    words = f"{check.outcome} × {check.times}" if check.times > 1 else check.outcome.value
+    return Cell(words, tone_of(check.outcome), ("advisory",) if check.advisory else ())
+
+
+def checks(facts: ReleaseFacts) -> list[tuple[str, Table]]:
+    """Return a table of checks for each phase, those with a failure first."""
+    found = []
+    for phase in dict.fromkeys(check.phase for check in facts.checks):
+        runs = [check for check in facts.checks if check.phase == phase]
+        worst: dict[str, int] = {}
+        for check in runs:
+            worst[check.name] = min(_WORST[check.outcome], worst.get(check.name, 9))
+        rows = [
+            (
+                _outcome(check),
+                Cell(check.name, below=(check.kind,)),
+                Cell(check.seen, below=(f"→ {check.help}",) if check.help and check.outcome != "passed" else ()),
+                duration(check.took),
+                Cell(stamp(check.at), below=(f"since {stamp(check.first)}",) if check.times > 1 else ()),
+                "\n".join(check.covers) or "–",
+            )
+            for check in sorted(runs, key=lambda check: worst[check.name])
+        ]
+        heads = "Outcome|Check|What was seen|Took|When (UTC)|Covers"
+        found.append((phase, _table(f"Checks of {phase}", heads, rows, [3], (14, 18, 30, 8, 20, 10))))
+    return found
+
+
+def tally(facts: ReleaseFacts) -> str:
+    """Return in a line how the looks of all checks came out."""
+    times = {outcome: sum(c.times for c in facts.checks if c.outcome is outcome) for outcome in Outcome}
+    names = {(check.phase, check.name) for check in facts.checks}
+    parts = ", ".join(f"{count(number)} {outcome}" for outcome, number in times.items())
+    return f"{counted(len(names), 'check')}, {counted(sum(times.values()), 'look')}: {parts}."
+
+
+def locks(facts: ReleaseFacts) -> Table:
+    """Return each table and mode with what it was held for in rehearsal and on production, the longest first."""
+    held = {(lock.relation, lock.mode, lock.where): lock.held for lock in facts.locks}
+    pairs = dict.fromkeys((lock.relation, lock.mode) for lock in sorted(facts.locks, key=lambda lock: -lock.held))
+    rows: list[tuple[Cell | str, ...]] = [
+        (Cell(relation, code=True), mode, *(duration(held.get((relation, mode, where))) for where in PLACES))
+        for relation, mode in pairs
+    ]
+    return _table("Locks that the migration held", "Table|Mode|In rehearsal|On production", rows, [2, 3])
+
+
+def comparisons(facts: ReleaseFacts) -> Table:
+    """Return the percentiles before and now."""
+    rows: list[tuple[Cell | str, ...]] = []
+    for one in facts.comparisons:
+        grown = change(one.was.p50, one.has.p50)
+        source = Cell("now", below=(one.source,) if one.source else ())
+        rows.append((one.check, "before", count(len(one.before)), *map(duration, _percentiles(one.was)), "–"))
+        rows.append((one.check, source, count(len(one.now)), *map(duration, _percentiles(one.has)), grown))
+    heads = "Check|When|Answers|p50|p95|p99|Median changed by"
+    return _table("Answer times before and now", heads, rows, range(2, 7))
+
+
+def _percentiles(summary: Any) -> tuple[float, float, float]:
+    return summary.p50, summary.p95, summary.p99
+
+
+def outages(facts: ReleaseFacts) -> Table:
+    """Return the outages."""
+    rows = [
+        (
+            stamp(one.began),
+            stamp(one.ended) if one.ended else Cell("not seen to end", Tone.BAD),
+            one.check,
+            duration(one.seconds),
+            count(one.probes),
+        )
+        for one in facts.probing.outages
+    ]
+    return _table(
+        "Outages: three or more failed probes running", "From (UTC)|To (UTC)|Check|Lasted|Failed probes", rows, [3, 4]
+    )
+
+
+def looks(facts: ReleaseFacts) -> Table:
+    """Return the judgements with their findings."""
+    rows = [
+        (
+            Cell(f"{one.outcome} × {one.times}" if one.times > 1 else one.outcome, tone_of(one.outcome)),
+            one.source,
+            Cell(stamp(one.at), below=(f"since {stamp(one.first)}",) if one.times > 1 else ()),
+            Cell("" if one.findings else NO_DATA, below=tuple(f"{name}: {said}" for name, said in one.findings)),
+        )
+        for one in facts.looks
+    ]
+    return _table("Judgements of the watch", "Outcome|By|When (UTC)|Findings of the last", rows, (), (14, 10, 20, 56))
+
+
+def backup(facts: ReleaseFacts) -> Table:
+    """Return the tables that were compared."""
+    tables = facts.backup.tables if facts.backup else ()
+    rows = [(Cell(name, code=True), count(rows), Cell(hashed or NO_DATA, code=True)) for name, rows, hashed in tables]
+    return _table("Tables compared between the source and the restored copy", "Table|Rows|Content hash", rows, [1])
+
+
+def backup_line(facts: ReleaseFacts) -> str:
+    """Return the proof of the backup in short; the checksum of its manifest is told beside it."""
+    proof = facts.backup
+    if proof is None:
+        return f"{NO_DATA}: no proven backup of this release is on record"
+    return ", ".join(
+        (
+            counted(len(proof.tables), "table") if proof.tables else "no table compared",
+            f"{count(proof.rows)} rows",
+            show_bytes(proof.bytes),
+        )
+    )
+
+
+def evidence(detail: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return evidence as lines; locks are told by their number, since they have a table of their own."""
+    lines = []
+    for key, value in detail.items():
+        if key == "locks" and isinstance(value, list):
+            lines.append(f"locks: {len(value)}, listed above")
+        elif isinstance(value, Mapping):
+            lines.append(f"{key}: {'; '.join(evidence(value)) or 'none'}")
+        else:
+            lines.append(f"{key}: {told(value)}")
+    return tuple(lines)
+
+
+def steps(facts: ReleaseFacts) -> Table:
+    """Return the steps with their evidence."""
+    rows = []
+    for step in facts.steps:
+        marks = ("changes production",) if step.mutates else ()
+        rows.append(
+            (
+                _EVENTS.get(step.event, Cell(step.event, Tone.WARN)),
+                Cell(step.name, below=(f"{step.phase}, epoch {step.epoch}", *marks)),
+                stamp(step.began),
+                duration(step.took),
+                Cell("" if step.detail else "–", below=evidence(step.detail)),
+            )
+        )
+    return _table("Steps", "End|Step|Began (UTC)|Took|Evidence", rows, [3], (15, 25, 19, 9, 32))
+
+
+def rehearsal(facts: ReleaseFacts) -> Table:
+    """Return what the rehearsal put on record."""
+    lines = [line.partition(": ") for line in evidence(facts.rehearsal.detail)] if facts.rehearsal else []
+    return _table("What the rehearsal put on record", "What|Seen", [(what, seen) for what, _, seen in lines])
+
+
+def messages(facts: ReleaseFacts) -> Table:
+    """Return the messages as they were written."""
+    return _table(
+        "Messages",
+        "When (UTC)|Kind|Text",
+        [(stamp(one.at), one.kind, one.text) for one in facts.messages],
+        (),
+        (19, 9, 72),
+    )
+
+
+def decisions(facts: ReleaseFacts) -> Table:
+    """Return what was decided, by whom."""
+    rows = [
+        (stamp(one.at), one.what, Cell(one.by, below=(f"epoch {one.epoch}",) if one.epoch else ()), one.note or "–")
+        for one in facts.decisions
+    ]
+    return _table("Decisions", "When (UTC)|What|By|Why", rows, (), (19, 25, 22, 34))
+
+
+def signatures(facts: ReleaseFacts) -> Table:
+    """Return who signed for what."""
+    rows = [
+        (
+            Cell({"approve": "approved", "reject": "rejected"}.get(one.decision, one.decision), tone_of(one.decision)),
+            Cell(one.person, below=(f"{one.role}, gate {one.gate}",)),
+            stamp(one.at),
+            one.reason or "–",
+            Cell(one.plan_hash, code=True),
+        )
+        for one in facts.signatures
+    ]
+    return _table("Signatures", "Decision|Person|When (UTC)|Reason|Plan hash", rows, (), (13, 17, 19, 23, 28))
+
+
+def error_share(facts: ReleaseFacts) -> tuple[str, str]:
+    """Return the share of failed probes, and the bound that it surely does not exceed."""
+    probing = facts.probing
+    if not probing.counted:
+        return NO_DATA, "no probe"
+    return percent(probing.failed / probing.counted), f"at most {percent(probing.at_most)} with 95 % confidence"
