@@ -60,7 +60,7 @@ def foundations(ctx: Context) -> list[Check]:
             {
                 "kind": "database",
                 "name": "golive: the database answers and grants what a release needs",
-                "create_database": ctx.file.database.scratch.place == "same_server",
+                "rights": _rights(ctx),
             }
         ),
         kinds["disk"].model_validate(
@@ -73,6 +73,15 @@ def foundations(ctx: Context) -> list[Check]:
         ),
     ]
     return [check for check in made if isinstance(check, Check)]
+
+
+def _rights(ctx: Context) -> list[str]:
+    rights = ["dump"]
+    if ctx.file.migration.kind != "none":
+        rights += ["own", "create"]
+    if ctx.file.database.scratch.place == "same_server":
+        rights.append("create_database")
+    return rights
 
 
 def is_open(window: Window, at: datetime) -> bool:

@@ -12,6 +12,7 @@ from tasks.context import Context, context_of, holder, ledger
 from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, NotFound, Refused
 from tasks.domain.release import MUTATING, State
 from tasks.driving import advance, join, open_release, person
+from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
 from tasks.settings import Settings
 from tasks.telling import tell, tell_of
@@ -73,7 +74,24 @@ def reached(claim: Claim, state: State) -> bool:
 @act
 def gather_signatures(claim: Claim) -> list[str]:
     """Return the roles that have not signed yet for exactly this plan; a rejection raises `Refused`."""
-    ctx = context_of(claim)
+    return _missing(context_of(claim))
+
+
+def waits_for(release_id: str) -> tuple[Release, list[str]]:
+    """Return a release with the roles whose signature it lacks; one that was rejected lacks none, and will end so."""
+    ctx = _observed(release_id)
+    try:
+        return ctx.release, _missing(ctx)
+    except Refused:
+        return ctx.release, []
+
+
+def _observed(release_id: str) -> Context:
+    row = ledger(Settings.from_environment()).releases.get(release_id)
+    return context_of(Claim(row.id, row.epoch, holder()))
+
+
+def _missing(ctx: Context) -> list[str]:
     plan = plan_hash(ctx)
     missing = list(ctx.file.sign_off.go)
     expires = timedelta(seconds=ctx.file.sign_off.expires)
@@ -105,15 +123,16 @@ def sign(release_id: str, *, role: str, person_name: str, decision: str, reason:
 
     Raises `NotFound` for a role that the release file does not ask for, and `Refused` where the starter may not sign.
     """
-    book = ledger(Settings.from_environment())
-    row = book.releases.get(release_id)
-    ctx = context_of(Claim(row.id, row.epoch, holder()))
+    ctx = _observed(release_id)
+    row = ctx.release
+    if State(row.state) is not State.AWAITING_GO:
+        raise Refused(f"{release_id} is {row.state}", expected=State.AWAITING_GO, do="sign when it asks for it")
     if role not in ctx.file.sign_off.go:
         wanted = ", ".join(ctx.file.sign_off.go) or "none"
         raise NotFound(f"no role {role!r} signs here", expected=wanted, where="sign_off.go")
     if person_name == row.started_by and not ctx.file.sign_off.starter_may_sign:
         raise Refused(f"{person_name} started {release_id}", expected="another person's signature")
-    book.evidence.signed(
+    ctx.ledger.evidence.signed(
         release_id,
         gate="go",
         role=role,

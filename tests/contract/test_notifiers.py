@@ -16,7 +16,7 @@ from tasks.notifiers import Message, Notifier
 from tasks.notifiers.console import Console
 from tasks.notifiers.slack import Slack
 from tasks.spec.kinds import kinds_in
-from tests.slack_server import TOKEN, FakeSlack, fake_slack
+from examples.slack_server import TOKEN, FakeSlack, fake_slack
 
 AT = datetime(2026, 11, 22, 2, 5, 11, tzinfo=UTC)
 

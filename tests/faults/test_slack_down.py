@@ -24,7 +24,7 @@ from tasks.ledger.releases import Opening
 from tasks.notifiers import Message, Notifier, Outlets
 from tasks.notifiers.console import Console
 from tasks.notifiers.slack import Slack
-from tests.slack_server import TOKEN, FakeSlack, fake_slack
+from examples.slack_server import TOKEN, FakeSlack, fake_slack
 
 ROOT = Path(__file__).parents[2]
 OPS = "slack:#ops"

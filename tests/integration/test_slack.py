@@ -22,7 +22,7 @@ from tasks.ledger.releases import Opening
 from tasks.notifiers import Notifier
 from tasks.notifiers.console import Console
 from tasks.notifiers.slack import Slack
-from tests.slack_server import TOKEN, FakeSlack, fake_slack
+from examples.slack_server import TOKEN, FakeSlack, fake_slack
 
 NOW = datetime.now(UTC)
 

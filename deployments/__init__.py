@@ -1,0 +1,1 @@
+"""The outside edge: what is released, and how people start it."""

@@ -1,0 +1,187 @@
+"""A Prefect server and worker of this installation's own, kept running by supervisor."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tasks.domain.errors import CommandFailed, TimedOut
+from tasks.settings import Settings
+
+POOL = "golive"
+UP_WITHIN = 120.0
+"""Seconds that the server may take to answer; it migrates its own database at the first start."""
+
+_CONFIG = """\
+[supervisord]
+logfile={home}/supervisord.log
+pidfile={home}/supervisord.pid
+childlogdir={home}
+
+[unix_http_server]
+file={socket}
+chmod=0700
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://{socket}
+
+[program:server]
+command={python} -m prefect server start --host 127.0.0.1 --port {port}
+directory={root}
+autorestart=true
+stopasgroup=true
+killasgroup=true
+stdout_logfile={home}/server.log
+redirect_stderr=true
+
+[program:worker]
+command={python} -m prefect worker start --pool {pool} --type process --limit 8
+directory={root}
+autostart=false
+autorestart=true
+startsecs=3
+stopasgroup=true
+killasgroup=true
+stdout_logfile={home}/worker.log
+redirect_stderr=true
+"""
+
+
+@dataclass(frozen=True)
+class LocalServer:
+    """The Prefect server under ``home`` on a port of 127.0.0.1."""
+
+    home: Path
+    port: int
+
+    @property
+    def api(self) -> str:
+        """The address of its API."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def ui(self) -> str:
+        """The address at which people see it."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs in its environment to use the server."""
+        return {
+            "PREFECT_API_URL": self.api,
+            "PREFECT_HOME": str(self.home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_UI_API_URL": self.api,
+            # Prefect's own words repeat what the ledger and the report say; warnings still come through.
+            "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
+        }
+
+    def answers(self) -> bool:
+        """Tell whether the server is up."""
+        try:
+            return httpx.get(f"{self.api}/health", timeout=2.0, trust_env=False).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+    def start(self) -> None:
+        """Start supervisor and with it the server, unless they run; `wait` tells when it answers."""
+        if self.answers():
+            return
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        root = Path(__file__).parent.parent
+        text = _CONFIG.format(
+            home=self.home,
+            socket=_socket(self.home),
+            python=sys.executable,
+            port=self.port,
+            root=root,
+            pool=POOL,
+        )
+        config = self.home / "supervisord.conf"
+        config.write_text(text)
+        _run([sys.executable, "-m", "supervisor.supervisord", "-c", str(config)], self.environment)
+
+    def wait(self) -> None:
+        """Wait until the server answers; raises `TimedOut` with where its log is."""
+        deadline = time.monotonic() + UP_WITHIN
+        while not self.answers():
+            if time.monotonic() > deadline:
+                raise TimedOut(
+                    f"the Prefect server does not answer after {UP_WITHIN:g} s",
+                    where=self.api,
+                    do=f"read {self.home / 'server.log'}",
+                )
+            time.sleep(0.2)
+
+    def control(self, *words: str) -> None:
+        """Run supervisorctl with these words."""
+        config = self.home / "supervisord.conf"
+        _run([sys.executable, "-m", "supervisor.supervisorctl", "-c", str(config), *words], self.environment)
+
+    def stop(self) -> None:
+        """Stop worker, server and supervisor, and wait for their end; one that does not run is fine."""
+        pidfile = self.home / "supervisord.pid"
+        if not pidfile.exists():
+            return
+        try:
+            self.control("shutdown")
+        except CommandFailed:
+            return
+        deadline = time.monotonic() + 30
+        while pidfile.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def local_server(settings: Settings) -> LocalServer:
+    """Return this installation's server; its port is chosen at the first start and kept."""
+    home = settings.home / "prefect"
+    record = home / "port"
+    if not record.exists():
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        record.write_text(str(_free_port(int(os.environ.get("GOLIVE_PREFECT_PORT", "4200")))))
+    return LocalServer(home, int(record.read_text()))
+
+
+def use(server: LocalServer) -> None:
+    """Let this process, and those that it starts, use the server; must come before Prefect is imported."""
+    os.environ.update(server.environment)
+
+
+def _free_port(preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    return preferred
+
+
+def _socket(home: Path) -> Path:
+    # A socket's path has room for 107 bytes, so the home's own name need not fit into it.
+    own = home / "control.sock"
+    if len(str(own)) < 100:
+        return own
+    return Path("/tmp") / f"golive-{os.getuid()}-{abs(hash(str(home))):x}.sock"  # noqa: S108
+
+
+def _run(argv: list[str], environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        argv, check=False, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
+    )
+    if done.returncode != 0:
+        raise CommandFailed(
+            f"exit code {done.returncode}: {(done.stdout + done.stderr).strip()[-500:]}", where=" ".join(argv[:3])
+        )
