@@ -17,7 +17,7 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@touch $@
 
 demo: $(VENV)/.runtime  ## one release that goes well and one that is rolled back, on this machine, in two minutes
-	@$(BIN)/golive demo
+	@$(BIN)/python -m examples.demo
 
 up: $(VENV)/.runtime  ## the Prefect server, a worker and all deployments; prints the UI's address
 	@$(BIN)/golive up

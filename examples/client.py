@@ -141,6 +141,8 @@ class LoadClient:
         self._argv = [sys.executable, "-m", "examples.client", *argv, *(["--out", str(out)] if out else [])]
         # The token travels in the environment, since anyone may read a process' arguments.
         self._env = {**os.environ, TOKEN_ENV: token}
+        self.out = out
+        """The file that gets a line of JSON per second."""
         self._timeout = timeout
         self._process: subprocess.Popen[str] | None = None
         self.summary: dict[str, Any] = {}

@@ -31,6 +31,7 @@ from examples.slack_server import TOKEN as SLACK_TOKEN
 from examples.slack_server import fake_slack
 from tasks.adapters.pg_server import EmbeddedServer
 from tasks.domain.errors import GoliveError
+from tasks.ledger.ledger import Ledger
 
 HOUR = 1.0
 """Seconds that stand for an hour of the watch."""
@@ -89,6 +90,8 @@ def _set_up(console: Console, home: Path, stack: ExitStack) -> Demo:
     )
     os.environ.update(GOLIVE_HOME=str(home / "golive"), GOLIVE_SYSTEMS=str(home / "systems"))
     os.environ.pop("GOLIVE_LEDGER_URL", None)
+    # A failure is told in the last lines; Prefect would tell it with four tracebacks before.
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     slack = stack.enter_context(fake_slack())
     ledger = EmbeddedServer(home / "golive" / "ledger")
     production = EmbeddedServer(home / "production")
@@ -111,6 +114,7 @@ def _set_up(console: Console, home: Path, stack: ExitStack) -> Demo:
         server.wait()
     demo = Demo(console, home, system)
     stack.callback(system.end)
+    stack.callback(system.end_guard, home / "golive")
     demo.orchestration["set up"] = time.monotonic() - demo.started
     console.print(f"the Prefect UI, while the demo runs: [link={server.ui}]{server.ui}[/]\n")
     return demo
@@ -128,20 +132,20 @@ def _run(demo: Demo, stack: ExitStack) -> None:
     with screen.act("v1 is deployed for the first time"):
         asyncio.run(deploy("glad-labs", "v1", "demo"))
     with _client(demo, "first") as client, screen.load(client):
-        good = _release(demo, screen, "v2", "the audit trail")
+        good = _release(screen, "v2", "the audit trail")
         _watch(screen, good)
     summary = client.summary
     with _client(demo, "second") as other, screen.load(other):
-        bad = _release(demo, screen, "v3", "a change that turns out to be bad")
+        bad = _release(screen, "v3", "a change that turns out to be bad")
         _watch(screen, bad)
     serving = demo.system.serving_version()
     screen.close()
-    kept = _keep_reports(book, [good, bad])
+    kept = _keep_reports([good, bad])
     demo_screen.closing(demo.console, book, [good, bad], summary, other.summary, kept)
     _require(book, good, bad, summary["failed"], serving)
 
 
-def _release(demo: Demo, screen: demo_screen.Screen, version: str, reason: str) -> str:
+def _release(screen: demo_screen.Screen, version: str, reason: str) -> str:
     from flows.release import release
     from tasks.context import ledger
     from tasks.settings import Settings
@@ -177,7 +181,7 @@ def _client(demo: Demo, name: str) -> Iterator[LoadClient]:
         yield client
 
 
-def _keep_reports(book: object, releases: list[str]) -> list[Path]:
+def _keep_reports(releases: list[str]) -> list[Path]:
     from tasks.report import write_report
 
     REPORTS.mkdir(parents=True, exist_ok=True)
@@ -189,10 +193,7 @@ def _keep_reports(book: object, releases: list[str]) -> list[Path]:
     return kept
 
 
-def _require(book: object, good: str, bad: str, failed: int, serving: str) -> None:
-    from tasks.ledger.ledger import Ledger
-
-    assert isinstance(book, Ledger)  # noqa: S101 - for the type checker
+def _require(book: Ledger, good: str, bad: str, failed: int, serving: str) -> None:
     states = {one: book.releases.get(one).state for one in (good, bad)}
     if states[good] != "stable":
         raise DemoFailedError(f"{good} is {states[good]}, expected stable")

@@ -43,8 +43,8 @@ class Screen:
 
     def __init__(self, console: Console, book: Ledger) -> None:
         self._console, self._book = console, book
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
         self._panel: RenderableType = Text("")
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4, transient=True)
         self._doing, self._since = "", time.monotonic()
         self._client: LoadClient | None = None
         self._told = 0

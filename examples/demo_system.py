@@ -1,9 +1,12 @@
-"""The system that the demo releases: glad-labs' own release file, moved to free ports and to a day that lasts seconds."""
+"""The system of the demo: glad-labs' own release file, moved to free ports and to a day that lasts seconds."""
 
 from __future__ import annotations
 
 import io
+import os
 import secrets
+import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,10 +72,10 @@ class DemoSystem:
         file["watch"] = {
             "every": f"{hour}s",
             "for": f"{24 * hour}s",
-            "probe": {"every": f"{hour * 50:g}ms", "check": "API answers"},
+            "probe": {"every": f"{hour * 75:g}ms", "check": "API answers"},
         }
         file["rollback"]["when"][0]["for"] = f"{3 * hour}s"
-        file["rollback"]["when"][1]["for"] = f"{5 * hour}s"
+        file["rollback"]["when"][1]["for"] = f"{7 * hour}s"
         file["notify"] = [
             {"kind": "slack", "token": "${env:GLAD_LABS_SLACK_TOKEN}", "channel": "ops", "base_url": slack_url}
         ]
@@ -83,7 +86,21 @@ class DemoSystem:
     def serving_version(self) -> str:
         """Return the version that answers to clients."""
         answer = httpx.get(f"{self.base_url}/health", timeout=5.0, trust_env=False)
-        return answer.headers.get("x-version", "none")
+        return str(answer.headers.get("x-version", "none"))
+
+    @staticmethod
+    def end_guard(home: Path) -> None:
+        """Wait for the guard to end by itself, since nothing is under watch any more, and else end its process."""
+        from tasks.guard import PID_FILE
+
+        record = home / PID_FILE
+        if not record.exists():
+            return
+        pid, deadline = int(record.read_text()), time.monotonic() + 15
+        while _is_alive(pid) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if _is_alive(pid):
+            os.kill(pid, signal.SIGKILL)
 
     def end(self) -> None:
         """End the processes and the router that golive runs for the system."""
@@ -96,3 +113,12 @@ class DemoSystem:
         file.platform.close(target)
         if file.router is not None:
             file.router.close(target)
+
+
+def _is_alive(pid: int) -> bool:
+    """Tell whether a process runs; the thread that waits for a child collects it as soon as it has ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

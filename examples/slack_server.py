@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-TOKEN = "xoxb-the-token-of-the-tests"
+TOKEN = "xoxb-a-token-of-no-workspace"  # noqa: S105 - it opens nothing
 LIMITS = {"section": 3000, "field": 2000, "header": 150, "context": 10, "fields": 10, "blocks": 50, "json": 13_000}
 
 

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from prefect import flow
 from pydantic import Field
 
-from flows.parameters import Reason
+from flows.parameters import Help, Reason
 from flows.release import release
 from tasks.release import sign, waits_for
 
-WaitingRelease = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,80}$", description="The id of the release that waits.")]
-Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,60}$", description="The role in which you sign.")]
-Person = Annotated[str, Field(min_length=1, max_length=100, description="Your name.")]
-Decision = Annotated[Literal["approve", "reject"], Field(description="Whether production may be touched.")]
+WaitingRelease = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,80}$"), Help("The id of the release that waits.")]
+Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,60}$"), Help("The role in which you sign.")]
+Person = Annotated[str, Field(min_length=1, max_length=100), Help("Your name.")]
+Decision = Annotated[Literal["approve", "reject"], Help("Whether production may be touched.")]
 
 
 @flow(name="approve", flow_run_name="{waiting} · {decision} as {role}")

@@ -6,20 +6,19 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from prefect import flow
-from pydantic import Field
 
 from flows.backup import backup
 from flows.deploy import deploy
 from flows.health import health
 from flows.migrate import migrate
-from flows.parameters import Reason, ReleaseId, StartedBy, System, Version
+from flows.parameters import Help, Reason, ReleaseId, StartedBy, System, Version
 from flows.preflight import preflight
 from flows.rehearse import rehearse
 from flows.rollback import rollback
 from tasks.domain.release import State
 from tasks.driving import advance, driving
 from tasks.guard import ensure_guard
-from tasks.release import gather_signatures, go_live, must_roll_back, open_or_resume, reached, stop
+from tasks.release import go_live, must_roll_back, open_or_resume, reached, seek_go, stop
 from tasks.report import publish_report
 
 Phase = Callable[[str, str, str, str], Awaitable[object]]
@@ -31,8 +30,8 @@ BEFORE: dict[State, Phase] = {State.PREFLIGHT: preflight, State.BACKUP: backup, 
 IN_PRODUCTION: dict[State, Phase] = {State.MIGRATE: migrate, State.DEPLOY: deploy, State.HEALTH: health}
 """The phases after which production may differ."""
 
-Supersede = Annotated[bool, Field(description="End the watch of the release that is live now, so that this may begin.")]
-Resume = Annotated[ReleaseId, Field(description="The id of a release that a dead process left behind, to go on with.")]
+Supersede = Annotated[bool, Help("End the watch of the release that is live now, so that this one may begin.")]
+Resume = Annotated[ReleaseId, Help("Leave it empty; or the id of a release that a dead process left behind, to go on.")]
 
 
 @flow(name="release", flow_run_name="{system} {version} → live")
@@ -57,8 +56,7 @@ async def release(
                     advance(claim, state)
                     await phase(system, version, started_by, claim.release_id)
             if not reached(claim, State.AWAITING_GO):
-                advance(claim, State.AWAITING_GO)
-                if missing := gather_signatures(claim):
+                if missing := seek_go(claim):
                     return f"{claim.release_id} awaits the signatures of {', '.join(missing)}"
             for state, phase in IN_PRODUCTION.items():
                 if not reached(claim, state):

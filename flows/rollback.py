@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow
-from pydantic import Field
 
-from flows.parameters import Reason, ReleaseId, StartedBy, System
+from flows.parameters import Help, Reason, ReleaseId, StartedBy, System
 from tasks.driving import driving
 from tasks.report import publish_report
 from tasks.rollback import (
@@ -21,8 +20,10 @@ from tasks.rollback import (
 )
 
 AcceptLoss = Annotated[
-    bool, Field(description="Accept that a restore loses what was written since the backup, where it is the only way.")
+    bool, Help("Accept that a restore loses what was written since the backup, where that is the only way back.")
 ]
+Automatic = Annotated[bool, Help("Leave it off: set where a trigger and not a person asks for it.")]
+Which = Annotated[ReleaseId, Help("Leave it empty for the newest release that touched production, or give one's id.")]
 
 
 @flow(name="rollback", flow_run_name="{system} ← rollback")
@@ -31,8 +32,8 @@ async def rollback(
     reason: Reason = "",
     started_by: StartedBy = "",
     accept_loss: AcceptLoss = False,
-    automatic: bool = False,
-    release: ReleaseId = "",
+    automatic: Automatic = False,
+    release: Which = "",
 ) -> str:
     """Take the schema and the code back, check the previous version, block the bad one, and return what serves."""
     row = release_to_roll_back(system, release)

@@ -6,6 +6,7 @@ import getpass
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from tasks.context import context_of, holder, ledger, production, world
 from tasks.courier import Courier, running
@@ -82,12 +83,15 @@ def join(release_id: str) -> Claim:
     return book.releases.take(row.id, holder())
 
 
-def advance(claim: Claim, after: State, note: str = "") -> None:
-    """Move a release on to a state and tell people; being there already is fine."""
+def advance(claim: Claim, after: State, note: str = "", **values: Any) -> None:
+    """Move a release on to a state and tell people; being there already is fine.
+
+    ``values`` are the columns of the release that the move sets.
+    """
     ctx = context_of(claim)
     before = State(ctx.release.state)
     if before is not after:
-        ctx.ledger.releases.move(claim, before, after, note=note, tell=tell(ctx, after, note))
+        ctx.ledger.releases.move(claim, before, after, note=note, tell=tell(ctx, after, note), **values)
 
 
 @contextmanager

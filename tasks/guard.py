@@ -25,6 +25,8 @@ from tasks.telling import tell_of
 from tasks.watching import Watched
 
 LEASE = "guard"
+PID_FILE = "guard.pid"
+"""Where in golive's home the number of the guard's process is kept that was started last."""
 LEASE_SECONDS = 30.0
 REFRESH = 2.0
 """Seconds between two looks at the ledger for releases that came or went."""
@@ -62,7 +64,7 @@ class _Post:
 def stand_guard() -> Fired | None:
     """Probe until a trigger fires, and return what fired; None once nothing is under watch any more.
 
-    Only one process guards at a time: another one returns None at once. Probes go on record twice a second at most,
+    Only one process guards at a time: another one returns None at once. Probes go on record within half a second,
     so that a guard that is killed loses no more than that.
     """
     settings = Settings.from_environment()
@@ -70,7 +72,10 @@ def stand_guard() -> Fired | None:
     if book.leases.take(LEASE, holder(), LEASE_SECONDS) is None:
         return None
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="probe") as pool:
-        return _Guard(book, pool).run()
+        fired = _Guard(book, pool).run()
+    if fired is None:
+        book.leases.give_back(LEASE, holder())
+    return fired
 
 
 class _Guard:
@@ -83,6 +88,7 @@ class _Guard:
         self._running: dict[str, Future[Probe]] = {}
         self._unwritten: list[dict[str, Any]] = []
         self._written = self._refreshed = -1e9
+        self._write_every = WRITE_EVERY
 
     def run(self) -> Fired | None:
         """Go round until something fires or nothing is left to guard."""
@@ -93,7 +99,7 @@ class _Guard:
                 return None
             self._start_due(now)
             fired = self._collect()
-            if fired is not None or now - self._written >= WRITE_EVERY:
+            if fired is not None or now - self._written >= self._write_every:
                 self._write(now)
             if fired is not None:
                 return fired
@@ -122,6 +128,7 @@ class _Guard:
             start = watching.since(row, span, self._clock.now())
             post.probes.extend(watching.as_probe(one) for one in self._book.evidence.probes(release_id, start))
             heapq.heappush(self._next, (now, release_id))
+        self._write_every = min([WRITE_EVERY, *(post.watched.interval for post in self._posts.values())])
         return bool(self._posts)
 
     def _start_due(self, now: float) -> None:
@@ -175,7 +182,7 @@ class _Guard:
         self._unwritten = []
 
     def _rest(self, now: float) -> None:
-        wake = min(now + WRITE_EVERY, self._next[0][0] if self._next else now + WRITE_EVERY)
+        wake = min(now + self._write_every, self._next[0][0] if self._next else now + self._write_every)
         seconds = max(0.0, wake - self._clock.monotonic())
         if self._running:
             wait(self._running.values(), timeout=seconds, return_when=FIRST_COMPLETED)
@@ -226,4 +233,5 @@ def ensure_guard() -> str:
     # The guard resolves the same secrets as this process, so it gets the whole environment.
     command = Command((sys.executable, "-m", "deployments.cli", "guard"), secret_env=dict(os.environ), cwd=Path.cwd())
     pid = world().host.spawn(command, settings.home / "guard.log")
+    world().host.write(settings.home / PID_FILE, f"{pid}\n")
     return f"started as process {pid}"

@@ -14,7 +14,7 @@ from tasks.context import Context, context_of, holder, ledger
 from tasks.domain.messages import Alert
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, State
-from tasks.domain.triggers import Alarm, Finding
+from tasks.domain.triggers import Alarm, Finding, limit_of
 from tasks.domain.units import show_seconds
 from tasks.domain.watch import Ended, WatchVerdict, watch_verdict
 from tasks.ledger.models import Look
@@ -128,13 +128,14 @@ def _tell(ctx: Context, now: datetime, findings: list[Finding], outcome: Outcome
         return
     loud = [one for one in findings if one.state in (Alarm.FIRES, Alarm.UNKNOWN)]
     seen = "; ".join(f"{one.kind}: {one.seen}" for one in loud) or "a check did not pass"
+    kinds = {one.kind for one in loud}
     acts = ctx.file.rollback.automatic and any(one.state is Alarm.FIRES for one in findings)
     alert(
         ctx,
         Alert(
             title="the watch fires" if acts else f"the watch is {outcome.value}",
             seen=seen,
-            limit="; ".join(f"{one.kind}" for one in ctx.file.rollback.when) or "all checks pass",
+            limit="; ".join(limit_of(one) for one in ctx.file.rollback.when if one.kind in kinds) or "all checks pass",
             since=now,
             next_act="roll back to the previous version" if acts else "look again; a person may roll back",
             next_at=None if acts else now + timedelta(seconds=ctx.file.watch.every),

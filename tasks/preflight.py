@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -97,13 +97,12 @@ def is_open(window: Window, at: datetime) -> bool:
 
 def next_opening(window: Window, after: datetime) -> datetime | None:
     """Return the next full minute, in UTC and within eight days, at which the window is open."""
-    start, _end = _bounds(window)
-    zone = ZoneInfo(window.timezone)
-    for days in range(9):
-        day = (after.astimezone(zone) + timedelta(days=days)).date()
-        opens = (datetime.combine(day, time(), zone) + start).astimezone(UTC)
-        if opens > after and is_open(window, opens):
-            return opens
+    # Every minute is looked at, because a clock that is put forward or back moves where a window begins.
+    minute = after.astimezone(UTC).replace(second=0, microsecond=0)
+    for _ in range(8 * 24 * 60):
+        minute += timedelta(minutes=1)
+        if is_open(window, minute):
+            return minute
     return None
 
 

@@ -158,7 +158,14 @@ def derive_way_back(claim: Claim, migration: Mapping[str, Any], versions: Mappin
         down_seconds=migration["downgrade"]["took"],
         restore_seconds=backup_of(ctx).proof["restore_seconds"],
     )
-    detail = {**migration, "versions": dict(versions), "why": plan.why, "seconds": plan.seconds}
+    limits = ctx.file.migration.limits
+    detail = {
+        **migration,
+        "versions": dict(versions),
+        "why": plan.why,
+        "seconds": plan.seconds,
+        "limits": {"duration": limits.duration, "lock": limits.lock},
+    }
     ctx.ledger.evidence.rehearsed(ctx.release.id, migration["fingerprint"], plan.way, detail)
     return plan
 

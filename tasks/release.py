@@ -72,9 +72,18 @@ def reached(claim: Claim, state: State) -> bool:
 
 
 @act
-def gather_signatures(claim: Claim) -> list[str]:
-    """Return the roles that have not signed yet for exactly this plan; a rejection raises `Refused`."""
-    return _missing(context_of(claim))
+def seek_go(claim: Claim) -> list[str]:
+    """Put the plan on record and return the roles that have not signed yet for it; a rejection raises `Refused`."""
+    ctx = context_of(claim)
+    missing = _missing(ctx)
+    note = f"awaits {', '.join(missing)}; way back: {_way_back(ctx)}" if missing else ""
+    advance(claim, State.AWAITING_GO, note, plan_hash=plan_hash(ctx))
+    return missing
+
+
+def _way_back(ctx: Context) -> str:
+    rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
+    return f"{rehearsal.plan} ({rehearsal.detail['why']})" if rehearsal else "none was rehearsed"
 
 
 def waits_for(release_id: str) -> tuple[Release, list[str]]:

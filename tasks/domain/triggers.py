@@ -81,6 +81,19 @@ class Corruption(Strict):
 Trigger = Annotated[Down | Errors | Slower | Corruption, Field(discriminator="kind")]
 
 
+def limit_of(trigger: Down | Errors | Slower | Corruption) -> str:
+    """Return the limit of a trigger in words, as an alert gives it beside what was seen."""
+    match trigger:
+        case Down():
+            return f"down for at most {show_seconds(trigger.for_)}"
+        case Errors():
+            return f"at most {trigger.above:.0%} errors for {show_seconds(trigger.for_)}"
+        case Slower():
+            return f"at most {trigger.than:.0%} slower than before the release, twice running"
+        case Corruption():
+            return "every integrity check passes"
+
+
 class Alarm(StrEnum):
     """What a trigger says; ``unknown`` means that too little is known, and never fires."""
 
@@ -218,6 +231,9 @@ def _errors(
         recent = list(past[-ENOUGH_PROBES:])
     if len(recent) < ENOUGH_PROBES or _age(recent[0], now) > span / MADE or _age(recent[-1], now) > GAP * interval:
         made = sum(_age(p, now) <= span / MADE for p in recent)
+        if recent and _age(recent[-1], now) > GAP * interval:
+            seen = f"no probe that counts in the last {show_seconds(GAP * interval)}"
+            return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
         seen = f"{made} of {ENOUGH_PROBES} probes that count within {show_seconds(span)}"
         return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
     fifth = len(recent) // 5

@@ -52,4 +52,5 @@ def choose(
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Return the names whose values differ between two fingerprints, or that only one of them has, sorted."""
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    both = before.keys() & after.keys()
+    return sorted(name for name in before.keys() | after.keys() if name not in both or before[name] != after[name])

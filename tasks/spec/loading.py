@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
+from tasks.adapters.secrets import mask_passwords
 from tasks.domain.errors import ReleaseFileError, UnknownSystem
 from tasks.spec.release_file import ReleaseFile
 
@@ -44,6 +47,9 @@ def load(path: Path) -> ReleaseFile:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ReleaseFileError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ReleaseFileError("is not UTF-8 text", where=f"{path}:{line}", do="save it as UTF-8") from error
     return parse(text, str(path))
 
 
@@ -55,7 +61,15 @@ def parse(text: str, where: str = FILE_NAME) -> ReleaseFile:
     except MarkedYAMLError as error:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise ReleaseFileError(f"not YAML: {error.problem}", where=f"{where}{line}", do="mend the syntax") from error
+        # About a duplicate key ruamel.yaml quotes both values, one of which may be a secret.
+        problem = str(error.problem).partition(" with value ")[0]
+        raise ReleaseFileError(f"not YAML: {problem}", where=f"{where}{line}", do="mend the syntax") from None
+    except ReaderError as error:
+        line = f":{text.count(chr(10), 0, error.position) + 1}"
+        seen = f"not YAML: unprintable character #x{ord(error.character):04x}"
+        raise ReleaseFileError(seen, where=f"{where}{line}", do="remove it") from error
+    except RecursionError as error:
+        raise ReleaseFileError("not YAML: nested too deeply", where=where, do="mend the syntax") from error
     if not isinstance(tree, dict):
         raise ReleaseFileError("holds no mapping", expected="keys such as system, database, checks", where=f"{where}:1")
     try:
@@ -78,24 +92,34 @@ def _plain(node: Any) -> Any:
 
 
 def _fault(tree: Any, where: str, error: ErrorDetails) -> str:
-    path, line = _place(tree, error["loc"])
+    path, line = _place(tree, error["ctx"]["at"] if error["type"] == "misfit" else error["loc"])
     dotted = ".".join(str(part) for part in path) or "the file"
+    # The value is shown, and what is wrong here may be that a secret is written out.
+    return mask_passwords(f"{where}:{line}: {dotted}: {_wrong(error, str(path[-1]) if path else '')}")
+
+
+def _wrong(error: ErrorDetails, key: str) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        known = sorted(_fields_at(ReleaseFile, error["loc"][:-1]))
-        near = difflib.get_close_matches(str(path[-1]), known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
-        message = f"unknown key; {hint}"
-    elif error["type"] == "union_tag_invalid":
-        tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
-        near = difflib.get_close_matches(error["ctx"]["tag"], tags, 1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(tags)}"
-        message = f"no kind {error['ctx']['tag']!r}; {hint}"
-    elif error["type"] == "missing":
-        message = "missing; expected this key"
-    elif not isinstance(error["input"], dict | list) and str(error["input"]) not in message:
-        message = f"{error['input']!r}: {message}"
-    return f"{where}:{line}: {dotted}: {message}"
+        return f"unknown key; {_likely(key, sorted(_fields_at(ReleaseFile, error['loc'][:-1])))}"
+    if error["type"] == "union_tag_invalid":
+        return f"no kind {error['ctx']['tag']!r}; {_likely(error['ctx']['tag'], _names(error['ctx']['expected_tags']))}"
+    if error["type"] == "literal_error" and key == "kind":
+        return f"no kind {error['input']!r}; {_likely(str(error['input']), _names(error['ctx']['expected']))}"
+    if error["type"] in ("missing", "union_tag_not_found"):
+        return f"{'missing' if error['type'] == 'missing' else 'kind is missing'}; expected this key"
+    if error["type"] == "misfit" or isinstance(error["input"], dict | list) or str(error["input"]) in message:
+        return message
+    return f"{error['input']!r}: {message}"
+
+
+def _names(quoted: str) -> list[str]:
+    return re.findall(r"'([^']*)'", quoted)
+
+
+def _likely(given: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(given, known, 1)
+    return f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
 
 
 def _place(tree: Any, loc: Sequence[str | int]) -> tuple[list[str | int], int]:

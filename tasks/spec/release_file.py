@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from tasks import checks, migrators, notifiers, platforms, rollouts, routers, sources
 from tasks.checks import Check
@@ -21,6 +22,7 @@ from tasks.rollouts import Rollout
 from tasks.routers import Router
 from tasks.sources import Source
 from tasks.spec.kinds import union_of
+from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 
 if TYPE_CHECKING:
     AnyCheck = Check
@@ -45,7 +47,7 @@ class Scratch(Strict):
 
     place: Literal["embedded", "same_server", "server"] = "embedded"
     """``embedded``: a throwaway server of golive's own; ``same_server``: beside production; ``server``: another one."""
-    dsn: str | None = None
+    dsn: Dsn | None = None
     """The DSN of that other server, as a secret reference; only with ``place: server``."""
     directory: str = "{data}/scratch"
     """Where the embedded server keeps its data."""
@@ -60,9 +62,9 @@ class Scratch(Strict):
 class Database(Strict):
     """The system's database."""
 
-    dsn: Annotated[str, Field(examples=["${env:ORDINAUT_DSN}"])]
+    dsn: Annotated[Dsn, Field(examples=["${env:ORDINAUT_DSN}"])]
     """Its DSN, as a secret reference: golive's own role, which may read every table and change the schema."""
-    application_dsn: str | None = None
+    application_dsn: Dsn | None = None
     """The DSN that the application gets as ``{dsn}``, if it is another one."""
     scratch: Scratch = Scratch()
     """Where backups are proven and migrations rehearsed."""
@@ -101,7 +103,7 @@ _DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 class Window(Strict):
     """When production may be changed."""
 
-    days: tuple[Day, ...] = _DAYS
+    days: Annotated[tuple[Day, ...], Field(min_length=1)] = _DAYS
     """On which days of the week."""
     between: Annotated[str, Field(pattern=r"^\d\d:\d\d-\d\d:\d\d$", examples=["02:00-05:00"])] = "00:00-24:00"
     """From and to, in ``timezone``; may pass midnight, and then belongs to the day on which it began."""
@@ -123,6 +125,8 @@ class Window(Strict):
         for part in value.split("-"):
             if part != "24:00":
                 time.fromisoformat(part)
+        if len(set(value.split("-"))) == 1:
+            raise ValueError(f"{value!r} is never open; expected 00:00-24:00 for the whole day")
         return value
 
 
@@ -190,6 +194,11 @@ class Checks(Strict):
                 yield phase, check
 
 
+def _misfit(message: str, *at: str | int) -> PydanticCustomError:
+    """Return an error about parts that do not fit each other, with the place in the file where to mend it."""
+    return PydanticCustomError("misfit", "{message}", {"message": message, "at": at})
+
+
 class ReleaseFile(Strict):
     """Everything that golive must know of a system to take it live, and back."""
 
@@ -232,21 +241,35 @@ class ReleaseFile(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        names = [check.name for _phase, check in self.checks.every()]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"two checks are named {twice[0]!r}; expected each name once")
+        names: set[str] = set()
+        for phase in PHASES:
+            for index, check in enumerate(self.checks.of(phase)):
+                if check.name in names:
+                    raise _misfit(
+                        f"two checks are named {check.name!r}; expected each name once", "checks", phase, index, "name"
+                    )
+                names.add(check.name)
         if self.watch.probe is not None:
             probed = {check.name for phase in ("watch", "health") for check in self.checks.of(phase)}
             if self.watch.probe.check not in probed:
-                raise ValueError(
+                raise _misfit(
                     f"watch.probe.check names {self.watch.probe.check!r}; expected the name of a check of phase watch "
-                    f"or health: {', '.join(sorted(probed)) or 'there is none'}"
+                    f"or health: {', '.join(sorted(probed)) or 'there is none'}",
+                    *("watch", "probe", "check"),
                 )
         elif any(trigger.kind in ("down", "errors", "slower") for trigger in self.rollback.when):
-            raise ValueError("rollback.when needs watch.probe: without probes nothing can be judged between two looks")
+            raise _misfit(
+                "rollback.when needs watch.probe: without probes nothing can be judged between two looks",
+                *("rollback", "when"),
+            )
         if type(self.rollout).needs_router and self.router is None:
-            raise ValueError(f"rollout {self.rollout.kind} needs a router")
+            raise _misfit(f"rollout {self.rollout.kind} needs a router", "rollout", "kind")
+        return self
+
+    @model_validator(mode="after")
+    def _secrets_are_named(self) -> Self:
+        for at in written_out(self.model_dump(by_alias=True)):
+            raise _misfit(ADVICE, *at)
         return self
 
     def check(self, name: str) -> Check:
