@@ -34,8 +34,17 @@ def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: RunState) -> boo
 
 def act(function: Callable[P, R]) -> Task[P, R]:
     """Make a step of a function: a Prefect task, never answered from a cache, retried where its error says so."""
+    return _task(function, len(RETRY_DELAYS))
+
+
+def act_once(function: Callable[P, R]) -> Task[P, R]:
+    """Make a step that Prefect does not retry, because what it calls keeps to a budget of tries of its own."""
+    return _task(function, 0)
+
+
+def _task(function: Callable[P, R], retries: int) -> Task[P, R]:
     return task(
-        retries=len(RETRY_DELAYS),
+        retries=retries,
         retry_delay_seconds=RETRY_DELAYS,
         retry_condition_fn=worth_retrying,
         cache_policy=NO_CACHE,

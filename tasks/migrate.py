@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.acting import act, do_one
+from tasks.acting import act, act_once, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of
 from tasks.domain.errors import RehearsalFailed
@@ -37,7 +37,7 @@ def rehearsal_of(ctx: Context) -> Rehearsal:
     return found
 
 
-@act
+@act_once
 def migrate_production(claim: Claim) -> Mapping[str, Any]:
     """Apply the migration to production.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import archive
-from tasks.acting import act, do_one
+from tasks.acting import act, act_once, do_one
 from tasks.backup import backup_of
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of
@@ -46,7 +46,7 @@ def prepare_copy(claim: Claim) -> Mapping[str, Any]:
     return do_one(ctx, PHASE, Step("copy the restored database", prepare, mutates=False))
 
 
-@act
+@act_once
 def rehearse_migration(claim: Claim) -> Mapping[str, Any]:
     """Migrate the copy up, check its schema, take it down, compare with before, and migrate it up again.
 

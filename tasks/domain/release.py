@@ -77,6 +77,9 @@ for _state in _FORWARD[:5]:
     MOVES[_state] |= {State.STOPPED}
 for _state in MUTATING:
     MOVES[_state] |= {State.ROLLING_BACK, State.NEEDS_PERSON}
+# A phase in production may still fail before its first act; the ledger refuses `stopped` once one is on record.
+for _state in (State.MIGRATE, State.DEPLOY):
+    MOVES[_state] |= {State.STOPPED}
 MOVES[State.WATCHING] |= {State.SUPERSEDED}
 # A phase that is started alone knows only that it runs, and how it ended.
 MOVES[State.PLANNED] |= {State.RUNNING}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -73,15 +73,18 @@ class Releases:
                 session.refresh(row)
                 return row
         except IntegrityError as error:
-            active = self.active(opening.system)
-            if active is None:
-                raise Refused(f"the ledger refused to open {opening.id}: {error.orig}") from error
-            raise ActiveRelease(
-                f"{active.id} ({active.system} {active.version}) is {active.state}, "
-                f"started {active.created_at:%Y-%m-%d %H:%M} by {active.started_by}",
-                expected="no other release of the system under way",
-                do=f"wait for it, or look at it with: golive status {active.system}",
-            ) from error
+            raise self._why_refused(opening.id, opening.system, error) from error
+
+    def _why_refused(self, release_id: str, system: str, error: IntegrityError) -> Refused:
+        active = self.active(system)
+        if active is None or active.id == release_id:
+            return Refused(f"the ledger refused {release_id}: {str(error.orig).splitlines()[0]}")
+        return ActiveRelease(
+            f"{active.id} ({active.system} {active.version}) is {active.state}, "
+            f"started {active.created_at:%Y-%m-%d %H:%M} by {active.started_by}",
+            expected="no other release of the system under way",
+            do=f"wait for it, or look at it with: golive status {active.system}",
+        )
 
     def get(self, release_id: str) -> Release:
         """Return a release; raises `NotFound`."""
@@ -165,11 +168,15 @@ class Releases:
     ) -> None:
         """Move a release on by compare-and-set, with the messages that tell of it.
 
-        Raises `Fenced` if another process took it over, `IllegalMove` if it is not (or may not go) there.
+        Raises `Fenced` if another process took it over, `IllegalMove` if it is not (or may not go) there, and
+        `ActiveRelease` if it would begin again while another one of the system is under way.
         """
-        with self._engine.transaction() as session:
-            self._hold(session, claim)
-            self._move(session, claim, before, after, note, tell, values)
+        try:
+            with self._engine.transaction() as session:
+                self._hold(session, claim)
+                self._move(session, claim, before, after, note, tell, values)
+        except IntegrityError as error:
+            raise self._why_refused(claim.release_id, self.get(claim.release_id).system, error) from error
 
     def seize(
         self,
@@ -184,16 +191,19 @@ class Releases:
     ) -> Claim:
         """Move a release and take it over in one step, so that of several processes that want to, one does.
 
-        Raises `IllegalMove` for all the others.
+        Raises `IllegalMove` for all the others, and `ActiveRelease` as `move` does.
         """
-        with self._engine.transaction() as session:
-            row = session.get(Release, release_id, with_for_update=True)
-            if row is None:
-                raise NotFound(f"no release {release_id!r} in the ledger")
-            claim = Claim(release_id, row.epoch + 1, holder)
-            self._move(session, Claim(release_id, row.epoch, row.holder), before, after, note, tell, values)
-            row.epoch, row.holder, row.holder_seen = claim.epoch, holder, func.clock_timestamp()
-            return claim
+        try:
+            with self._engine.transaction() as session:
+                row = session.get(Release, release_id, with_for_update=True)
+                if row is None:
+                    raise NotFound(f"no release {release_id!r} in the ledger")
+                claim = Claim(release_id, row.epoch + 1, holder)
+                self._move(session, Claim(release_id, row.epoch, row.holder), before, after, note, tell, values)
+                row.epoch, row.holder, row.holder_seen = claim.epoch, holder, func.clock_timestamp()
+                return claim
+        except IntegrityError as error:
+            raise self._why_refused(release_id, self.get(release_id).system, error) from error
 
     def _move(
         self,
@@ -211,9 +221,13 @@ class Releases:
             raise IllegalMove(f"a move does not set {', '.join(sorted(strange))}")
         if after in TERMINAL:
             values = {**values, "ended_at": func.clock_timestamp()}
+        elif before in TERMINAL:
+            values = {**values, "ended_at": None}
+        untouched = Release.mutation_started_at.is_(None)
+        as_it_was = untouched if after is State.STOPPED and before is not State.NEEDS_PERSON else true()
         changed = session.execute(
             update(Release)
-            .where(Release.id == claim.release_id, Release.state == before.value)
+            .where(Release.id == claim.release_id, Release.state == before.value, as_it_was)
             .values(state=after.value, **values)
             .returning(Release.id)
         ).all()
@@ -226,9 +240,12 @@ class Releases:
         session.add_all(self._message(claim.release_id, one) for one in tell)
 
     def _hold(self, session: Session, claim: Claim) -> None:
-        epoch, holder = session.execute(
+        row = session.execute(
             select(Release.epoch, Release.holder).where(Release.id == claim.release_id).with_for_update()
-        ).one()
+        ).one_or_none()
+        if row is None:
+            raise NotFound(f"no release {claim.release_id!r} in the ledger")
+        epoch, holder = row
         if epoch != claim.epoch:
             raise Fenced(
                 f"{claim.release_id} was taken over by {holder or 'another process'} (epoch {epoch})",
