@@ -55,9 +55,8 @@ async def release(
                 if not reached(claim, state):
                     advance(claim, state)
                     await phase(system, version, started_by, claim.release_id)
-            if not reached(claim, State.AWAITING_GO):
-                if missing := seek_go(claim):
-                    return f"{claim.release_id} awaits the signatures of {', '.join(missing)}"
+            if not reached(claim, State.AWAITING_GO) and (missing := seek_go(claim)):
+                return f"{claim.release_id} awaits the signatures of {', '.join(missing)}"
             for state, phase in IN_PRODUCTION.items():
                 if not reached(claim, state):
                     advance(claim, state)
