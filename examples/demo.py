@@ -26,6 +26,7 @@ from rich.console import Console
 from deployments.server import LocalServer, use
 from examples import demo_screen
 from examples.client import LoadClient
+from examples.demo_account import account
 from examples.demo_system import DemoSystem
 from examples.slack_server import TOKEN as SLACK_TOKEN
 from examples.slack_server import fake_slack
@@ -52,7 +53,6 @@ class Demo:
     home: Path
     system: DemoSystem
     started: float = field(default_factory=time.monotonic)
-    orchestration: dict[str, float] = field(default_factory=dict)
 
 
 def main() -> int:
@@ -115,7 +115,7 @@ def _set_up(console: Console, home: Path, stack: ExitStack) -> Demo:
     demo = Demo(console, home, system)
     stack.callback(system.end)
     stack.callback(system.end_guard, home / "golive")
-    demo.orchestration["set up"] = time.monotonic() - demo.started
+    console.print(f"[bold green]✓[/] set up [dim]{time.monotonic() - demo.started:.1f} s[/]")
     console.print(f"the Prefect UI, while the demo runs: [link={server.ui}]{server.ui}[/]\n")
     return demo
 
@@ -142,6 +142,7 @@ def _run(demo: Demo, stack: ExitStack) -> None:
     screen.close()
     kept = _keep_reports([good, bad])
     demo_screen.closing(demo.console, book, [good, bad], summary, other.summary, kept)
+    demo.console.print(f"Prefect: {account(os.environ['PREFECT_API_URL'])}")
     _require(book, good, bad, summary["failed"], serving)
 
 
