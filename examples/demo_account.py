@@ -14,7 +14,7 @@ _PAGE = 200
 class Account:
     """Runs of flows and tasks of some releases; ``wall`` and ``work`` in seconds.
 
-    ``work`` is the time inside of tasks, of which those that ran at the same time count once each; the rest of ``wall``
+    ``work`` is the time inside of tasks, also where several ran at the same time; the rest of ``wall``
     is orchestration.
     """
 
@@ -30,7 +30,7 @@ class Account:
 
     def __str__(self) -> str:
         return (
-            f"{self.flows} flow runs and {self.tasks} task runs took {self.wall:.1f} s, of which {self.work:.1f} s inside "
+            f"{self.flows} flow runs and {self.tasks} task runs took {self.wall:.1f} s, {self.work:.1f} s of them inside "
             f"of tasks: orchestration cost {1000 * self.overhead:.0f} ms a task"
         )
 

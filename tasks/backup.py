@@ -10,6 +10,7 @@ from tasks import archive
 from tasks.acting import act, do_one
 from tasks.context import Context, context_of
 from tasks.domain.errors import NotFound
+from tasks.domain.ports import Session
 from tasks.fingerprint import fingerprint
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
@@ -24,22 +25,27 @@ def backups_directory(ctx: Context) -> Path:
     return ctx.place(ctx.file.backup.directory)
 
 
-@act
-def reckon_disk(claim: Claim) -> Mapping[str, Any]:
-    """Reckon what the backup and its scratch copy take, and refuse if it does not fit.
+def room_for_backup(session: Session) -> int:
+    """Return the bytes that a backup and its scratch copy may need.
 
     A dump is taken to need no more than the database itself, and the copy twice that while indexes are built.
     """
+    return 3 * archive.database_size(session)
+
+
+@act
+def reckon_disk(claim: Claim) -> Mapping[str, Any]:
+    """Reckon what the backup and its scratch copy take, and refuse if it does not fit."""
     ctx = context_of(claim)
     with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
-        size = archive.database_size(session)
+        needed = room_for_backup(session)
     directory = backups_directory(ctx)
     return do_one(
         ctx,
         PHASE,
         Step(
             "reckon the disk",
-            lambda: archive.require_room(ctx.world, directory, 3 * size, ctx.file.backup.headroom),
+            lambda: archive.require_room(ctx.world, directory, needed, ctx.file.backup.headroom),
             mutates=False,
         ),
     )

@@ -11,12 +11,14 @@ from typing import Any
 from tasks.context import context_of, holder, ledger, production, world
 from tasks.courier import Courier, running
 from tasks.domain.errors import GoliveError, LedgerError, Refused
+from tasks.domain.ports import World
 from tasks.domain.release import State, check_version, new_release_id
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Claim, Opening
 from tasks.rollouts import Site
 from tasks.settings import Settings
 from tasks.spec import loading
+from tasks.spec.release_file import REFERENCE, ReleaseFile
 from tasks.telling import courier_for, tell
 
 BEAT_EVERY = 15.0
@@ -37,7 +39,9 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
     settings, at = Settings.from_environment(), world()
     path = loading.find_release_file(settings.systems, system)
     file = loading.load(path)
-    target = production(file, settings, at, check_version(version))
+    check_version(version)
+    require_secrets(file, at)
+    target = production(file, settings, at, version)
     identity = file.source.identify(target, version)
     book = ledger(settings)
     if block := book.releases.blocked(system, version):
@@ -64,6 +68,15 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
         )
     )
     return book.releases.take(row.id, holder())
+
+
+def require_secrets(file: ReleaseFile, at: World) -> None:
+    """Resolve every secret that the release file names; raises `SecretMissing`.
+
+    A notifier's is left out: without its token messages go to the console, and nothing waits for them.
+    """
+    for reference in sorted(set(REFERENCE.findall(file.model_dump_json(exclude={"notify"})))):
+        at.secrets.resolve(reference)
 
 
 def _before(book: Ledger, system: str, version: str) -> str | None:

@@ -8,11 +8,11 @@ from zoneinfo import ZoneInfo
 
 from tasks import checks
 from tasks.acting import act, do_one
-from tasks.backup import backups_directory
+from tasks.backup import backups_directory, room_for_backup
 from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
-from tasks.domain.errors import WindowClosed
+from tasks.domain.errors import RolloutFailed, WindowClosed
 from tasks.domain.outcome import Measurement
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
@@ -44,6 +44,24 @@ def check_window(claim: Claim) -> str:
 
 
 @act
+def check_ports(claim: Claim) -> list[int]:
+    """Refuse to begin while something else listens on a port that the rollout will need; return the ports."""
+    ctx = context_of(claim)
+    rollout = ctx.file.rollout
+
+    def check() -> dict[str, Any]:
+        if taken := rollout.foreign_ports(ctx.site(ctx.release.version)):
+            raise RolloutFailed(
+                f"port {', '.join(map(str, taken))} is taken by a process that golive did not start",
+                expected="free ports for the rollout",
+                do="end that process, or give the rollout other ports",
+            )
+        return {"ports": list(rollout.places().values())}
+
+    return list(do_one(ctx, PHASE, Step("check the ports", check, mutates=False))["ports"])
+
+
+@act
 def check_foundations(claim: Claim) -> list[Measurement]:
     """Make the checks that every release needs: client tools, database and rights, disk."""
     ctx = context_of(claim)
@@ -54,6 +72,8 @@ def foundations(ctx: Context) -> list[Check]:
     """Return the checks that every release needs, as if its release file held them."""
     kinds = kinds_in(checks)
     backups = backups_directory(ctx)
+    with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
+        needed = room_for_backup(session)
     made = [
         kinds["tools"].model_validate({"kind": "tools", "name": "golive: the client tools fit the server"}),
         kinds["database"].model_validate(
@@ -66,9 +86,9 @@ def foundations(ctx: Context) -> list[Check]:
         kinds["disk"].model_validate(
             {
                 "kind": "disk",
-                "name": "golive: there is room for backups",
+                "name": "golive: there is room for the backup and its scratch copy",
                 "path": str(backups),
-                "free": ctx.file.backup.headroom,
+                "free": needed + ctx.file.backup.headroom,
             }
         ),
     ]

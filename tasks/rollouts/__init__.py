@@ -68,6 +68,10 @@ class Rollout(Kind):
     """How long requests under way on the old version may take before it is stopped."""
 
     @abstractmethod
+    def places(self) -> Mapping[str, int]:
+        """Return the slots that the rollout uses, each with its port on 127.0.0.1."""
+
+    @abstractmethod
     def serving(self, site: Site) -> str | None:
         """Return the version that serves now, as the router and the platform report it; None if none does."""
 
@@ -78,6 +82,16 @@ class Rollout(Kind):
     @abstractmethod
     def finish(self, site: Site) -> Sequence[Step]:
         """Return the acts that end the release for good: what served before is stopped."""
+
+    def foreign_ports(self, site: Site) -> list[int]:
+        """Return those of the rollout's ports that something listens on which golive did not start there."""
+        alive = {Running.UP, Running.STARTING}
+        return [
+            port
+            for slot, port in self.places().items()
+            if not site.target.world.host.port_is_free(port)
+            and site.platform.status(site.target, slot).running not in alive
+        ]
 
     def serving_in(self, site: Site, slot: str) -> str | None:
         """Return the version that is up in a slot; raises `Unreachable` if the platform cannot tell."""

@@ -37,6 +37,10 @@ class BlueGreen(Rollout):
             raise ValueError(f"both slots have port {self.ports[0]}; expected two different ports")
         return self
 
+    def places(self) -> Mapping[str, int]:
+        """Return both slots."""
+        return dict(zip(SLOTS, self.ports, strict=True))
+
     def serving(self, site: Site) -> str | None:
         """Return the version in the slot that the router points at."""
         current = _router(site).current(site.target)

@@ -19,6 +19,10 @@ class Recreate(Rollout):
     port: Port
     """The port on 127.0.0.1 on which each version listens."""
 
+    def places(self) -> Mapping[str, int]:
+        """Return the one slot."""
+        return {SLOT: self.port}
+
     def serving(self, site: Site) -> str | None:
         """Return the version that is up."""
         return self.serving_in(site, SLOT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import time
 from typing import TYPE_CHECKING, Annotated, Literal, Self
@@ -40,6 +41,10 @@ else:
     AnyRollout = union_of(rollouts)
     AnyRouter = union_of(routers)
     AnySource = union_of(sources)
+
+
+REFERENCE = re.compile(r"\$\{(?:env|file|block):[^}]+\}")
+"""How a release file names a secret."""
 
 
 class Scratch(Strict):
