@@ -30,7 +30,7 @@ class Account:
 
     def __str__(self) -> str:
         return (
-            f"{self.flows} flow runs and {self.tasks} task runs took {self.wall:.1f} s, {self.work:.1f} s of them inside "
+            f"{self.flows} flow and {self.tasks} task runs took {self.wall:.1f} s, {self.work:.1f} s of them inside "
             f"of tasks: orchestration cost {1000 * self.overhead:.0f} ms a task"
         )
 
