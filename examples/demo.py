@@ -34,7 +34,7 @@ from tasks.adapters.pg_server import EmbeddedServer
 from tasks.domain.errors import GoliveError
 from tasks.ledger.ledger import Ledger
 
-HOUR = 0.8
+HOUR = 0.9
 """Seconds that stand for an hour of the watch."""
 RATE = 40.0
 """Requests per second of the client."""
@@ -86,8 +86,9 @@ def _set_up(console: Console, home: Path, stack: ExitStack) -> Demo:
     console.rule("[bold]golive demo")
     console.print(
         "glad-labs, a FastAPI service on PostgreSQL, goes v1 → v2 → v3 under load. An hour of the watch is shown as "
-        f"{HOUR:g} s; everything else takes the time that it takes.\n"
+        f"{HOUR:g} s; everything else takes the time that it takes."
     )
+    console.print(f"[dim]working below {home}[/]\n", soft_wrap=True)
     os.environ.update(GOLIVE_HOME=str(home / "golive"), GOLIVE_SYSTEMS=str(home / "systems"))
     os.environ.pop("GOLIVE_LEDGER_URL", None)
     # A failure is told in the last lines; Prefect would tell it with four tracebacks before.

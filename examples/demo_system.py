@@ -21,7 +21,7 @@ from tasks.adapters.pg_server import EmbeddedServer
 
 RELEASE_FILE = Path(__file__).parent.parent / "deployments" / "systems" / "glad-labs" / "release.yaml"
 TASKS, EVENTS = 20_000, 100_000
-HEALTHY_FOR = 15
+HEALTHY_FOR = 10
 """Seconds for which v3 answers well after its first request."""
 
 
@@ -72,7 +72,7 @@ class DemoSystem:
         file["watch"] = {
             "every": f"{hour}s",
             "for": f"{24 * hour}s",
-            "probe": {"every": f"{hour * 100:g}ms", "check": "API answers"},
+            "probe": {"every": f"{hour * 150:g}ms", "check": "API answers"},
         }
         file["rollback"]["when"][0]["for"] = f"{3 * hour}s"
         file["rollback"]["when"][1]["for"] = f"{9 * hour}s"
