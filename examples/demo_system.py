@@ -75,7 +75,7 @@ class DemoSystem:
             "probe": {"every": f"{hour * 150:g}ms", "check": "API answers"},
         }
         file["rollback"]["when"][0]["for"] = f"{3 * hour}s"
-        file["rollback"]["when"][1]["for"] = f"{9 * hour}s"
+        file["rollback"]["when"][1]["for"] = f"{7 * hour}s"
         file["notify"] = [
             {"kind": "slack", "token": "${env:GLAD_LABS_SLACK_TOKEN}", "channel": "ops", "base_url": slack_url}
         ]

@@ -78,8 +78,18 @@ def take(world: World, dsn: str, directory: Path, *, jobs: int, timeout: float, 
     partial = directory.with_name(f".partial-{directory.name}")
     world.host.remove_tree(partial)
     partial.mkdir(parents=True, mode=0o700)
+    try:
+        _fill(world, dsn, partial, jobs=jobs, timeout=timeout, about=about)
+        partial.rename(directory)
+    except BaseException:
+        world.host.remove_tree(partial)
+        raise
+    return load(directory)
+
+
+def _fill(world: World, dsn: str, partial: Path, *, jobs: int, timeout: float, about: Mapping[str, Any]) -> None:
     with (
-        world.databases.session(dsn, application="golive backup") as session,
+        world.databases.session(dsn, statement_timeout=timeout, application="golive backup") as session,
         exported_snapshot(session) as snapshot,
         ThreadPoolExecutor(1) as beside,
     ):
@@ -111,8 +121,6 @@ def take(world: World, dsn: str, directory: Path, *, jobs: int, timeout: float, 
         "files": {str(path.relative_to(partial)): _sha256(path) for path in _files(partial)},
     }
     world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
-    partial.rename(directory)
-    return load(directory)
 
 
 def load(directory: Path) -> Archive:
@@ -124,12 +132,15 @@ def load(directory: Path) -> Archive:
     try:
         text = path.read_bytes()
         manifest = json.loads(text)
-        expected = manifest["files"]
-    except (OSError, ValueError, KeyError) as error:
+        expected, _tables = dict(manifest["files"]), dict(manifest["tables"])
+        found = {str(one.relative_to(directory)): _sha256(one) for one in _files(directory)}
+    except OSError as error:
+        where = str(error.filename or path)
+        raise BackupNotProven(f"cannot be read: {error.strerror}", where=where, do="use another backup") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise BackupNotProven(
             f"its manifest cannot be read: {error}", where=str(path), do="use another backup"
         ) from error
-    found = {str(one.relative_to(directory)): _sha256(one) for one in _files(directory)}
     if wrong := differences(expected, found):
         raise BackupNotProven(
             f"{len(wrong)} files are not what was dumped: {', '.join(wrong[:5])}",
@@ -168,7 +179,7 @@ def _show(one: Mapping[str, Any] | None) -> str:
 
 
 def _files(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / MANIFEST)
 
 
 def _sha256(path: Path) -> str:

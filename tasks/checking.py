@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from typing import Any
 
 from tasks.acting import act
+from tasks.adapters.secrets import MASK
 from tasks.checks import Check
 from tasks.context import Context, context_of
 from tasks.domain.errors import ChecksFailed, GoliveError, Inconclusive
@@ -34,17 +35,17 @@ def measure(check: Check, target: Target, *, tries: int = TRIES) -> Measurement:
     reading = unknown("not looked at")
     for left in reversed(range(tries)):
         try:
-            reading = check.look(target)
+            reading = _masked(check.look(target), target)
             break
         except GoliveError as error:
-            reading = unknown(f"{error.id}: {error}")
+            reading = _masked(unknown(f"{error.id}: {error}"), target)
             if not error.retryable or not left or clock.monotonic() - began > check.timeout / 2:
                 break
             clock.sleep(0.2)
         except Exception as error:  # noqa: BLE001 - a check that breaks has not looked: that is unknown, and said
-            reading = unknown(f"{type(error).__name__}: {error}")
+            reading = _masked(unknown(f"{type(error).__name__}: {error}"), target)
             break
-    return _recorded(check, _masked(reading, target), at, clock.monotonic() - began)
+    return _recorded(check, reading, at, clock.monotonic() - began)
 
 
 def _recorded(check: Check, reading: Reading, at: Any, took: float) -> Measurement:
@@ -62,8 +63,20 @@ def _recorded(check: Check, reading: Reading, at: Any, took: float) -> Measureme
 
 def _masked(reading: Reading, target: Target) -> Reading:
     mask = target.world.secrets.mask
-    detail = json.loads(mask(json.dumps(dict(reading.detail), default=str)))
+    # Each text on its own: within JSON a secret may be escaped, and masking might break the syntax.
+    detail = _texts_masked(json.loads(json.dumps(dict(reading.detail), default=str)), mask)
     return replace(reading, seen=mask(reading.seen)[:2000], detail=detail)
+
+
+def _texts_masked(value: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_texts_masked(below, mask) for below in value]
+    if isinstance(value, dict):
+        named = {mask(key): _texts_masked(below, mask) for key, below in value.items()}
+        return {k: MASK if k.lower() == "password" and isinstance(below, str) else below for k, below in named.items()}
+    return value
 
 
 def measure_all(checks: Sequence[Check], target: Target) -> list[Measurement]:
@@ -81,7 +94,9 @@ def measure_all(checks: Sequence[Check], target: Target) -> list[Measurement]:
         seen = []
         for check, future in zip(checks, futures, strict=True):
             try:
-                seen.append(future.result(timeout=_patience(checks, check)))
+                # All began together: what one has waited for is not granted to the next once more.
+                left = _patience(checks, check) - (clock.monotonic() - began)
+                seen.append(future.result(timeout=max(0.0, left)))
             except FutureTimeout:
                 late = unknown(f"no answer within {check.timeout:g} s")
                 seen.append(_recorded(check, late, began_at, clock.monotonic() - began))

@@ -19,13 +19,15 @@ _SETTINGS = {
     "extra_float_digits": "3",
     "bytea_output": "hex",
     "xmloption": "content",
+    "lc_monetary": "C",
+    "search_path": "pg_catalog",  # names of tables, functions and types in a row are shown relative to it
 }
 
 _TABLES = """
     SELECT format('%I.%I', n.nspname, c.relname) AS name
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
       AND NOT EXISTS (
           SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
@@ -46,7 +48,10 @@ def settle(session: Session) -> None:
 
 
 def tables(session: Session) -> list[str]:
-    """Return the tables and materialised views that belong to the application, quoted and with their schema."""
+    """Return the tables that belong to the application, quoted and with their schema.
+
+    Materialised views are left out: a dump holds their definition alone, and a restore computes them anew.
+    """
     return [row["name"] for row in session.query(_TABLES)]
 
 
@@ -54,13 +59,14 @@ def fingerprint(session: Session) -> dict[str, dict[str, Any]]:
     """Return the row count and content hash of every table.
 
     The hash is the sum of a 64-bit hash of each row's text, so it does not depend on the order of rows. Raises
-    `SqlFailed` (42501) where row-level security would hide rows.
+    `AccessDenied` (42501) where row-level security would hide rows or a table may not be read.
     """
     settle(session)
     found: dict[str, dict[str, Any]] = {}
     for name in tables(session):
+        # With the star: a plain t would be a column of that name, if the table has one.
         row = session.query(
-            f"SELECT count(*) AS rows, coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)::text AS hash "  # noqa: S608
+            f"SELECT count(*) AS rows, coalesce(sum(hashtextextended((t.*)::text, 0)::numeric), 0)::text AS hash "  # noqa: S608
             f"FROM ONLY {name} t"
         )[0]
         found[name] = {"rows": row["rows"], "hash": row["hash"]}

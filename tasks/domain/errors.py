@@ -51,6 +51,10 @@ class GoliveError(Exception):
         self.seen, self.expected, self.where, self.do = seen, expected, where, do
         super().__init__(seen, expected, where, do)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Without this an error does not survive pickling, by which Prefect keeps it: most arguments have names.
+        return _revived, (type(self), self.args, self.__dict__)
+
     def __str__(self) -> str:
         parts = [f"{self.where}: {self.seen}" if self.where else self.seen]
         if self.expected:
@@ -63,6 +67,12 @@ class GoliveError(Exception):
     def id(self) -> str:
         """The error's name, stable across versions, for reports and ``--json``."""
         return type(self).__name__
+
+
+def _revived(kind: type[GoliveError], args: tuple[str, ...], state: dict[str, object]) -> GoliveError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UserError(GoliveError):

@@ -15,7 +15,7 @@ def _quantity(parse: Any, base: type, what: str, example: str) -> Any:
             return parse(value)
         if isinstance(value, int | float) and not isinstance(value, bool) and value == 0:
             return base(0)
-        if isinstance(value, base) and not isinstance(value, bool):
+        if type(value) is base:  # a default; what stands in a file as a number without a unit has another type
             return value
         raise ValueError(f"{value!r} is not a {what}; expected a quantity with its unit, as in {example}")
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Identity, Index, MetaData, Text, text
+from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Identity, Index, MetaData, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
 
 from tasks.domain.release import TERMINAL
 
@@ -33,6 +36,41 @@ APPEND_ONLY = (
 """Tables whose rows are never changed or deleted."""
 
 
+def storable(value: Any) -> Any:
+    """Return a value as PostgreSQL can keep it: what a check saw may hold NUL, half a surrogate pair, or NaN."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {storable(str(key)): storable(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(below) for below in value]
+    return value
+
+
+class AnyText(TypeDecorator[str]):
+    """Text that is made storable on its way in."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return what is stored."""
+        return storable(value)
+
+
+class AnyJson(TypeDecorator[dict[str, Any]]):
+    """JSON that is made storable on its way in."""
+
+    impl = JSONB
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
+        """Return what is stored."""
+        return storable(value)
+
+
 class Base(DeclarativeBase):
     """The declarative base; datetimes are aware, texts unbounded, mappings JSON."""
 
@@ -46,9 +84,9 @@ class Base(DeclarativeBase):
     )
     type_annotation_map = {  # noqa: RUF012 - the name and form are SQLAlchemy's
         datetime: DateTime(timezone=True),
-        str: Text(),
-        dict[str, Any]: JSONB(),
-        list[str]: ARRAY(Text()),
+        str: AnyText(),
+        dict[str, Any]: AnyJson(),
+        list[str]: ARRAY(AnyText()),
     }
 
 

@@ -118,17 +118,18 @@ class Releases:
                 select(Release).where(Release.state.in_([s.value for s in states])).order_by(Release.created_at)
             ).all()
 
-    def take(self, release_id: str, holder: str, *, force: bool = False) -> Claim:
+    def take(self, release_id: str, holder: str, *, force: bool = False, dead: str = "") -> Claim:
         """Take over the driving of a release, which fences off whoever drove it before.
 
-        Raises `Refused` while another holder has been heard of in the last minute, unless ``force``.
+        Raises `Refused` while another holder has been heard of in the last minute, unless that is the one known to be
+        ``dead``, or with ``force``.
         """
         with self._engine.transaction() as session:
             row = session.get(Release, release_id, with_for_update=True)
             if row is None:
                 raise NotFound(f"no release {release_id!r} in the ledger")
             now = session.scalar(select(func.clock_timestamp())) or datetime.now().astimezone()
-            alive = row.holder not in ("", holder) and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
+            alive = row.holder not in ("", holder, dead) and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
             if alive and not force:
                 raise Refused(
                     f"{release_id} is driven by {row.holder}, heard of {(now - row.holder_seen).seconds} s ago",  # type: ignore[operator]
@@ -233,6 +234,12 @@ class Releases:
         ).all()
         if not changed:
             now = session.scalar(select(Release.state).where(Release.id == claim.release_id))
+            if now == before:
+                raise IllegalMove(
+                    f"{claim.release_id} has touched production",
+                    expected="nothing done there before it may count as stopped",
+                    do="roll it back, or let a person decide",
+                )
             raise IllegalMove(f"{claim.release_id} is {now}", expected=str(before), do="look at it with: golive status")
         session.add(
             Move(release_id=claim.release_id, before=before, after=after, by=claim.holder, note=note, epoch=claim.epoch)

@@ -56,6 +56,7 @@ class Supervisor(Platform):
     """
 
     kind: Literal["supervisor"] = "supervisor"
+    """Which kind of platform this is."""
     processes: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Process], Field(min_length=1)]
     """The programs of the system by name."""
     directory: str = "{root}/supervisor"

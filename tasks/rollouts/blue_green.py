@@ -24,6 +24,7 @@ class BlueGreen(Rollout):
     """
 
     kind: Literal["blue_green"] = "blue_green"
+    """Which kind of rollout this is."""
     needs_router: ClassVar[bool] = True
     ports: tuple[Port, Port]
     """The ports on 127.0.0.1 of the slots blue and green."""

@@ -16,6 +16,7 @@ class Recreate(Rollout):
     """Stops the old version and then starts the new one in its place: simple, and down in between."""
 
     kind: Literal["recreate"] = "recreate"
+    """Which kind of rollout this is."""
     port: Port
     """The port on 127.0.0.1 on which each version listens."""
 

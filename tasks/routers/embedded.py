@@ -29,6 +29,7 @@ class Embedded(Router):
     """
 
     kind: Literal["embedded"] = "embedded"
+    """Which kind of router this is."""
     listen: Port
     """The port on which it takes requests."""
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:-]+$")] = "127.0.0.1"

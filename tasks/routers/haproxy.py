@@ -18,6 +18,7 @@ class Haproxy(FileRouter):
     """
 
     kind: Literal["haproxy"] = "haproxy"
+    """Which kind of router this is."""
     file: Path = Path("/etc/haproxy/golive.cfg")
     """The file that golive writes, given to haproxy by a further ``-f``; nothing else may write it."""
     backend: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]

@@ -19,6 +19,7 @@ class Nginx(FileRouter):
     """
 
     kind: Literal["nginx"] = "nginx"
+    """Which kind of router this is."""
     file: Path = Path("/etc/nginx/conf.d/golive.conf")
     """The file that golive writes and nginx includes in its ``http`` block; nothing else may write it."""
     upstream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]

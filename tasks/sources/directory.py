@@ -26,6 +26,7 @@ class Directory(Source):
     """
 
     kind: Literal["directory"] = "directory"
+    """Which kind of source this is."""
     path: Annotated[str, Field(min_length=1, examples=["/srv/builds/shop"])]
     """The directory that holds one sub-directory per version."""
 

@@ -46,6 +46,7 @@ class Git(Source):
     """
 
     kind: Literal["git"] = "git"
+    """Which kind of source this is."""
     repository: Annotated[str, Field(pattern=r"^[^-\s]\S*$", examples=["https://git.example.org/shop.git"])]
     """The repository's URL, or its path on the host."""
     subdirectory: Annotated[str, Field(pattern=r"^([^/.:][^/:]*/)*[^/.:][^/:]*$|^$", examples=["backend"])] = ""

@@ -66,7 +66,7 @@ def parse(text: str, where: str = FILE_NAME) -> ReleaseFile:
         raise ReleaseFileError(f"not YAML: {problem}", where=f"{where}{line}", do="mend the syntax") from None
     except ReaderError as error:
         line = f":{text.count(chr(10), 0, error.position) + 1}"
-        seen = f"not YAML: unprintable character #x{ord(error.character):04x}"
+        seen = f"not YAML: unprintable character #x{int(error.character):04x}"
         raise ReleaseFileError(seen, where=f"{where}{line}", do="remove it") from error
     except RecursionError as error:
         raise ReleaseFileError("not YAML: nested too deeply", where=where, do="mend the syntax") from error

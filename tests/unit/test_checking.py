@@ -1,0 +1,249 @@
+"""Making checks: all at once, each within its time, what breaks is unknown, and no secret is shown."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+from pydantic import PrivateAttr
+
+from tasks import checking
+from tasks.adapters.secrets import SecretStore
+from tasks.checking import AT_ONCE, measure, measure_all, require
+from tasks.checks import Check
+from tasks.domain.errors import AccessDenied, ChecksFailed, Inconclusive, Unreachable
+from tasks.domain.outcome import Measurement, Outcome, Reading, failed, passed, unknown
+from tasks.domain.ports import World
+from tasks.domain.target import Target
+
+SECRET = 'pä"ss\\wört-42'
+
+
+class Fake(Check):
+    """Looks as the test tells it to."""
+
+    kind: str = "fake"
+    _look: Callable[[], Reading] = PrivateAttr()
+    _looks: int = PrivateAttr(default=0)
+
+    def look(self, target: Target) -> Reading:  # noqa: ARG002 - the contract's
+        self._looks += 1
+        return self._look()
+
+
+def check(look: Callable[[], Reading], name: str = "it", **fields: Any) -> Fake:
+    made = Fake.model_validate({"name": name, **fields})
+    made._look = look
+    return made
+
+
+def raising(error: BaseException) -> Callable[[], Reading]:
+    def look() -> Reading:
+        raise error
+
+    return look
+
+
+def slow(seconds: float, then: Callable[[], Reading] = lambda: passed("well")) -> Callable[[], Reading]:
+    def look() -> Reading:
+        time.sleep(seconds)
+        return then()
+
+    return look
+
+
+@pytest.fixture
+def target(world: World) -> Target:
+    secrets = SecretStore({"TOKEN": SECRET, "DSN": "postgresql://shop:hunter2@db/shop"})
+    secrets.resolve("${env:TOKEN} ${env:DSN}")
+    return Target(replace(world, secrets=secrets), "shop", "v2")
+
+
+@pytest.fixture
+def closing() -> Iterator[threading.Event]:
+    """Set at the end, so that looks that hang come back."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_what_was_seen_is_measured_with_its_check(target):
+    look = check(lambda: passed("all well", value=3.0, unit="ms"), covers=("A-1",), advisory=True, help="look there")
+    seen = measure(look, target)
+    assert (seen.check, seen.kind, seen.outcome, seen.reading.value) == ("it", "fake", Outcome.PASSED, 3.0)
+    assert (seen.covers, seen.advisory, seen.help) == (("A-1",), True, "look there")
+    assert 0 <= seen.took < 5
+    assert abs((datetime.now(UTC) - seen.at).total_seconds()) < 5
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("by zero"), KeyError("x"), AccessDenied("no right"), OSError(5, "I/O")]
+)
+def test_a_look_that_breaks_is_unknown_and_not_repeated(error, target):
+    look = check(raising(error))
+    seen = measure(look, target)
+    assert seen.outcome is Outcome.UNKNOWN
+    assert type(error).__name__ in seen.reading.seen
+    assert look._looks == 1
+
+
+def test_a_look_that_could_not_be_made_is_repeated_while_that_can_help(target):
+    answers = iter([raising(Unreachable("no route")), raising(Unreachable("no route")), lambda: passed("well")])
+    look = check(lambda: next(answers)())
+    assert measure(look, target).outcome is Outcome.PASSED
+    assert look._looks == 3
+    look = check(raising(Unreachable("no route")))
+    assert measure(look, target).reading.seen == "Unreachable: no route"
+    assert look._looks == 3
+
+
+def test_a_look_is_not_repeated_once_half_its_time_is_gone(target):
+    look = check(slow(0.1, raising(Unreachable("no route"))), timeout="150ms")
+    assert measure(look, target).outcome is Outcome.UNKNOWN
+    assert look._looks == 1
+
+
+def test_a_failure_of_the_target_is_not_repeated(target):
+    look = check(lambda: failed("status 500"))
+    assert measure(look, target).outcome is Outcome.FAILED
+    assert look._looks == 1
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda: failed(f"sent {SECRET}", detail={"deep": [{"sent": f"Bearer {SECRET}", SECRET: 1}]}),
+        raising(Unreachable(f"cannot reach with {SECRET}")),
+        raising(ValueError(SECRET)),
+    ],
+    ids=["reading", "known error", "unknown error"],
+)
+def test_no_secret_is_shown(look, target):
+    seen = measure(check(look), target)
+    shown = json.dumps([seen.reading.seen, dict(seen.reading.detail)], ensure_ascii=False)
+    assert "•••" in shown
+    assert "wört-42" not in shown
+    assert "wört-42" not in json.loads(json.dumps(shown))
+
+
+def test_no_password_is_shown_even_if_golive_never_knew_it(target):
+    detail = {
+        "dsn": "postgresql://u:geheim@h/d",
+        "text": 'password = "geheim" and more',
+        "body": '{"password": "geheim", "user": "u"}',
+        "password": "geheim",
+        "rows": [{"Password": "geheim", "n": 1}],
+    }
+    reading = measure(check(lambda: passed("password=geheim", detail=detail)), target).reading
+    assert reading.outcome is Outcome.PASSED
+    assert "geheim" not in reading.seen + json.dumps(dict(reading.detail))
+    assert reading.detail["rows"] == [{"Password": "•••", "n": 1}]
+
+
+def test_evidence_that_is_not_json_is_shown_as_text_or_makes_the_look_unknown(target):
+    at = datetime(2026, 11, 22, tzinfo=UTC)
+    assert measure(check(lambda: passed("well", detail={"at": at})), target).reading.detail == {"at": str(at)}
+    loop: dict[str, Any] = {}
+    loop["loop"] = loop
+    assert measure(check(lambda: passed("well", detail=loop)), target).outcome is Outcome.UNKNOWN
+
+
+def test_what_was_seen_is_kept_short(target):
+    assert len(measure(check(lambda: passed("x" * 100_000)), target).reading.seen) == 2000
+
+
+def test_checks_look_at_the_same_time_and_come_back_in_their_order(target):
+    everyone = threading.Barrier(AT_ONCE)
+
+    def look(number: int) -> Reading:
+        everyone.wait(10)  # breaks unless all of them look at once
+        return passed(f"number {number}")
+
+    seen = measure_all([check(partial(look, n), f"check {n}") for n in range(AT_ONCE)], target)
+    assert [one.reading.seen for one in seen] == [f"number {n}" for n in range(AT_ONCE)]
+
+
+def test_sixteen_slow_checks_take_hardly_longer_than_one(target):
+    began = time.monotonic()
+    seen = measure_all([check(slow(0.3), f"{n}") for n in range(16)], target)
+    assert {one.outcome for one in seen} == {Outcome.PASSED}
+    assert time.monotonic() - began < 2.4, "half of what one after the other would take"
+
+
+def test_more_checks_than_look_at_once_wait_their_turn(target):
+    looks = [check(slow(0.05), f"{n}", timeout="1s") for n in range(3 * AT_ONCE)]
+    assert {one.outcome for one in measure_all(looks, target)} == {Outcome.PASSED}
+
+
+def test_a_check_that_does_not_come_back_is_left_behind_as_unknown(target, closing, monkeypatch):
+    monkeypatch.setattr(checking, "GRACE", 0.1)
+    hangs = check(lambda: passed(str(closing.wait(60))), "hangs", timeout="200ms", covers=("A-1",))
+    seen = measure_all([hangs, check(lambda: passed("well"), "answers")], target)
+    assert [one.outcome for one in seen] == [Outcome.UNKNOWN, Outcome.PASSED]
+    assert seen[0].reading.seen == "no answer within 0.2 s"
+    assert seen[0].covers == ("A-1",)
+
+
+def test_several_that_do_not_come_back_are_waited_for_together(target, closing, monkeypatch):
+    monkeypatch.setattr(checking, "GRACE", 0.1)
+    hanging = [check(lambda: passed(str(closing.wait(60))), f"{n}", timeout="900ms") for n in range(8)]
+    began = time.monotonic()
+    assert {one.outcome for one in measure_all(hanging, target)} == {Outcome.UNKNOWN}
+    assert time.monotonic() - began < 4, "one after the other it would take 8 s"
+
+
+def test_no_checks_see_nothing(target):
+    assert measure_all([], target) == []
+
+
+def seen(reading: Reading, name: str = "it", **more: Any) -> Measurement:
+    return Measurement(name, "fake", reading, datetime(2026, 11, 22, tzinfo=UTC), 0.1, **more)
+
+
+PASSED, FAILED, UNKNOWN = passed("well"), failed("status 500 ≠ 200"), unknown("no route")
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        [],
+        [seen(PASSED)],
+        [seen(PASSED), seen(FAILED, advisory=True), seen(UNKNOWN, advisory=True)],
+        [seen(FAILED, advisory=True)],
+        [seen(UNKNOWN, advisory=True)],
+    ],
+)
+def test_passed_checks_and_advisory_ones_let_a_phase_go_on(of):
+    require(of, "health")
+
+
+def test_a_failure_comes_before_what_is_unknown():
+    with pytest.raises(ChecksFailed) as caught:
+        require([seen(UNKNOWN, "a"), seen(FAILED, "b", help="Read the log."), seen(PASSED, "c")], "health")
+    assert str(caught.value) == "health: 1 of 3 checks failed: b: status 500 ≠ 200; → Read the log."
+    assert caught.value.exit_code == 4
+
+
+def test_what_is_unknown_is_never_a_success():
+    with pytest.raises(Inconclusive, match="1 of 2 checks unknown: a: no route") as caught:
+        require([seen(UNKNOWN, "a"), seen(PASSED, "b")], "health")
+    assert caught.value.exit_code == 5
+
+
+def test_an_advisory_failure_is_not_named_as_the_reason():
+    with pytest.raises(ChecksFailed) as caught:
+        require([seen(FAILED, "decides"), seen(FAILED, "advises", advisory=True)], "health")
+    assert "decides" in str(caught.value)
+    assert "advises" not in str(caught.value)
+
+
+def test_many_failures_are_counted_and_the_first_five_named():
+    with pytest.raises(ChecksFailed, match=r"7 of 7 checks failed: 0: .*; 4: .* and 2 more"):
+        require([seen(FAILED, str(n)) for n in range(7)], "health")
