@@ -5,19 +5,20 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.parameters import ReleaseId, StartedBy, System, Version
-from tasks.backup import compare_copy, dump_database, reckon_disk, remove_scratch, restore_copy, retire_old_backups
+from tasks.backup import compare_copy, dump_database, reckon_disk, restore_copy, retire_old_backups, scratch_cleared
 from tasks.driving import operation
 
 
 @flow(name="backup", flow_run_name="{system} {version} · backup")
 async def backup(system: System, version: Version, started_by: StartedBy = "", release: ReleaseId = "") -> str:
     """Dump production, restore the dump into a scratch database, compare every table, and return where the dump is."""
-    with operation("backup", system, version, release, started_by=started_by) as claim:
+    with (
+        operation("backup", system, version, release, started_by=started_by) as claim,
+        scratch_cleared(claim, unless=release),
+    ):
         reckon_disk(claim)
         location = dump_database(claim)
         restore_copy(claim, location)
         compare_copy(claim, location)
         retire_old_backups(claim)
-        if not release:
-            remove_scratch(claim)
         return location

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prefect import flow
 
-from flows.rollback import rollback
-from tasks.guard import ask_person, stand_guard
+from flows.answer import answer
+from tasks.acting import perform
+from tasks.guard import stand_guard
 
 
 @flow(name="guard", flow_run_name="guard")
 async def guard() -> int:
-    """Probe every release under watch until none is left, roll back what fires, and return how often that was."""
-    rollbacks = 0
-    while (fired := stand_guard()) is not None:
-        if fired.automatic:
-            await rollback(fired.system, fired.seen, "guard", automatic=True, release=fired.release_id)
-            rollbacks += 1
-        else:
-            ask_person(fired)
-    return rollbacks
+    """Probe every release under watch until none is left, answer what fires, and return how often that was."""
+    return await asyncio.to_thread(stand_guard, lambda fired: asyncio.run(answer(fired)))
+
+
+async def guard_anyway() -> int:
+    """Guard as a flow of Prefect, or without it where its server does not answer; return how often it acted."""
+    return int(await perform(guard))

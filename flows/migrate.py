@@ -9,12 +9,15 @@ from tasks.deploy import fetch_code
 from tasks.driving import operation
 from tasks.guard import ensure_guard
 from tasks.migrate import compare_with_rehearsal, migrate_production, require_rehearsal, verify_schema
+from tasks.preflight import check_window
 
 
 @flow(name="migrate", flow_run_name="{system} {version} · migrate")
 async def migrate(system: System, version: Version, started_by: StartedBy = "", release: ReleaseId = "") -> None:
     """Apply the rehearsed migration to production and verify the schema that comes of it."""
     with operation("migrate", system, version, release, mutates=True, started_by=started_by) as claim:
+        if not release:
+            check_window(claim, "migrate")
         fetch_code(claim, "migrate")
         require_rehearsal(claim)
         run = migrate_production(claim)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from pydantic import Field, GetJsonSchemaHandler
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
 
 from tasks.domain.release import VERSION_PATTERN
 from tasks.settings import Settings
@@ -18,19 +17,27 @@ class Help:
     def __init__(self, text: str) -> None:
         self.text = text
 
-    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:  # noqa: PLW3201
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {**handler(core), "description": self.text}
 
 
-if TYPE_CHECKING:
-    System = str
-else:
-    # The form offers the systems that have a release file when the deployments are registered.
-    _systems = systems_in(Settings.from_environment().systems)
-    System = Annotated[
-        StrEnum("System", {name: name for name in _systems}) if _systems else str,
-        Help("Which system; each one that has a release file is offered."),
-    ]
+class Offered:
+    """Lets the form offer the systems that have a release file when the deployments are registered.
+
+    Any other name is refused by the flow itself, which knows the files of now and names the nearest one.
+    """
+
+    def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        offered = systems_in(Settings.from_environment().systems)
+        return {**handler(core), **({"enum": offered} if offered else {})}
+
+
+System = Annotated[
+    str,
+    Field(max_length=100),
+    Offered(),
+    Help("Which system; each one that has a release file is offered."),
+]
 
 Version = Annotated[
     str,
@@ -38,6 +45,11 @@ Version = Annotated[
     Help("A tag, commit or directory of the system's source, such as v2 or 1.4.0."),
 ]
 Reason = Annotated[str, Field(max_length=500), Help("Why, in a sentence; it stands in every report.")]
+Why = Annotated[
+    str,
+    BeforeValidator(lambda text: text[:500] if isinstance(text, str) else text),
+    Help("Why, in a sentence; it stands in every report. A longer text is cut: no rollback fails for its reason."),
+]
 StartedBy = Annotated[str, Field(max_length=100), Help("Your name; if empty, that of the worker's user.")]
 ReleaseId = Annotated[
     str,

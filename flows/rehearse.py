@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.backup import backup
 from flows.parameters import ReleaseId, StartedBy, System, Version
-from tasks.backup import remove_scratch
+from tasks.backup import scratch_cleared
 from tasks.driving import operation
 from tasks.rehearse import derive_way_back, prepare_copy, rehearse_migration, rehearse_versions
 
@@ -17,12 +17,14 @@ async def rehearse(system: System, version: Version, started_by: StartedBy = "",
 
     Started alone, it takes and proves a backup first.
     """
-    with operation("rehearse", system, version, release, started_by=started_by) as claim:
+    with (
+        operation("rehearse", system, version, release, started_by=started_by) as claim,
+        scratch_cleared(claim),
+    ):
         if not release:
             await backup(system, version, started_by, claim.release_id)
         prepare_copy(claim)
         migration = rehearse_migration(claim)
         versions = rehearse_versions(claim)
         plan = derive_way_back(claim, migration, versions)
-        remove_scratch(claim)
         return plan.way.value

@@ -15,8 +15,9 @@ from flows.parameters import Help, Reason, ReleaseId, StartedBy, System, Version
 from flows.preflight import preflight
 from flows.rehearse import rehearse
 from flows.rollback import rollback
+from tasks.acting import perform
 from tasks.domain.release import State
-from tasks.driving import advance, driving
+from tasks.driving import advance, driving, shown
 from tasks.guard import ensure_guard
 from tasks.release import go_live, must_roll_back, open_or_resume, reached, seek_go, stop
 from tasks.report import publish_report
@@ -56,7 +57,7 @@ async def release(
                     advance(claim, state)
                     await phase(system, version, started_by, claim.release_id)
             if not reached(claim, State.AWAITING_GO) and (missing := seek_go(claim)):
-                return f"{claim.release_id} awaits the signatures of {', '.join(missing)}"
+                return f"{claim.release_id} awaits {', '.join(missing)}"
             for state, phase in IN_PRODUCTION.items():
                 if not reached(claim, state):
                     advance(claim, state)
@@ -66,7 +67,9 @@ async def release(
                 ensure_guard()
         except BaseException as error:
             if must_roll_back(claim, error):
-                await rollback(system, str(error), started_by, automatic=True, release=claim.release_id)
+                await perform(
+                    rollback, system, shown(claim, error), started_by, automatic=True, release=claim.release_id
+                )
             else:
                 stop(claim, error)
             raise

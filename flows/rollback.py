@@ -6,7 +6,7 @@ from typing import Annotated
 
 from prefect import flow
 
-from flows.parameters import Help, Reason, ReleaseId, StartedBy, System
+from flows.parameters import Help, ReleaseId, StartedBy, System, Why
 from tasks.driving import driving
 from tasks.report import publish_report
 from tasks.rollback import (
@@ -15,6 +15,7 @@ from tasks.rollback import (
     finish_rollback,
     give_to_person,
     release_to_roll_back,
+    require_previous,
     roll_code_back,
     undo_schema,
 )
@@ -29,7 +30,7 @@ Which = Annotated[ReleaseId, Help("Leave it empty for the newest release that to
 @flow(name="rollback", flow_run_name="{system} ← rollback")
 async def rollback(
     system: System,
-    reason: Reason = "",
+    reason: Why = "",
     started_by: StartedBy = "",
     accept_loss: AcceptLoss = False,
     automatic: Automatic = False,
@@ -39,6 +40,7 @@ async def rollback(
     row = release_to_roll_back(system, release)
     with driving(begin(row.id, reason=reason, automatic=automatic, started_by=started_by)) as claim:
         try:
+            require_previous(claim)
             undo_schema(claim, accept_loss=accept_loss)
             roll_code_back(claim)
             check_previous(claim)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar, cast
 
-from prefect import Task, task
+from prefect import Flow, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State as RunState
 from prefect.client.schemas.objects import TaskRun
+from prefect.settings import PREFECT_API_URL
 
-from tasks.context import Context
+from tasks.context import Context, world
 from tasks.domain.errors import GoliveError
 from tasks.rollouts import Step
 
@@ -32,24 +34,79 @@ def worth_retrying(_task: Task[..., Any], _run: TaskRun, state: RunState) -> boo
     return False
 
 
+class _Act(Task[P, R]):
+    """A step as a Prefect task, which within `perform` does without Prefect where that does not answer."""
+
+    def __call__(self, *args: Any, **given: Any) -> Any:
+        """Run the step and return its result."""
+        if not _ALONE.get():
+            return super().__call__(*args, **given)
+        for pause in RETRY_DELAYS[: self.retries]:
+            try:
+                return self.fn(*args, **given)
+            except GoliveError as error:
+                if not error.retryable:
+                    raise
+            world().clock.sleep(pause)
+        return self.fn(*args, **given)
+
+
 def act(function: Callable[P, R]) -> Task[P, R]:
     """Make a step of a function: a Prefect task, never answered from a cache, retried where its error says so."""
-    return _task(function, len(RETRY_DELAYS))
+    return _act(function, len(RETRY_DELAYS))
 
 
 def act_once(function: Callable[P, R]) -> Task[P, R]:
     """Make a step that Prefect does not retry, because what it calls keeps to a budget of tries of its own."""
-    return _task(function, 0)
+    return _act(function, 0)
 
 
-def _task(function: Callable[P, R], retries: int) -> Task[P, R]:
-    return task(
+def _act(function: Callable[P, R], retries: int) -> Task[P, R]:
+    return _Act(
+        function,
         retries=retries,
         retry_delay_seconds=RETRY_DELAYS,
         retry_condition_fn=worth_retrying,
         cache_policy=NO_CACHE,
         persist_result=False,
-    )(function)
+    )
+
+
+_ALONE: ContextVar[bool] = ContextVar("without Prefect", default=False)
+_ANSWER_WITHIN = 3.0
+
+
+async def perform(flow: Flow[..., Any], *args: Any, **given: Any) -> Any:
+    """Run a flow, and where Prefect's server does not answer its function alone: what must happen may not wait for it.
+
+    The ledger, not Prefect, says what was done already, so beginning anew after Prefect went away does nothing twice.
+    """
+    if prefect_answers():
+        try:
+            return await flow(*args, **given)
+        except GoliveError:
+            raise
+        except Exception as error:
+            if prefect_answers():
+                raise
+            world().progress(f"Prefect went away: {type(error).__name__}; {flow.name} goes on without it")
+    token = _ALONE.set(True)
+    try:
+        return await cast("Any", flow).fn(*args, **given)
+    finally:
+        _ALONE.reset(token)
+
+
+def prefect_answers() -> bool:
+    """Tell whether Prefect's server can be used now."""
+    api = PREFECT_API_URL.value()
+    if not api:
+        return False
+    try:
+        answer = world().http.request("GET", f"{api.rstrip('/')}/health", timeout=_ANSWER_WITHIN, fresh=True)
+    except GoliveError:
+        return False
+    return answer.status < 500
 
 
 def do(ctx: Context, phase: str, steps: Sequence[Step]) -> list[Mapping[str, Any]]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tasks import archive
 from tasks.acting import act, do_one
 from tasks.context import Context, context_of
-from tasks.domain.errors import NotFound
+from tasks.domain.errors import GoliveError, NotFound
 from tasks.domain.ports import Session
 from tasks.fingerprint import fingerprint
 from tasks.ledger.models import Backup
@@ -141,6 +142,20 @@ def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
         return {"kept": len(present) - len(removed), "removed": [one.location for one in removed]}
 
     return do_one(ctx, PHASE, Step("retire old backups", retire, mutates=False))
+
+
+@contextmanager
+def scratch_cleared(claim: Claim, *, unless: str = "") -> Iterator[None]:
+    """Remove the scratch copy after the block, however that ends, ``unless`` it belongs to a release that goes on."""
+    try:
+        yield
+    except BaseException:
+        if not unless:
+            with suppress(GoliveError):
+                Scratch(context_of(claim)).remove()
+        raise
+    if not unless:
+        remove_scratch(claim)
 
 
 @act

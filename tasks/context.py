@@ -17,6 +17,7 @@ from tasks.adapters.http import HttpxHttp
 from tasks.adapters.pg_server import EmbeddedServer, EmbeddedServers
 from tasks.adapters.pg_tools import ClientTools
 from tasks.adapters.postgres import Postgres
+from tasks.adapters.process import mark_of
 from tasks.adapters.secrets import SecretStore
 from tasks.domain.errors import SecretMissing
 from tasks.domain.ports import World
@@ -32,8 +33,24 @@ from tasks.spec.release_file import ReleaseFile
 
 @cache
 def holder() -> str:
-    """Return the name by which this process holds releases: host, process id, and a part that never recurs."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    """Return the name by which this process holds releases: host, process id, when it began, and a random part."""
+    pid = os.getpid()
+    return f"{socket.gethostname()}:{pid}:{mark_of(pid) or ''}-{uuid.uuid4().hex[:8]}"
+
+
+def is_gone(name: str) -> bool:
+    """Tell whether the process that holds something by this name has surely ended.
+
+    Of a process on another host, or in another container, that cannot be known from here.
+    """
+    host, _, rest = name.rpartition(":")[0].rpartition(":")
+    began = name.rpartition(":")[2].partition("-")[0]
+    if not began or host != socket.gethostname() or not rest.isdigit():
+        return False
+    own, now = mark_of(os.getpid()) or "", mark_of(int(rest))
+    # Process numbers are told apart by the name space in which they count.
+    same_space = own.partition(".")[0] == began.partition(".")[0]
+    return same_space and now != began
 
 
 @cache
@@ -45,6 +62,13 @@ def ledger(settings: Settings) -> Ledger:
     server = EmbeddedServer(settings.home / "ledger")
     server.ensure_running()
     return Ledger(server.dsn("golive"))
+
+
+def revive_ledger(settings: Settings) -> None:
+    """Start the embedded ledger again if it was there and does not run; another ledger is its owner's to start."""
+    place = settings.home / "ledger"
+    if settings.ledger_url is None and (place / "data").exists():
+        EmbeddedServer(place).ensure_running()
 
 
 def _prefect_block(name: str) -> str:

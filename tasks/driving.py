@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tasks.context import context_of, holder, ledger, production, world
+from tasks.context import context_of, holder, is_gone, ledger, production, world
 from tasks.courier import Courier, running
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.ports import World
 from tasks.domain.release import State, check_version, new_release_id
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim, Opening
 from tasks.rollouts import Site
 from tasks.settings import Settings
@@ -93,7 +94,12 @@ def join(release_id: str) -> Claim:
     row = book.releases.get(release_id)
     if row.holder == holder():
         return Claim(row.id, row.epoch, row.holder)
-    return book.releases.take(row.id, holder())
+    return take_over(book, row)
+
+
+def take_over(book: Ledger, row: Release) -> Claim:
+    """Take a release over if whoever held it is silent, at once if that process has ended; raises `Refused`."""
+    return book.releases.take(row.id, holder(), dead=row.holder if is_gone(row.holder) else "")
 
 
 def advance(claim: Claim, after: State, note: str = "", **values: Any) -> None:
@@ -105,6 +111,11 @@ def advance(claim: Claim, after: State, note: str = "", **values: Any) -> None:
     before = State(ctx.release.state)
     if before is not after:
         ctx.ledger.releases.move(claim, before, after, note=note, tell=tell(ctx, after, note), **values)
+
+
+def shown(claim: Claim, error: BaseException) -> str:
+    """Return what an error says in a form that may be told to anybody: secrets are hidden."""
+    return context_of(claim).world.secrets.mask(str(error) or type(error).__name__)
 
 
 @contextmanager
@@ -149,8 +160,7 @@ def operation(
         except BaseException as error:
             ctx = context_of(claim)
             touched = ctx.release.mutation_started_at is not None
-            seen = ctx.world.secrets.mask(str(error) or type(error).__name__)
             with suppress(GoliveError):
-                advance(claim, State.NEEDS_PERSON if touched else State.STOPPED, seen)
+                advance(claim, State.NEEDS_PERSON if touched else State.STOPPED, shown(claim, error))
             raise
         advance(claim, State.DONE)

@@ -15,6 +15,7 @@ from tasks.rehearse import migrated, schema_digest
 from tasks.rollouts import Step
 
 PHASE = "migrate"
+MIGRATE_PRODUCTION = "migrate production"
 
 
 @act
@@ -44,7 +45,7 @@ def migrate_production(claim: Claim) -> Mapping[str, Any]:
     Raises `LockNotGranted` once its tries for a lock are used up; what was applied before then stays on record.
     """
     ctx = context_of(claim)
-    return do_one(ctx, PHASE, Step("migrate production", lambda: migrated(ctx.file.migration.upgrade(ctx.target()))))
+    return do_one(ctx, PHASE, Step(MIGRATE_PRODUCTION, lambda: migrated(ctx.file.migration.upgrade(ctx.target()))))
 
 
 @act

@@ -23,8 +23,17 @@ PHASE = "preflight"
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
+def when_open(ctx: Context) -> str:
+    """Return when the change window opens, in words, or nothing if it is open."""
+    now = ctx.world.clock.now()
+    if is_open(ctx.file.window, now):
+        return ""
+    opens = next_opening(ctx.file.window, now)
+    return f"it opens {opens:%Y-%m-%d %H:%M} UTC" if opens else "it never opens"
+
+
 @act
-def check_window(claim: Claim) -> str:
+def check_window(claim: Claim, phase: str = PHASE) -> str:
     """Refuse to begin outside the change window; raises `WindowClosed` with the moment at which it opens."""
     ctx = context_of(claim)
     now = ctx.world.clock.now()
@@ -39,7 +48,7 @@ def check_window(claim: Claim) -> str:
             )
         return {"at": now.isoformat()}
 
-    do_one(ctx, PHASE, Step("check the change window", check, mutates=False))
+    do_one(ctx, phase, Step("check the change window", check, mutates=False))
     return now.isoformat()
 
 

@@ -11,9 +11,11 @@ from tasks.acting import act, do
 from tasks.context import Context, context_of, holder, ledger
 from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, NotFound, Refused
 from tasks.domain.release import MUTATING, State
-from tasks.driving import advance, join, open_release, person
+from tasks.driving import advance, join, open_release, person, shown
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
+from tasks.preflight import when_open
+from tasks.scratch import Scratch
 from tasks.settings import Settings
 from tasks.telling import tell, tell_of
 
@@ -73,9 +75,14 @@ def reached(claim: Claim, state: State) -> bool:
 
 @act
 def seek_go(claim: Claim) -> list[str]:
-    """Put the plan on record and return the roles that have not signed yet for it; a rejection raises `Refused`."""
+    """Put the plan on record and return what it awaits: the roles that have not signed yet, or else the change window.
+
+    A rejection raises `Refused`.
+    """
     ctx = context_of(claim)
-    missing = _missing(ctx)
+    missing = [f"the signature of {role}" for role in _missing(ctx)]
+    if not missing and (opens := when_open(ctx)):
+        missing = [f"the change window ({opens}; then go on with: golive resume {ctx.release.id})"]
     note = f"awaits {', '.join(missing)}; way back: {_way_back(ctx)}" if missing else ""
     advance(claim, State.AWAITING_GO, note, plan_hash=plan_hash(ctx))
     return missing
@@ -109,7 +116,10 @@ def _missing(ctx: Context) -> list[str]:
         if one.gate != "go" or one.plan_hash != plan or now - one.at > expires:
             continue
         if one.decision == "reject":
-            raise Refused(f"{one.person} ({one.role}) said no: {one.reason or 'no reason given'}")
+            raise Refused(
+                f"{one.person} ({one.role}) said no: {one.reason or 'no reason given'}",
+                do="settle it with them and start another release",
+            )
         if one.role in missing:
             missing.remove(one.role)
     return missing
@@ -138,9 +148,15 @@ def sign(release_id: str, *, role: str, person_name: str, decision: str, reason:
         raise Refused(f"{release_id} is {row.state}", expected=State.AWAITING_GO, do="sign when it asks for it")
     if role not in ctx.file.sign_off.go:
         wanted = ", ".join(ctx.file.sign_off.go) or "none"
-        raise NotFound(f"no role {role!r} signs here", expected=wanted, where="sign_off.go")
-    if person_name == row.started_by and not ctx.file.sign_off.starter_may_sign:
-        raise Refused(f"{person_name} started {release_id}", expected="another person's signature")
+        raise NotFound(
+            f"no role {role!r} signs here", expected=wanted, where="sign_off.go", do="sign in one of these roles"
+        )
+    if _same_person(person_name, row.started_by) and not ctx.file.sign_off.starter_may_sign:
+        raise Refused(
+            f"{person_name} started {release_id}",
+            expected="another person's signature",
+            do="ask somebody else to look at it and sign",
+        )
     ctx.ledger.evidence.signed(
         release_id,
         gate="go",
@@ -151,6 +167,10 @@ def sign(release_id: str, *, role: str, person_name: str, decision: str, reason:
         plan_hash=plan_hash(ctx),
     )
     return plan_hash(ctx)
+
+
+def _same_person(one: str, other: str) -> bool:
+    return one.strip().casefold() == other.strip().casefold()
 
 
 @act
@@ -173,10 +193,10 @@ def go_live(claim: Claim) -> str:
 
 
 def stop(claim: Claim, error: BaseException) -> None:
-    """End a release that failed before production was touched."""
-    ctx = context_of(claim)
+    """End a release that failed before production was touched, and remove what it had set up."""
     with suppress(GoliveError):
-        advance(claim, State.STOPPED, ctx.world.secrets.mask(str(error) or type(error).__name__))
+        advance(claim, State.STOPPED, shown(claim, error))
+        Scratch(context_of(claim)).remove()
 
 
 def must_roll_back(claim: Claim, error: BaseException) -> bool:

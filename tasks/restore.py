@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from tasks.archive import Archive, require_equal
 from tasks.context import Context
+from tasks.domain.errors import GoliveError
 from tasks.domain.ports import Session
 from tasks.fingerprint import change_counters, fingerprint
 
+_LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"})
+"""Settings that PostgreSQL keeps as a list whose elements are quoted already."""
 
-def written_since(ctx: Context, taken: Archive) -> int | None:
+
+def written_since(ctx: Context, taken: Archive, dsn: str = "") -> int | None:
     """Return how many rows changed since the backup, or None where the statistics were reset meanwhile.
 
-    The server reports its counters with a delay of up to a second. What the migration itself wrote counts too.
+    The server reports its counters with a delay of some seconds while a session lasts. What the migration itself wrote
+    counts too.
     """
     before: dict[str, int] = taken.manifest.get("counters", {})
-    with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
+    with ctx.world.databases.session(dsn or ctx.target().dsn, read_only=True) as session:
         now = change_counters(session)
     gone = {name for name, count in before.items() if now.get(name, 0) < count}
     if gone or not before:
@@ -28,33 +34,114 @@ def written_since(ctx: Context, taken: Archive) -> int | None:
 def swap_in_restored(ctx: Context, taken: Archive) -> Mapping[str, Any]:
     """Restore a backup beside the live database, compare it, and exchange the two by name.
 
-    The live one is kept aside. Connections to it are ended in the moment of the exchange and named in the evidence.
+    The live one is kept aside. Connections to it are ended in the moment of the exchange and named in the evidence, and
+    what was written to it since the backup is counted once they have ended.
     """
-    databases, tools = ctx.world.databases, ctx.world.pg_tools
+    databases = ctx.world.databases
     live = ctx.target().dsn
     name = databases.name_of(live)
     stamp = f"{ctx.world.clock.now():%Y%m%d%H%M%S}"
     incoming, aside = f"{name[:40]}_restored_{stamp}", f"{name[:40]}_before_{stamp}"
     admin = databases.with_database(live, "postgres")
     with databases.session(admin) as session:
-        session.execute(f"CREATE DATABASE {_quoted(incoming)} TEMPLATE template0")
-        version = session.server_version
-    new = databases.with_database(live, incoming)
-    tools.restore(
+        try:
+            _create_like(session, name, incoming)
+            _fill(ctx, taken, databases.with_database(live, incoming), session.server_version)
+        except BaseException:
+            with suppress(GoliveError):
+                session.execute(f"DROP DATABASE IF EXISTS {_quoted(incoming)} WITH (FORCE)")
+            raise
+        began = ctx.world.clock.monotonic()
+        ended = _exchange(session, name, incoming, aside)
+        took = ctx.world.clock.monotonic() - began
+    lost = written_since(ctx, taken, databases.with_database(live, aside))
+    return {"lost_rows": lost, "kept_aside": aside, "ended_connections": ended, "exchange_seconds": took}
+
+
+def reopen(ctx: Context) -> None:
+    """Let sessions into the live database again, should an earlier exchange have been killed half way."""
+    databases, live = ctx.world.databases, ctx.target().dsn
+    name = databases.name_of(live)
+    with databases.session(databases.with_database(live, "postgres")) as session:
+        if session.value("SELECT datallowconn FROM pg_database WHERE datname = %s", (name,)) is False:
+            session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
+
+
+def _fill(ctx: Context, taken: Archive, new: str, server_version: int) -> None:
+    ctx.world.pg_tools.restore(
         taken.dump,
         new,
-        server_version=version,
+        server_version=server_version,
         jobs=ctx.file.backup.jobs,
         timeout=ctx.file.backup.timeout,
         keep_rights=True,
     )
-    with databases.session(new) as session:
+    with ctx.world.databases.session(new) as session:
         require_equal(taken, fingerprint(session))
         session.execute("ANALYZE")
-    began = ctx.world.clock.monotonic()
-    with databases.session(admin) as session:
-        ended = _exchange(session, name, incoming, aside)
-    return {"kept_aside": aside, "ended_connections": ended, "exchange_seconds": ctx.world.clock.monotonic() - began}
+
+
+def _create_like(session: Session, live: str, incoming: str) -> None:
+    """Create an empty database with what no dump of the contents holds: owner, locale, limits, grants, settings."""
+    row = session.query(
+        "SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding, spcname AS tablespace, "
+        "to_jsonb(d) AS all FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s",
+        (live,),
+    )[0]
+    more: Mapping[str, Any] = row["all"]
+    session.execute(
+        f"CREATE DATABASE {_quoted(incoming)} TEMPLATE template0 OWNER {_quoted(row['owner'])} "
+        f"ENCODING {_literal(row['encoding'])} LC_COLLATE {_literal(more['datcollate'])} "
+        f"LC_CTYPE {_literal(more['datctype'])} {_provider(more)}"
+        f"TABLESPACE {_quoted(row['tablespace'])} CONNECTION LIMIT {int(more['datconnlimit'])}"
+    )
+    for statement in (*_grants(session, live, incoming), *_settings(session, live, incoming)):
+        session.execute(statement)
+
+
+def _provider(row: Mapping[str, Any]) -> str:
+    """Return the clauses for a locale that is not the C library's."""
+    # The columns' names depend on the server's version.
+    locale = row.get("datlocale") or row.get("daticulocale")
+    if row.get("datlocprovider") == "i":
+        rules = f"ICU_RULES {_literal(row['daticurules'])} " if row.get("daticurules") else ""
+        return f"LOCALE_PROVIDER icu ICU_LOCALE {_literal(str(locale))} {rules}"
+    if row.get("datlocprovider") == "b":
+        return f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {_literal(str(locale))} "
+    return ""
+
+
+def _grants(session: Session, live: str, incoming: str) -> list[str]:
+    rows = session.query(
+        "SELECT a.privilege_type AS what, a.is_grantable AS further, "
+        "CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END AS who "
+        "FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = %s",
+        (live,),
+    )
+    if not rows:
+        return []
+    to = _quoted(incoming)
+    return [f"REVOKE ALL ON DATABASE {to} FROM PUBLIC"] + [
+        f"GRANT {row['what']} ON DATABASE {to} TO {_quoted(row['who']) if row['who'] else 'PUBLIC'}"
+        f"{' WITH GRANT OPTION' if row['further'] else ''}"
+        for row in rows
+    ]
+
+
+def _settings(session: Session, live: str, incoming: str) -> list[str]:
+    rows = session.query(
+        "SELECT CASE WHEN s.setrole <> 0 THEN pg_get_userbyid(s.setrole) END AS who, unnest(s.setconfig) AS setting "
+        "FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = %s",
+        (live,),
+    )
+    statements = []
+    for row in rows:
+        name, _, value = row["setting"].partition("=")
+        whose = f"ROLE {_quoted(row['who'])} IN DATABASE" if row["who"] else "DATABASE"
+        shown = value if name in _LISTS else _literal(value)
+        parts = ".".join(_quoted(part) for part in name.split("."))
+        statements.append(f"ALTER {whose} {_quoted(incoming)} SET {parts} TO {shown}")
+    return statements
 
 
 def _exchange(session: Session, name: str, incoming: str, aside: str) -> list[str]:
@@ -68,12 +155,17 @@ def _exchange(session: Session, name: str, incoming: str, aside: str) -> list[st
         with session.transaction():
             session.execute(f"ALTER DATABASE {_quoted(name)} RENAME TO {_quoted(aside)}")
             session.execute(f"ALTER DATABASE {_quoted(incoming)} RENAME TO {_quoted(name)}")
+            session.execute(f"ALTER DATABASE {_quoted(aside)} ALLOW_CONNECTIONS true")
     except BaseException:
         session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
         raise
-    session.execute(f"ALTER DATABASE {_quoted(aside)} ALLOW_CONNECTIONS true")
     return [row["who"] for row in ended]
 
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(text: str) -> str:
+    # With E'' a backslash means the same whatever standard_conforming_strings says.
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

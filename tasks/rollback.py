@@ -15,16 +15,23 @@ from tasks.domain.errors import GoliveError, NeedsPerson, Refused
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, State
 from tasks.domain.way_back import WayBack
-from tasks.driving import advance, person
+from tasks.driving import advance, person, shown, take_over
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Rehearsal, Release
 from tasks.ledger.releases import Claim
+from tasks.migrate import MIGRATE_PRODUCTION
 from tasks.rehearse import migrated
-from tasks.restore import swap_in_restored, written_since
+from tasks.restore import reopen, swap_in_restored, written_since
 from tasks.rollouts import Step
 from tasks.settings import Settings
+from tasks.sources import placed
 from tasks.telling import tell_of
 
 PHASE = "rollback"
+TAKE_BACK = "take the schema back"
+RESTORE = "restore the database"
+_UNDOING = frozenset({TAKE_BACK, RESTORE})
+"""Steps that are made only if some of the version's migration was in production."""
 _FROM = MUTATING | {State.NEEDS_PERSON, State.STABLE}
 
 
@@ -33,15 +40,21 @@ def release_to_roll_back(system: str, release: str) -> Release:
     book = ledger(Settings.from_environment())
     if release:
         return book.releases.get(release)
-    for row in book.releases.latest(system, limit=100):
-        if row.mutation_started_at is not None and State(row.state) is not State.SUPERSEDED:
-            return row
-    raise Refused(f"no release of {system} has touched production", do="name a release: golive status lists them")
+    newest = _newest_in_production(book, system)
+    if newest is None:
+        raise Refused(f"no release of {system} has touched production", do="name a release: golive status lists them")
+    return newest
+
+
+def _newest_in_production(book: Ledger, system: str) -> Release | None:
+    touched = (row for row in book.releases.latest(system, limit=1000) if row.mutation_started_at is not None)
+    return next(touched, None)
 
 
 def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> Claim:
     """Take hold of a release in order to take it back; of several that try at once, one succeeds.
 
+    An ``automatic`` one begins only where the triggers are armed; one that was left half done only a person resumes.
     Raises `Refused` if production was never touched or the release is not there any more, and `NeedsPerson` for a
     second automatic rollback.
     """
@@ -53,15 +66,27 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
             f"{release_id} has not touched production", expected="something to take back", do="nothing: it is as it was"
         )
     state = State(row.state)
-    if state is State.ROLLING_BACK:
-        return book.releases.take(release_id, holder())
-    if state not in _FROM:
-        raise Refused(f"{release_id} is {state}", expected=f"one of {', '.join(sorted(_FROM))}")
-    if automatic and row.automatic_rollback_at is not None:
+    if state is State.ROLLING_BACK and not automatic:
+        return take_over(book, row)
+    if automatic and row.automatic_rollback_at is not None and state in _FROM:
         raise NeedsPerson(
             f"{release_id} was already rolled back by itself at {row.automatic_rollback_at:%H:%M}",
             expected="one automatic rollback for each release",
             do="a person decides: golive rollback, or golive accept",
+        )
+    if state not in (allowed := MUTATING if automatic else _FROM):
+        raise Refused(
+            f"{release_id} is {state}",
+            expected=f"one of {', '.join(sorted(allowed))}",
+            do=f"to go to another version, release it: golive release {row.system} VERSION",
+        )
+    newest = _newest_in_production(book, row.system)
+    if newest is not None and newest.id != release_id:
+        # Its way back was proven from the schema and the version of then.
+        raise Refused(
+            f"{newest.id} ({newest.version}) has changed production since {release_id}",
+            expected="the newest release that touched production",
+            do=f"roll that one back, or release the version you want: golive release {row.system} VERSION",
         )
     note = f"{'automatic' if automatic else person(started_by)}: {reason}"
     values = {"automatic_rollback_at": book.evidence.now()} if automatic else {}
@@ -77,6 +102,19 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
 
 
 @act
+def require_previous(claim: Claim) -> str:
+    """Return the version to go back to; raises `NeedsPerson` if there is none, before anything is taken back."""
+    previous = context_of(claim).release.previous_version
+    if previous is None:
+        raise NeedsPerson(
+            "no version is on record that served before this one",
+            expected="a previous version",
+            do="release a good version, or stop this one by hand",
+        )
+    return previous
+
+
+@act
 def undo_schema(claim: Claim, *, accept_loss: bool) -> Mapping[str, Any]:
     """Take the schema back by the way that the rehearsal has proven.
 
@@ -86,11 +124,13 @@ def undo_schema(claim: Claim, *, accept_loss: bool) -> Mapping[str, Any]:
     rehearsal = _rehearsal(ctx)
     if rehearsal is None:
         return {"way": "none", "why": "no migration was rehearsed, so none was run"}
+    if WayBack(rehearsal.plan) is WayBack.RESTORE:
+        reopen(ctx)
     way, names = _way(ctx, rehearsal)
     if way is WayBack.KEEP or not names:
         return {"way": WayBack.KEEP.value, "why": rehearsal.detail["why"], "applied": names}
     if way is WayBack.DOWNGRADE:
-        step = Step("take the schema back", lambda: migrated(ctx.file.migration.downgrade(ctx.target(), names)))
+        step = Step(TAKE_BACK, lambda: migrated(ctx.file.migration.downgrade(ctx.target(), names)))
         return {"way": way.value, **do_one(ctx, PHASE, step)}
     return {"way": way.value, **_restore(ctx, accept_loss=accept_loss)}
 
@@ -124,7 +164,7 @@ def _restore(ctx: Context, *, accept_loss: bool) -> Mapping[str, Any]:
             expected="a person who accepts that",
             do=f"golive rollback --release {ctx.release.id} --accept-loss",
         )
-    step = Step("restore the database", lambda: {"lost_rows": lost, **swap_in_restored(ctx, taken)})
+    step = Step(RESTORE, lambda: {"counted_before": lost, **swap_in_restored(ctx, taken)})
     return do_one(ctx, PHASE, step)
 
 
@@ -132,14 +172,10 @@ def _restore(ctx: Context, *, accept_loss: bool) -> Mapping[str, Any]:
 def roll_code_back(claim: Claim) -> list[Mapping[str, Any]]:
     """Hand over to the previous version by the same steps that bring any version into service."""
     ctx = context_of(claim)
-    previous = ctx.release.previous_version
-    if previous is None:
-        raise NeedsPerson(
-            "no version is on record that served before this one",
-            expected="a previous version",
-            do="release a good version, or stop this one by hand",
-        )
-    ctx.file.source.fetch(ctx.target(previous), previous)
+    previous = require_previous.fn(claim)
+    if placed(ctx.target(previous), previous) is None:
+        # Only then: the way back must not depend on a source that may be away or have lost the version.
+        ctx.file.source.fetch(ctx.target(previous), previous)
     return do(ctx, PHASE, ctx.file.rollout.steps(ctx.site(previous), previous))
 
 
@@ -158,19 +194,33 @@ def check_previous(claim: Claim) -> int:
 
 @act
 def finish_rollback(claim: Claim, reason: str) -> None:
-    """Stop the bad version, block it with its reason, and put on record that the release was rolled back."""
+    """Stop the bad version, block it with its reason, and put on record that the release was rolled back.
+
+    A version of which nothing ever came into production, because a lock was not granted, is not held to be bad.
+    """
     ctx = context_of(claim)
     previous = ctx.release.previous_version or ""
     do(ctx, PHASE, ctx.file.rollout.finish(ctx.site(previous)))
-    ctx.ledger.releases.block(ctx.file.system, ctx.release.version, by=f"rollback of {ctx.release.id}", reason=reason)
+    if _was_in_production(ctx):
+        by = f"rollback of {ctx.release.id}"
+        ctx.ledger.releases.block(ctx.file.system, ctx.release.version, by=by, reason=reason)
     advance(claim, State.ROLLED_BACK, reason)
+
+
+def _was_in_production(ctx: Context) -> bool:
+    """Tell whether the version's schema or its code ever changed production, as far as the steps on record say."""
+    for one in ctx.ledger.releases.steps(ctx.release.id):
+        if one.event == "started" and one.mutates and (one.phase == "deploy" or one.name in _UNDOING):
+            return True
+        if one.event == "done" and one.phase == "migrate" and one.name == MIGRATE_PRODUCTION:
+            return True
+    return False
 
 
 def give_to_person(claim: Claim, error: BaseException) -> None:
     """Put on record that the rollback did not come to its end and a person must decide."""
-    ctx = context_of(claim)
     with suppress(GoliveError):
-        advance(claim, State.NEEDS_PERSON, ctx.world.secrets.mask(str(error) or type(error).__name__))
+        advance(claim, State.NEEDS_PERSON, shown(claim, error))
 
 
 def _rehearsal(ctx: Context) -> Rehearsal | None:

@@ -8,10 +8,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tasks.domain.ports import RunningServer, World
+
+if TYPE_CHECKING:
+    from tests.flows import SmallSystem
 
 
 def pytest_report_header() -> str:
@@ -90,3 +94,24 @@ def world() -> World:
         pg_servers=EmbeddedServers(),
         secrets=SecretStore(),
     )
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """The API of a Prefect server that the flows of this process use; one per worker."""
+    from tests.flows import prefect_api
+
+    with prefect_api() as api:
+        yield api
+
+
+@pytest.fixture
+def small_system(open_directory: Path, pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
+    """A small system with a service, a database and a ledger of its own; no version is deployed yet."""
+    from tests.flows import SmallSystem
+
+    system = SmallSystem.make(open_directory, pg_server)
+    try:
+        yield system
+    finally:
+        system.close()

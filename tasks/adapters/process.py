@@ -71,6 +71,27 @@ def spawn(command: Command, environment: Mapping[str, str], log: Path) -> int:
     return started.pid
 
 
+def mark_of(pid: int) -> str | None:
+    """Return what tells a process from any other that has had or will have its number; None if it has ended.
+
+    Empty where the system does not say when a process began.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it is there, and someone else's
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        space = Path("/proc/self/ns/pid").readlink()
+    except OSError:
+        return ""
+    # The name in brackets may hold anything; after it come the state (3) and, as 22nd, the start in ticks since boot.
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in {"Z", "X"} else f"{''.join(filter(str.isdigit, str(space)))}.{fields[18]}"
+
+
 class _Kept:
     """The beginning and the end of a stream, within bounds."""
 

@@ -319,5 +319,8 @@ def _at(error: OutsideError, where: str, do: str = "") -> OutsideError:
     if isinstance(error, SqlFailed):
         if error.sqlstate == "25001":
             do = f"let the file begin with '{_NO_TRANSACTION}'"
-        return SqlFailed(error.seen, sqlstate=error.sqlstate, expected=error.expected, where=where, do=do or error.do)
+        do = do or error.do or "mend the file, and release it as a version of its own"
+        return SqlFailed(error.seen, sqlstate=error.sqlstate, expected=error.expected, where=where, do=do)
+    if isinstance(error, TimedOut):
+        do = do or error.do or "do it in smaller steps, or raise migration.limits.duration"
     return type(error)(error.seen, expected=error.expected, where=where, do=do or error.do)

@@ -1,0 +1,164 @@
+"""The ways back of a release that is live: keep the schema, take it down, or restore the database and lose writes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tasks.adapters.postgres import Postgres
+from tasks.domain.errors import ChecksFailed, LockNotGranted, NeedsPerson, Refused
+from tasks.domain.ports import RunningServer
+from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, a_running_system
+
+
+@pytest.fixture(scope="module")
+def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
+    """A system that v1 serves; its tests leave it so."""
+    with a_running_system(pg_server) as system:
+        yield system
+
+
+@pytest.fixture
+def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
+    """The system that v1 serves, with its release file as it is by default."""
+    running_v1.file = running_v1.plain_file()
+    running_v1.write()
+    with running_v1.in_environment():
+        yield running_v1
+
+
+def way_of(shop: SmallSystem) -> str:
+    """Return the way back that the newest release's rehearsal has proven."""
+    return str(shop.ledger.evidence.rehearsal(shop.latest().id).plan)
+
+
+def detail_of(shop: SmallSystem, step: str) -> dict[str, Any]:
+    """Return the evidence of a step of the newest release."""
+    found = [one for one in shop.ledger.releases.steps(shop.latest().id) if one.name == step and one.event == "done"]
+    return dict(found[-1].detail)
+
+
+def test_where_the_old_version_breaks_the_schema_is_taken_down_and_what_was_written_stays(shop):
+    shop.add_version("v2-down", query=ON_TITLE, up={"1_rename": RENAME}, down={"1_rename": RENAME_BACK})
+    before = shop.content()
+    assert "live" in shop.release("v2-down")
+    assert way_of(shop) == "downgrade"
+    assert shop.serving() == "v2-down"
+    shop.sql("INSERT INTO item (title, price) VALUES ('written under v2', 1)")
+    # The previous version lies on the host: its source may have lost it by now.
+    (shop.home / "versions" / "v1").rename(shop.home / "versions" / ".v1")
+    try:
+        assert shop.rollback(reason="sold too little", started_by="bob") == "v1"
+    finally:
+        (shop.home / "versions" / ".v1").rename(shop.home / "versions" / "v1")
+    assert shop.serving() == "v1"
+    assert shop.sql("SELECT name FROM item WHERE price = 1 AND name LIKE 'written%'") == [{"name": "written under v2"}]
+    assert shop.content()["columns"] == before["columns"]
+    shop.sql("DELETE FROM item WHERE name = 'written under v2'")
+    assert shop.content() == before
+    row = shop.latest()
+    assert (row.state, row.automatic_rollback_at) == ("rolled_back", None)
+    assert shop.ledger.releases.blocked("shop", "v2-down").reason == "sold too little"
+    with pytest.raises(Refused, match="is rolled_back"):
+        shop.rollback(reason="once more")
+
+
+def test_a_migration_that_stops_half_way_is_taken_down_although_the_whole_of_it_could_stay(shop):
+    shop.add_version(
+        "v2-half",
+        up={"1_grow": GROW, "2_grow": "ALTER TABLE note ADD COLUMN colour text;\n"},
+        down={"1_grow": "ALTER TABLE item DROP COLUMN colour;\n", "2_grow": "ALTER TABLE note DROP COLUMN colour;\n"},
+    )
+    with shop.untouched():
+        with Postgres().session(shop.dsn) as reader, reader.transaction():
+            reader.query("SELECT count(*) FROM note")
+            with pytest.raises(LockNotGranted, match="2_grow"):
+                shop.release("v2-half")
+        assert way_of(shop) == "keep"
+        assert shop.latest().state == "rolled_back"
+        assert detail_of(shop, "take the schema back")["applied"] == ["migrations/1_grow_up.sql"]
+
+
+def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_database_is_kept_aside(shop):
+    tail = secrets.token_hex(4)
+    name = Postgres().name_of(shop.dsn)
+    for statement in (
+        f"CREATE ROLE owner_{tail}",
+        f"CREATE ROLE reader_{tail}",
+        f"ALTER TABLE note OWNER TO owner_{tail}",
+        f"GRANT SELECT ON item TO reader_{tail}",
+        f"REVOKE ALL ON DATABASE {name} FROM PUBLIC",
+        f"GRANT CONNECT ON DATABASE {name} TO reader_{tail}",
+        f"ALTER DATABASE {name} SET work_mem TO '7MB'",
+        f"ALTER DATABASE {name} SET search_path TO public, pg_temp",
+        f"ALTER ROLE reader_{tail} IN DATABASE {name} SET statement_timeout TO '9s'",
+        f"ALTER DATABASE {name} CONNECTION LIMIT 77",
+        f"ALTER DATABASE {name} OWNER TO owner_{tail}",
+    ):
+        shop.sql(statement)
+    before, rights = shop.content(), rights_of(shop)
+    shop.add_version("v2-up", query=ON_TITLE, up={"1_rename": RENAME})
+    shop.release("v2-up")
+    assert way_of(shop) == "restore"
+    shop.sql("INSERT INTO item (title, price) SELECT 'written under v2', 1 FROM generate_series(1, 20)")
+    live = shop.content()
+
+    with pytest.raises(NeedsPerson) as caught:
+        shop.rollback(reason="API answers failed", started_by="guard", automatic=True)
+    row = shop.latest()
+    # 20 rows, and the row that the migration wrote to its own table.
+    assert "loses 21 changed rows" in str(caught.value)
+    assert f"golive rollback --release {row.id} --accept-loss" in caught.value.do
+    assert caught.value.exit_code == 11
+    assert (row.state, shop.serving(), shop.content()) == ("needs_person", "v2-up", live)
+    with pytest.raises(NeedsPerson, match="was already rolled back by itself"):
+        shop.rollback(reason="API answers failed", started_by="guard", automatic=True)
+    assert shop.latest().state == "needs_person"
+
+    with Postgres().session(shop.dsn) as idle:
+        idle.query("SELECT 1")
+        assert shop.rollback(reason="accepted", started_by="bob", accept_loss=True, release=row.id) == "v1"
+    assert (shop.latest().state, shop.serving()) == ("rolled_back", "v1")
+    assert shop.content() == before
+    assert rights_of(shop) == rights
+    detail = detail_of(shop, "restore the database")
+    assert detail["lost_rows"] == 21
+    assert detail["ended_connections"]
+    aside = Postgres().with_database(shop.dsn, detail["kept_aside"])
+    assert shop.sql("SELECT count(*) AS n FROM item WHERE title = 'written under v2'", aside) == [{"n": 20}]
+    shop.no_scratch_is_left()
+
+
+def rights_of(shop: SmallSystem) -> list[Any]:
+    """Return owners, grants, settings and limits of the database and of its tables."""
+    return [
+        shop.sql(
+            "SELECT relname, pg_get_userbyid(relowner) AS owner, relacl::text FROM pg_class "
+            "WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1"
+        ),
+        shop.sql(
+            "SELECT pg_get_userbyid(datdba) AS owner, datconnlimit, datcollate, datctype, encoding, "
+            "(SELECT array_agg(a ORDER BY a) FROM unnest(datacl::text[]) a) AS acl "
+            "FROM pg_database WHERE datname = current_database()"
+        ),
+        shop.sql(
+            "SELECT setrole::regrole::text AS role, s FROM pg_db_role_setting, unnest(setconfig) s "
+            "WHERE setdatabase = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1, 2"
+        ),
+    ]
+
+
+def test_a_first_version_that_fails_in_production_has_nothing_to_go_back_to(small_system):
+    shop = small_system
+    shop.add_version("v0", fault="in_production")
+    with pytest.raises(NeedsPerson) as caught:
+        shop.release("v0")
+    assert "no version is on record that served before" in str(caught.value)
+    assert "release a good version" in caught.value.do
+    assert isinstance(caught.value.__context__, ChecksFailed)
+    assert shop.latest().state == "needs_person"
+    assert os.environ["SHOP_DSN"].partition("@")[0] not in shop.notes()

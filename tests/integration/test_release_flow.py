@@ -1,0 +1,122 @@
+"""Whole releases of a small system, phase by phase and end to end, while nothing is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.domain.errors import ActiveRelease, Refused, RehearsalFailed
+from tests.flows import GROW
+from tests.services import free_port
+
+
+def test_each_phase_can_be_run_alone_and_has_its_own_record(small_system):
+    shop = small_system
+    shop.add_version("v2", up={"1_grow": GROW})
+    shop.phase("deploy", "v1", started_by="ann")
+    assert (shop.latest().scope, shop.latest().state, shop.latest().started_by) == ("deploy", "done", "ann")
+    assert shop.serving() == "v1"
+
+    with shop.untouched():
+        shop.phase("preflight", "v2")
+        assert (shop.latest().scope, shop.latest().state) == ("preflight", "done")
+        with pytest.raises(RehearsalFailed) as caught:
+            shop.phase("migrate", "v2")
+        assert "has not been rehearsed" in str(caught.value)
+        assert "run the phases backup and rehearse" in caught.value.do
+        assert (shop.latest().scope, shop.latest().state) == ("migrate", "stopped")
+        location = Path(shop.phase("backup", "v2"))
+        proven = shop.ledger.evidence.backup_of(shop.latest().id)
+        assert (proven.location, proven.proof["tables"]["public.item"]["rows"]) == (str(location), 500)
+        assert shop.phase("rehearse", "v2") == "keep"
+        assert shop.latest().state == "done"
+
+    shop.phase("migrate", "v2")
+    row = shop.latest()
+    assert (row.scope, row.state) == ("migrate", "done")
+    assert row.mutation_started_at is not None
+    assert shop.sql("SELECT colour FROM item LIMIT 1") == [{"colour": None}]
+    assert shop.serving() == "v1"
+    shop.phase("deploy", "v2")
+    assert shop.latest().previous_version == "v1"
+    assert shop.serving() == "v2"
+    shop.phase("health", "v2")
+    assert (shop.latest().scope, shop.latest().state) == ("health", "done")
+    shop.no_scratch_is_left()
+
+
+def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reached(small_system, monkeypatch):
+    shop = small_system
+    monkeypatch.setenv("SHOP_SLACK", "xoxb-hidden-word")
+    shop.write(
+        {
+            "router": {"kind": "embedded", "listen": shop.port},
+            "rollout": {
+                "kind": "blue_green",
+                "ports": [free_port(), free_port()],
+                "drain": "100ms",
+                "ready": {"every": "50ms", "within": "8s"},
+            },
+            "database.scratch": {"place": "embedded"},
+            "sign_off": {"go": ["dba"]},
+            "notify": [
+                {
+                    "kind": "slack",
+                    "token": "${env:SHOP_SLACK}",
+                    "channel": "ops",
+                    "base_url": f"http://127.0.0.1:{free_port()}/api/",
+                }
+            ],
+        }
+    )
+    shop.add_version("v2", up={"1_grow": GROW})
+    shop.add_version("v3", up={"1_grow": GROW, "2_grow": "ALTER TABLE note ADD COLUMN colour text;\n"})
+    shop.phase("deploy", "v1")
+
+    with shop.untouched():
+        shop.release("v2", reason="colours", started_by="ann")
+    second = shop.latest().id
+    assert shop.approve(second, "dba", "bob") == f"{second} is live and watched"
+    assert shop.serving() == "v2"
+    row = shop.latest()
+    assert (row.state, row.previous_version) == ("watching", "v1")
+    assert row.live_at is not None
+    assert (row.watch_until - row.live_at).total_seconds() == 24 * 3600
+    assert (shop.home / "golive" / "systems" / "shop" / "reports" / f"{second}.html").exists()
+
+    # Nothing reached Slack, and nothing is lost: the messages are kept, and their tries are on record.
+    messages = shop.sql_in_ledger("SELECT id, text FROM message WHERE release_id = %s", (second,))
+    assert len(messages) > 5
+    assert any("watching" in one["text"] for one in messages)
+    tried = shop.sql_in_ledger("SELECT DISTINCT outcome FROM delivery")
+    assert {one["outcome"] for one in tried} <= {"sending", "retry"}
+    texts = str(shop.sql_in_ledger("SELECT text, blocks FROM message")) + str(
+        shop.sql_in_ledger("SELECT * FROM delivery")
+    )
+    assert "hidden-word" not in texts
+    assert os.environ["SHOP_DSN"] not in texts
+
+    with pytest.raises(ActiveRelease) as caught:
+        shop.release("v3")
+    assert second in str(caught.value)
+    assert shop.release("v3", supersede=True).endswith("awaits the signature of dba")
+    third = shop.latest().id
+    ended = shop.ledger.releases.get(second)
+    assert (ended.state, ended.verdict) == ("superseded", "superseded")
+    assert shop.serving() == "v2"
+    with pytest.raises(Refused, match=f"{second} is superseded"):
+        shop.rollback(reason="too early")
+    shop.approve(third, "dba", "bob")
+    assert shop.serving() == "v3"
+
+    assert shop.rollback(reason="too colourful", started_by="bob") == "v2"
+    assert shop.serving() == "v2"
+    assert shop.ledger.releases.get(third).state == "rolled_back"
+    assert shop.sql("SELECT colour FROM note LIMIT 1") == [{"colour": None}], "v2 was proven on the new schema: kept"
+    # The way back of an older release was proven from what then was in production.
+    shop.sql_in_ledger("UPDATE release SET state = 'stable' WHERE id = %s", (second,))
+    with pytest.raises(Refused, match=f"{third} .* has changed production since"):
+        shop.rollback(reason="further back", release=second)
+    shop.no_scratch_is_left()
