@@ -26,7 +26,7 @@ down: $(VENV)/.runtime  ## stop what `make up` started
 	@$(BIN)/golive down
 
 test: $(VENV)/.dev  ## all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 lint: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/ruff check .
@@ -34,8 +34,10 @@ lint: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-schema: $(VENV)/.runtime  ## write the JSON schema of the release file
+schema: $(VENV)/.runtime  ## write what is generated from the types: the JSON schema and the reference
 	$(BIN)/golive schema > docs/release.schema.json
+	$(BIN)/golive reference > docs/reference/release-file.md
+	$(BIN)/golive reference cli > docs/reference/cli.md
 
 lock: ## resolve the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --extra build pyproject.toml -o requirements.txt

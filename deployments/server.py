@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
 from pathlib import Path
 
-import httpx
-
-from tasks.domain.errors import CommandFailed, TimedOut
+from tasks.adapters.host import LocalHost
+from tasks.adapters.http import HttpxHttp
+from tasks.domain.errors import CommandFailed, OutsideError, Refused, TimedOut
+from tasks.domain.ports import Command
 from tasks.settings import Settings
 
 POOL = "golive"
@@ -89,14 +92,25 @@ class LocalServer:
     def answers(self) -> bool:
         """Tell whether the server is up."""
         try:
-            return httpx.get(f"{self.api}/health", timeout=2.0, trust_env=False).status_code == httpx.codes.OK
-        except httpx.HTTPError:
+            return http().request("GET", f"{self.api}/health", timeout=2.0).status == HTTPStatus.OK
+        except OutsideError:
             return False
 
     def start(self) -> None:
-        """Start supervisor and with it the server, unless they run; `wait` tells when it answers."""
-        if self.answers():
+        """Start supervisor and with it the server, unless they run; `wait` tells when it answers.
+
+        Raises `Refused` if something else has taken the server's port meanwhile.
+        """
+        if self.is_supervised():
+            self.ensure("server")
             return
+        if not _is_free(self.port):
+            raise Refused(
+                f"port {self.port} is taken by another program",
+                where=str(self.home / "port"),
+                expected="the port of golive's own Prefect server",
+                do="end that program, or remove this file so that another port is chosen",
+            )
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         root = Path(__file__).parent.parent
         text = _CONFIG.format(
@@ -110,6 +124,24 @@ class LocalServer:
         config = self.home / "supervisord.conf"
         config.write_text(text)
         _run([sys.executable, "-m", "supervisor.supervisord", "-c", str(config)], self.environment)
+
+    def is_supervised(self) -> bool:
+        """Tell whether this installation's supervisor runs."""
+        if not (self.home / "supervisord.pid").exists():
+            return False
+        try:
+            self.control("pid")
+        except CommandFailed:
+            return False
+        return True
+
+    def ensure(self, program: str) -> None:
+        """Start ``server`` or ``worker`` under the running supervisor, unless it runs already."""
+        try:
+            self.control("start", program)
+        except CommandFailed as error:
+            if "already started" not in error.seen:
+                raise
 
     def wait(self) -> None:
         """Wait until the server answers; raises `TimedOut` with where its log is."""
@@ -142,6 +174,12 @@ class LocalServer:
             time.sleep(0.1)
 
 
+@cache
+def http() -> HttpxHttp:
+    """Return this process's client for Prefect's API."""
+    return HttpxHttp()
+
+
 def local_server(settings: Settings) -> LocalServer:
     """Return this installation's server; its port is chosen at the first start and kept."""
     home = settings.home / "prefect"
@@ -158,15 +196,21 @@ def use(server: LocalServer) -> None:
 
 
 def _free_port(preferred: int) -> int:
-    for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    return preferred
+    if _is_free(preferred):
+        return preferred
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _socket(home: Path) -> Path:
@@ -174,14 +218,10 @@ def _socket(home: Path) -> Path:
     own = home / "control.sock"
     if len(str(own)) < 100:
         return own
-    return Path("/tmp") / f"golive-{os.getuid()}-{abs(hash(str(home))):x}.sock"  # noqa: S108
+    name = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    return Path("/tmp") / f"golive-{os.getuid()}-{name}.sock"  # noqa: S108
 
 
 def _run(argv: list[str], environment: dict[str, str]) -> None:
-    done = subprocess.run(
-        argv, check=False, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}
-    )
-    if done.returncode != 0:
-        raise CommandFailed(
-            f"exit code {done.returncode}: {(done.stdout + done.stderr).strip()[-500:]}", where=" ".join(argv[:3])
-        )
+    # What supervisor starts gets its environment, in which the secrets of the release files are.
+    LocalHost().run(Command(tuple(argv), env={**os.environ, **environment}, timeout=60.0))

@@ -1,0 +1,51 @@
+"""The command line ``golive``; what takes time to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+# Each module registers its commands when it is imported, in the order in which the help lists them.
+from deployments import describing, releasing, viewing
+from deployments.commands import app, command, settings
+from deployments.output import note, say
+
+__all__ = ["app", "describing", "main", "releasing", "viewing"]
+
+
+@command("up")
+def up() -> None:
+    """Start Prefect's server and a worker, and register all deployments; what runs already stays."""
+    from deployments.serving import bring_up
+
+    there = bring_up(settings(), note)
+    say(f"Prefect's UI: {there.ui}")
+    say(f"{len(there.deployments)} deployments: {', '.join(there.deployments)}")
+    say(f"systems: {', '.join(there.systems) or f'none in {settings().systems}'}")
+    if there.systems:
+        say(f"next: {there.ui}/deployments, release, Run; or: golive release {there.systems[0]} VERSION", "bold")
+    else:
+        say("next: golive init NAME, then golive up once more", "bold")
+
+
+@command("down")
+def down(
+    *,
+    keep_ledger: Annotated[bool, typer.Option("--keep-ledger", help="Let the embedded ledger run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even while a release is on its way.")] = False,
+) -> None:
+    """Stop what up has started, the guard and the embedded ledger; nothing on record is lost."""
+    from deployments.serving import take_down
+
+    take_down(settings(), note, keep_ledger=keep_ledger, force=force)
+    say("golive is down")
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="golive")
+
+
+if __name__ == "__main__":
+    main()

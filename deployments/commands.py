@@ -1,0 +1,93 @@
+"""What the commands of ``golive`` share: the application, arguments, the way to the ledger and to Prefect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version as installed_version
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from deployments.output import masked, note, reported, say
+from tasks.domain.release import check_version
+from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from tasks.ledger.ledger import Ledger
+
+app = typer.Typer(
+    name="golive",
+    help="Take a PostgreSQL-backed service from one version to the next, and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+System = Annotated[str, typer.Argument(help="The system, by the name of its directory.", show_default=False)]
+Version = Annotated[str, typer.Argument(help="A tag, commit or directory of its source.", show_default=False)]
+ReleaseId = Annotated[str, typer.Argument(metavar="ID", help="The id of the release.", show_default=False)]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it; by default the user who runs it.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in a sentence.")]
+MustBy = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it.", show_default=False)]
+MustReason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in a sentence.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command that reports its errors as golive does."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        app.command(name)(reported(function))
+        return function
+
+    return register
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"golive {installed_version('golive')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _golive(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take a PostgreSQL-backed service from one version to the next, and back."""
+
+
+def settings() -> Settings:
+    """Return the settings of this installation."""
+    return Settings.from_environment()
+
+
+def require_known(system: str, version: str = "") -> None:
+    """Raise `UnknownSystem`, `ReleaseFileError` or `InvalidVersion` before anything is started."""
+    from tasks.spec import loading
+
+    loading.load(loading.find_release_file(settings().systems, system))
+    if version:
+        check_version(version)
+
+
+def book() -> Ledger:
+    """Return the ledger, starting the embedded one if need be."""
+    from tasks.context import ledger
+
+    return ledger(settings())
+
+
+def connect_prefect(*, quiet: bool = True) -> None:
+    """Connect this process to Prefect's API; only then may `deployments.starting` be imported."""
+    from deployments.serving import connect
+
+    connect(settings(), note, quiet=quiet)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON, masked."""
+    typer.echo(masked(json.dumps(value, indent=2, ensure_ascii=False)))

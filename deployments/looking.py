@@ -1,0 +1,189 @@
+"""What the ledger tells of releases and backups, as values for ``--json`` and as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from tasks.domain.errors import NotFound
+from tasks.domain.release import TERMINAL, State
+from tasks.domain.units import show_bytes, show_seconds
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Release
+
+_STYLES = {
+    State.STABLE: "green",
+    State.DONE: "green",
+    State.WATCHING: "cyan",
+    State.STOPPED: "yellow",
+    State.ROLLED_BACK: "yellow",
+    State.AWAITING_GO: "bold magenta",
+    State.ROLLING_BACK: "bold yellow",
+    State.NEEDS_PERSON: "bold red",
+}
+
+
+def releases_of(book: Ledger, system: str | None, known: Iterable[str], limit: int) -> list[dict[str, Any]]:
+    """Return the newest releases, of one system if that is named; raises `NotFound` for a name that says nothing."""
+    rows = book.releases.latest(system, limit)
+    if not rows and system is not None and system not in known:
+        raise NotFound(
+            f"{system!r} is neither a system nor the id of a release",
+            expected=f"one of {', '.join(known) or 'no system yet'}, or an id",
+            do="golive status lists the releases",
+        )
+    return [facts_of(book, row) for row in rows]
+
+
+def facts_of(book: Ledger, row: Release) -> dict[str, Any]:
+    """Return how a release stands; times are ISO 8601 in UTC."""
+    moves = book.releases.moves(row.id)
+    rehearsal = book.evidence.rehearsal(row.id)
+    return {
+        "id": row.id,
+        "system": row.system,
+        "version": row.version,
+        "scope": row.scope,
+        "state": row.state,
+        "since": (moves[-1].at if moves else row.created_at).isoformat(),
+        "note": moves[-1].note if moves else "",
+        "started_by": row.started_by,
+        "reason": row.reason,
+        "previous_version": row.previous_version,
+        "way_back": rehearsal.plan if rehearsal is not None else None,
+        "touched_production": row.mutation_started_at is not None,
+        "watch_until": row.watch_until.isoformat() if row.watch_until is not None else None,
+        "verdict": row.verdict,
+        "driven_by": row.holder or None,
+        "ended": State(row.state) in TERMINAL,
+    }
+
+
+def details_of(book: Ledger, row: Release) -> dict[str, Any]:
+    """Return how a release stands with its moves, its signatures and its way back in full."""
+    rehearsal = book.evidence.rehearsal(row.id)
+    return {
+        **facts_of(book, row),
+        "way_back_why": rehearsal.detail.get("why") if rehearsal is not None else None,
+        "moves": [
+            {"at": move.at.isoformat(), "before": move.before, "after": move.after, "note": move.note}
+            for move in book.releases.moves(row.id)
+        ],
+        "signatures": [
+            {"role": one.role, "person": one.person, "decision": one.decision, "at": one.at.isoformat()}
+            for one in book.evidence.signatures(row.id)
+        ],
+    }
+
+
+def health_of(book: Ledger) -> dict[str, Any]:
+    """Return whether a guard is alive, and the messages that could not be delivered."""
+    seen = book.leases.seen("guard")
+    return {
+        "guard": {"alive": False, "holder": None, "seen_at": None}
+        if seen is None
+        else {"alive": seen[2], "holder": seen[0], "seen_at": seen[1].isoformat()},
+        "dead_letters": [
+            {
+                "release": message.release_id,
+                "kind": message.kind,
+                "notifier": delivery.notifier,
+                "at": delivery.at.isoformat(),
+                "error": delivery.error,
+            }
+            for message, delivery in book.outbox.dead_letters()
+        ],
+    }
+
+
+def backups_of(book: Ledger, system: str) -> list[dict[str, Any]]:
+    """Return the backups of a system that are kept, the newest first; ``bytes`` on disk, ``took`` in seconds."""
+    return [
+        {
+            "id": row.id,
+            "release": row.release_id,
+            "at": row.at.isoformat(),
+            "kind": row.kind,
+            "location": row.location,
+            "bytes": row.bytes,
+            "took": row.took,
+            "proven": row.proven,
+        }
+        for row in book.evidence.backups(system)
+    ]
+
+
+def releases_table(facts: Sequence[Mapping[str, Any]], now: datetime) -> Table:
+    """Return releases as a table."""
+    table = _table("release", "version", "what", "state", "since", "by", "way back")
+    for one in facts:
+        table.add_row(
+            Text(one["id"]),
+            Text(f"{one['previous_version'] or '–'} → {one['version']}"),
+            Text(one["scope"]),
+            Text(one["state"], style=_STYLES.get(State(one["state"]), "")),
+            Text(_ago(one["since"], now)),
+            Text(one["started_by"]),
+            Text(one["way_back"] or "–"),
+        )
+    return table
+
+
+def details_table(one: Mapping[str, Any]) -> Table:
+    """Return a release's moves as a table, with what was said at each."""
+    table = _table("at", "to", "note")
+    for move in one["moves"]:
+        style = _STYLES.get(State(move["after"]), "")
+        table.add_row(Text(_moment(move["at"])), Text(move["after"], style=style), Text(move["note"]))
+    return table
+
+
+def backups_table(backups: Sequence[Mapping[str, Any]]) -> Table:
+    """Return backups as a table."""
+    table = _table("taken", "size", "took", "proven", "release", "location")
+    for one in backups:
+        proven = Text("by restore", style="green") if one["proven"] else Text("no", style="red")
+        table.add_row(
+            Text(_moment(one["at"])),
+            Text(show_bytes(one["bytes"])),
+            Text(show_seconds(one["took"])),
+            proven,
+            Text(one["release"]),
+            Text(one["location"], overflow="fold"),
+        )
+    return table
+
+
+def next_act(one: Mapping[str, Any], missing: Sequence[str]) -> str:
+    """Return what a person may do about a release now, as commands; empty if nothing."""
+    release_id, state = one["id"], State(one["state"])
+    if state is State.AWAITING_GO:
+        return "\n".join(f"golive approve {release_id} --role {role}" for role in missing)
+    if state is State.NEEDS_PERSON:
+        take = f"golive rollback {one['system']} --release {release_id} --reason …" if one["touched_production"] else ""
+        return "\n".join(filter(None, [take, f"golive accept {release_id} --by … --reason …"]))
+    if state is State.WATCHING:
+        return f"golive rollback {one['system']} --release {release_id} --reason …"
+    if state not in TERMINAL and one["driven_by"] is None:
+        return f"golive resume {release_id}"
+    return ""
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, no_wrap=column in {"release", "state", "since", "at", "taken"}, overflow="fold")
+    return table
+
+
+def _moment(iso: str) -> str:
+    return f"{datetime.fromisoformat(iso).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _ago(iso: str, now: datetime) -> str:
+    at = datetime.fromisoformat(iso)
+    return f"{at.astimezone():%m-%d %H:%M} ({show_seconds(max(0, round((now - at).total_seconds())))})"

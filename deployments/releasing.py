@@ -1,0 +1,162 @@
+"""The commands that take systems live and back, sign, watch and forbid."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated, Literal
+
+import typer
+
+from deployments.commands import (
+    By,
+    MustBy,
+    MustReason,
+    Reason,
+    ReleaseId,
+    System,
+    Version,
+    book,
+    command,
+    connect_prefect,
+    require_known,
+)
+from deployments.output import note, say
+from tasks.domain.errors import GoliveError, NotFound, UserError
+
+Phase = Literal["preflight", "backup", "rehearse", "migrate", "deploy", "health"]
+
+
+@command("release")
+def release(
+    system: System,
+    version: Version,
+    *,
+    reason: Reason = "",
+    by: By = "",
+    supersede: Annotated[bool, typer.Option("--supersede", help="End the watch of what is live now.")] = False,
+    resume: Annotated[str, typer.Option("--resume", metavar="ID", help="Go on with a release left behind.")] = "",
+) -> None:
+    """Take a system to a version through all phases."""
+    require_known(system, version)
+    if resume:
+        row = book().releases.get(resume)
+        if (row.system, row.version) != (system, version):
+            raise UserError(f"{resume} is {row.system} {row.version}", expected=f"{system} {version}")
+    connect_prefect()
+    from deployments import starting as flows
+
+    say(flows.run(flows.release(system, version, reason, by, supersede, resume)))
+
+
+@command("rollback")
+def rollback(
+    system: System,
+    *,
+    release_id: Annotated[
+        str, typer.Option("--release", metavar="ID", help="By default the newest that touched production.")
+    ] = "",
+    reason: Reason = "",
+    by: By = "",
+    accept_loss: Annotated[
+        bool, typer.Option("--accept-loss", help="Accept that a restore loses what was written since the backup.")
+    ] = False,
+) -> None:
+    """Take a system back to the version before, by the way that the rehearsal has proven."""
+    require_known(system)
+    if release_id and (row := book().releases.get(release_id)).system != system:
+        raise UserError(f"{release_id} is a release of {row.system}", expected=system)
+    connect_prefect()
+    from deployments import starting as flows
+
+    serving = flows.run(flows.rollback(system, reason, by, accept_loss=accept_loss, release=release_id))
+    say(f"{system} {serving} serves again")
+
+
+@command("approve")
+def approve(
+    release_id: ReleaseId,
+    *,
+    role: Annotated[
+        str, typer.Option("--role", metavar="ROLE", help="The role in which you sign.", show_default=False)
+    ],
+    by: By = "",
+    reject: Annotated[bool, typer.Option("--reject", help="Say no, which ends the release.")] = False,
+    reason: Reason = "",
+) -> None:
+    """Sign a release that waits for its go; with the last signature it goes on here."""
+    book().releases.get(release_id)
+    connect_prefect()
+    from deployments import starting as flows
+
+    decision: Literal["approve", "reject"] = "reject" if reject else "approve"
+    say(flows.run(flows.approve(release_id, role, by or getpass.getuser(), decision, reason)))
+
+
+@command("accept")
+def accept(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
+    """End a release that waits for a person: what serves now is taken to be stable."""
+    row = book().releases.get(release_id)
+    connect_prefect()
+    from tasks.release import accept as accept_step
+
+    say(f"{row.id}: {accept_step(release_id, person_name=by, reason=reason)}")
+
+
+@command("resume")
+def resume_release(release_id: ReleaseId, *, by: By = "") -> None:
+    """Go on with a release, or its rollback, whose process has died."""
+    book().releases.get(release_id)
+    connect_prefect()
+    from deployments import starting as flows
+
+    say(flows.resume(release_id, by))
+
+
+@command("phase")
+def phase(name: Annotated[Phase, typer.Argument(help="Which.")], system: System, version: Version, by: By = "") -> None:
+    """Run one phase alone; migrate and deploy change production."""
+    require_known(system, version)
+    connect_prefect()
+    from deployments import starting as flows
+
+    result = flows.run(flows.PHASES[name](system, version, by))
+    say(f"{name} of {system} {version}: {result or 'done'}")
+
+
+@command("monitor")
+def monitor() -> None:
+    """Look once at every release under watch, as Prefect's schedule does each hour."""
+    connect_prefect(quiet=False)
+    from deployments import starting as flows
+
+    say("\n".join(flows.run(flows.monitor())) or "nothing is due")
+
+
+@command("guard")
+def guard() -> None:
+    """Probe every release under watch until none is left; a release starts this by itself."""
+    try:
+        connect_prefect(quiet=False)
+    except GoliveError as error:
+        note(f"guarding without Prefect: {error}")
+    from deployments import starting as flows
+
+    say(f"nothing is left to guard, or another guard is at it; answered: {flows.run(flows.guard_anyway())}")
+
+
+@command("block")
+def block(system: System, version: Version, *, by: MustBy, reason: MustReason) -> None:
+    """Forbid a version of a system to be released."""
+    require_known(system, version)
+    book().releases.block(system, version, by=by, reason=reason)
+    say(f"{system} {version} is blocked")
+
+
+@command("unblock")
+def unblock(system: System, version: Version, *, by: MustBy, reason: MustReason) -> None:
+    """Allow a version that was blocked by a person or a rollback."""
+    require_known(system, version)
+    if book().releases.blocked(system, version) is None:
+        raise NotFound(f"{system} {version} is not blocked")
+    book().releases.block(system, version, by=by, reason=reason, action="unblock")
+    say(f"{system} {version} may be released again")

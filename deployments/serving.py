@@ -1,0 +1,216 @@
+"""Brings Prefect up for golive (server, work pool, deployments, worker), connects a process to it, takes it down."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+from deployments.server import POOL, LocalServer, http, local_server, use
+from tasks.adapters.host import LocalHost
+from tasks.adapters.pg_server import EmbeddedServer
+from tasks.domain.errors import GoliveError, OutsideError, Refused, TimedOut, Unreachable
+from tasks.domain.ports import Command
+from tasks.domain.release import State
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.releases import HOLDER_SILENT_AFTER
+from tasks.settings import Settings
+from tasks.spec.loading import systems_in
+
+ROOT = Path(__file__).parent.parent
+REGISTER_WITHIN = 300.0
+"""Seconds that registering the deployments may take; it imports every flow."""
+API_WITHIN = 30.0
+"""Seconds within which Prefect's API must answer."""
+WORKER_WITHIN = 90.0
+"""Seconds within which the worker must have been heard of."""
+_API = "PREFECT_API_URL"
+_QUIET = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
+
+
+@dataclass(frozen=True)
+class Up:
+    """What is there once golive is up."""
+
+    ui: str
+    deployments: list[str]
+    systems: list[str]
+
+
+def connect(settings: Settings, tell: Callable[[str], None], *, quiet: bool = True) -> None:
+    """Let this process use Prefect's API: the one of the environment, else this installation's own, started if need be.
+
+    Must come before Prefect is imported. With ``quiet`` Prefect's tracebacks stay off the terminal; they are in its UI.
+    Raises `Unreachable` if the server of the environment does not answer.
+    """
+    # What a worker tells the flow run that it starts is not meant for a run within that.
+    for name in [name for name in os.environ if name.startswith("PREFECT__")]:
+        del os.environ[name]
+    os.environ.pop(_QUIET, None)
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    if os.environ.get(_API):
+        _require_answer(os.environ[_API])
+    else:
+        server = local_server(settings)
+        if not server.answers():
+            tell(f"starting Prefect's server at {server.ui}; it stays up until golive down")
+            server.start()
+            server.wait()
+        use(server)
+    if quiet:
+        os.environ[_QUIET] = "CRITICAL"
+
+
+def _require_answer(api: str) -> None:
+    if getproxies() and urlsplit(api).hostname not in {"127.0.0.1", "localhost", "::1"}:
+        return  # only Prefect's own client goes through a proxy
+    try:
+        http().request("GET", f"{api.rstrip('/')}/health")
+    except OutsideError as error:
+        raise Unreachable(
+            f"Prefect's server does not answer: {error.seen}",
+            where=f"{_API}={api}",
+            do=f"start it, or unset {_API} to use golive's own",
+        ) from error
+
+
+def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
+    """Start the server, the ledger and the worker, register every deployment, and return what is there.
+
+    What is there already stays as it is. Raises `Refused` if the environment points at another server.
+    """
+    server = local_server(settings)
+    if (other := os.environ.get(_API)) and other.rstrip("/") != server.api:
+        raise Refused(
+            f"{_API} points at another server, {other}",
+            expected="no such variable: golive up runs a server of its own",
+            do="unset it; or register with that server: prefect deploy --all --no-prompt",
+        )
+    use(server)
+    if not server.answers():
+        tell(f"starting Prefect's server at {server.ui} …")
+        server.start()
+    if settings.ledger_url is None:
+        EmbeddedServer(settings.home / "ledger").ensure_running()
+    server.wait()
+    _ensure_pool(server)
+    server.ensure("worker")
+    tell("registering the deployments of prefect.yaml …")
+    _prefect("deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml"))
+    registered = sorted(one["name"] for one in _post(server, "/deployments/filter"))
+    systems = systems_in(settings.systems)
+    for system in systems:
+        _ensure_limit(server, f"golive:{system}")
+    _await_worker(server)
+    return Up(server.ui, registered, systems)
+
+
+def _is_there(server: LocalServer, path: str) -> bool:
+    return http().request("GET", server.api + path, timeout=API_WITHIN).status == HTTPStatus.OK
+
+
+def _post(server: LocalServer, path: str, **values: Any) -> Any:
+    answer = http().request("POST", server.api + path, json=values, timeout=API_WITHIN)
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        raise OutsideError(f"answers {answer.status}: {answer.body[:300].decode(errors='replace')}", where=path)
+    return json.loads(answer.body)
+
+
+def _ensure_pool(server: LocalServer) -> None:
+    if not _is_there(server, f"/work_pools/{POOL}"):
+        # Prefect's own command knows the template that a pool of processes needs.
+        _prefect("work-pool", "create", POOL, "--type", "process")
+
+
+def _ensure_limit(server: LocalServer, name: str) -> None:
+    """See that the UI's page "Concurrency" shows the rule, which the ledger's database is what enforces."""
+    if not _is_there(server, f"/v2/concurrency_limits/{name}"):
+        _post(server, "/v2/concurrency_limits/", name=name, limit=1)
+
+
+def _await_worker(server: LocalServer) -> None:
+    deadline = time.monotonic() + WORKER_WITHIN
+    while True:
+        workers: list[Mapping[str, Any]] = _post(server, f"/work_pools/{POOL}/workers/filter")
+        if any(one["status"] == "ONLINE" for one in workers):
+            return
+        if time.monotonic() > deadline:
+            raise TimedOut(
+                f"no worker of the pool {POOL} was heard of in {WORKER_WITHIN:g} s",
+                do=f"read {server.home / 'worker.log'}",
+            )
+        time.sleep(0.5)
+
+
+def _prefect(*words: str) -> None:
+    argv = (sys.executable, "-m", "prefect", "--no-prompt", *words)
+    LocalHost().run(Command(argv, cwd=ROOT, env=dict(os.environ), timeout=REGISTER_WITHIN))
+
+
+def take_down(settings: Settings, tell: Callable[[str], None], *, keep_ledger: bool, force: bool) -> None:
+    """Stop the worker, the server, the guard and the embedded ledger; what does not run is fine.
+
+    Raises `Refused` while a process drives a release, unless ``force``.
+    """
+    book = running_ledger(settings)
+    if book is not None:
+        _refuse_while_driven(book, force=force)
+    local_server(settings).stop()
+    if book is not None:
+        if watched := [row.id for row in book.releases.in_state(State.WATCHING)]:
+            tell(f"nobody watches {', '.join(watched)} from now on, until golive up")
+        if settings.ledger_url is None:
+            _end_guard(book, tell)
+        book.close()
+    if not keep_ledger and settings.ledger_url is None:
+        EmbeddedServer(settings.home / "ledger").stop()
+
+
+def running_ledger(settings: Settings) -> Ledger | None:
+    """Return the ledger if it answers, without starting it."""
+    try:
+        if settings.ledger_url is not None:
+            book = Ledger(settings.ledger_url)
+        elif (settings.home / "ledger" / "data").exists():
+            book = Ledger(EmbeddedServer(settings.home / "ledger").dsn("golive"))
+        else:
+            return None
+        book.ensure_ready()
+    except GoliveError:
+        return None
+    return book
+
+
+def _refuse_while_driven(book: Ledger, *, force: bool) -> None:
+    now = book.evidence.now()
+    for row in book.releases.latest(limit=100):
+        alive = row.ended_at is None and row.holder and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
+        if alive and not force:
+            raise Refused(
+                f"{row.id} is {row.state}, driven by {row.holder}",
+                expected="no release on its way",
+                do="wait for its end, or: golive down --force",
+            )
+
+
+def _end_guard(book: Ledger, tell: Callable[[str], None]) -> None:
+    """End the guard that a release or the monitor has started, if it is a process of this machine."""
+    seen = book.leases.seen("guard")
+    if seen is None or not seen[2]:
+        return
+    host, pid, _name = seen[0].rsplit(":", 2)
+    command = Path("/proc") / pid / "cmdline"
+    if host != socket.gethostname() or not command.exists() or b"\0guard\0" not in command.read_bytes():
+        tell(f"the guard {seen[0]} was left alone; it ends once nothing is under watch")
+        return
+    os.kill(int(pid), signal.SIGTERM)

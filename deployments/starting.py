@@ -1,0 +1,78 @@
+"""Runs golive's flows in this process, which must be connected to Prefect's API before this module is imported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from prefect.exceptions import ParameterTypeError
+
+from flows.approve import approve
+from flows.backup import backup
+from flows.deploy import deploy
+from flows.guard import guard_anyway
+from flows.health import health
+from flows.migrate import migrate
+from flows.monitor import monitor
+from flows.preflight import preflight
+from flows.rehearse import rehearse
+from flows.release import release
+from flows.rollback import rollback
+from tasks.context import ledger
+from tasks.domain.errors import Refused, UserError
+from tasks.domain.release import State
+from tasks.settings import Settings
+
+__all__ = ["PHASES", "approve", "guard_anyway", "monitor", "release", "resume", "rollback", "run"]
+
+R = TypeVar("R")
+
+PHASES: dict[str, Callable[[str, str, str], Coroutine[Any, Any, object]]] = {
+    "preflight": preflight,
+    "backup": backup,
+    "rehearse": rehearse,
+    "migrate": migrate,
+    "deploy": deploy,
+    "health": health,
+}
+"""The phases that may be run alone."""
+
+
+def run(flow: Coroutine[Any, Any, R]) -> R:
+    """Run a flow to its end and return its result; what it raises comes out as it is."""
+    try:
+        return asyncio.run(_awaited(flow))
+    except ParameterTypeError as error:
+        raise UserError(str(error), do="golive COMMAND --help tells what each argument may be") from error
+
+
+async def _awaited(flow: Coroutine[Any, Any, R]) -> R:
+    return await flow
+
+
+def resume(release_id: str, by: str) -> str:
+    """Go on with a release that a dead process left behind, or with its rollback; raises `Refused` if it is neither."""
+    row = ledger(Settings.from_environment()).releases.get(release_id)
+    state = State(row.state)
+    if state is State.ROLLING_BACK:
+        return run(rollback(row.system, "resumed", by, release=row.id))
+    if row.scope != "release" or state not in _RESUMABLE:
+        raise Refused(
+            f"{release_id} ({row.scope}) is {state}",
+            expected=f"a release that is {', '.join(_RESUMABLE)}, or rolling_back",
+            do=f"look at it with: golive status {release_id}",
+        )
+    return run(release(row.system, row.version, row.reason, by, resume=row.id))
+
+
+_RESUMABLE = (
+    State.PLANNED,
+    State.PREFLIGHT,
+    State.BACKUP,
+    State.REHEARSE,
+    State.AWAITING_GO,
+    State.MIGRATE,
+    State.DEPLOY,
+    State.HEALTH,
+)

@@ -1,0 +1,104 @@
+"""The commands that tell where things stand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from deployments.commands import AsJson, ReleaseId, System, book, command, print_json, require_known, settings
+from deployments.output import console, masked, say
+from tasks.domain.errors import NotFound
+from tasks.domain.release import State
+
+
+@command("status")
+def status(
+    what: Annotated[str, typer.Argument(metavar="SYSTEM|ID", help="By default all.", show_default=False)] = "",
+    *,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many releases at most.")] = 20,
+) -> None:
+    """Tell where releases stand, whether the guard is alive, and what could not be told to people."""
+    from deployments import looking
+    from tasks.spec.loading import systems_in
+
+    ledger = book()
+    try:
+        row = ledger.releases.get(what)
+    except NotFound:
+        shown: Any = looking.releases_of(ledger, what or None, systems_in(settings().systems), limit)
+    else:
+        shown = looking.details_of(ledger, row)
+        shown["awaits"] = _awaited(what) if row.state == State.AWAITING_GO else []
+    health = looking.health_of(ledger)
+    if as_json:
+        print_json({"releases": shown, **health} if isinstance(shown, list) else {**shown, **health})
+        return
+    if isinstance(shown, dict):
+        _show_details(shown)
+    elif shown:
+        console().print(looking.releases_table(shown, ledger.evidence.now()))
+    else:
+        say("no release yet; begin with: golive release SYSTEM VERSION")
+    _show_health(health)
+
+
+def _awaited(release_id: str) -> list[str]:
+    from tasks.release import waits_for
+
+    return waits_for(release_id)[1]
+
+
+def _show_details(one: dict[str, Any]) -> None:
+    from deployments import looking
+
+    say(f"{one['system']} {one['previous_version'] or '–'} → {one['version']} ({one['scope']}), by {one['started_by']}")
+    if one["reason"]:
+        say(masked(one["reason"]))
+    console().print(looking.details_table(one))
+    for signature in one["signatures"]:
+        say(f"{signature['role']}: {signature['decision']} by {signature['person']}")
+    say(f"way back: {one['way_back'] or 'not rehearsed'}{': ' + one['way_back_why'] if one['way_back_why'] else ''}")
+    if todo := looking.next_act(one, one["awaits"]):
+        say(todo, "bold")
+
+
+def _show_health(health: dict[str, Any]) -> None:
+    guard_ = health["guard"]
+    heard = f", last heard of at {guard_['seen_at'][:19]} UTC" if guard_["seen_at"] else ""
+    say(f"guard: {'alive' if guard_['alive'] else 'none'}{heard}", "" if guard_["alive"] else "dim")
+    letters = health["dead_letters"]
+    if letters:
+        say(f"{len(letters)} messages could not be delivered; the newest, by {letters[0]['notifier']}:", "yellow")
+        say(masked(f"  {letters[0]['release']}: {letters[0]['error']}"), "yellow")
+
+
+@command("report")
+def report(
+    release_id: ReleaseId,
+    *,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser too.")] = False,
+) -> None:
+    """Write a release's report as one HTML file and print its path."""
+    from tasks.report import write_report
+
+    path = write_report(release_id)
+    say(str(path))
+    if show:
+        typer.launch(path.as_uri())
+
+
+@command("backups")
+def backups(system: System, *, as_json: AsJson = False) -> None:
+    """List the backups of a system that are kept, and whether a restore has proven them."""
+    from deployments import looking
+
+    require_known(system)
+    found = looking.backups_of(book(), system)
+    if as_json:
+        print_json(found)
+    elif found:
+        console().print(looking.backups_table(found))
+    else:
+        say(f"no backup of {system}")

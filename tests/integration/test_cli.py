@@ -1,0 +1,196 @@
+"""The command line with a real server, worker, ledger and system."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.flows import GROW, SmallSystem
+from tests.services import free_port
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+ROOT = Path(__file__).resolve().parents[2]
+Golive = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def _runner(environment: dict[str, str]) -> Golive:
+    def golive(*words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [sys.executable, "-m", "deployments.cli", *words],
+            check=False,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            timeout=200,
+        )
+        assert done.returncode == code, f"golive {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stdout + done.stderr
+        return done
+
+    return golive
+
+
+@pytest.fixture
+def own_environment(open_directory: Path) -> dict[str, str]:
+    """The environment of an installation below a directory of the test's own."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("GOLIVE_", "PREFECT_"))},
+        "GOLIVE_HOME": str(open_directory / "home"),
+        "GOLIVE_SYSTEMS": str(open_directory / "systems"),
+        "GOLIVE_PREFECT_PORT": str(free_port()),
+    }
+
+
+@pytest.fixture
+def own(own_environment: dict[str, str]) -> Iterator[Golive]:
+    """`golive` in that environment, taken down at the end."""
+    golive = _runner(own_environment)
+    yield golive
+    golive("down", "--force")
+
+
+def _left_running(home: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if int(entry.name) != os.getpid() and (home in words or f"GOLIVE_HOME={home}" in environment):
+            found.append(words)
+    return found
+
+
+def _until(holds: Callable[[], Any], within: float = 60.0) -> Any:
+    end = time.monotonic() + within
+    while not (value := holds()):
+        assert time.monotonic() < end, f"not so within {within:g} s"
+        time.sleep(0.3)
+    return value
+
+
+def test_up_starts_all_that_a_person_needs_and_down_ends_it(own: Golive, own_environment: dict[str, str]) -> None:
+    own("init", "shop")
+    said = own("up").stdout
+    ui = said.split("Prefect's UI: ")[1].split()[0]
+    assert "11 deployments: approve, backup" in said
+    assert "systems: shop" in said
+    with httpx.Client(base_url=f"{ui}/api", timeout=20.0, trust_env=False) as api:
+        registered = {one["name"]: one for one in api.post("/deployments/filter", json={}).json()}
+        assert registered["release"]["parameter_openapi_schema"]["properties"]["system"]["enum"] == ["shop"]
+        assert api.get("/v2/concurrency_limits/golive:shop").json()["limit"] == 1
+        _until(lambda: all(one["status"] == "READY" for one in api.post("/deployments/filter", json={}).json()))
+        refused = api.post(
+            f"/deployments/{registered['release']['id']}/create_flow_run",
+            json={"parameters": {"system": "shop", "version": "v2; touch x"}, "enforce_parameter_schema": True},
+        )
+        assert refused.is_error
+        # The server's own scheduler is what lets the monitor look every hour.
+        scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+        _until(lambda: api.post("/flow_runs/count", json=scheduled).json())
+        run = api.post(
+            f"/deployments/{registered['monitor']['id']}/create_flow_run", json={"state": {"type": "SCHEDULED"}}
+        ).json()
+        ended = _until(lambda: _ended(api, run["id"]))
+        assert ended == "COMPLETED"
+    assert own("up").stdout == said
+    assert "no release yet" in own("status").stdout
+    own("down")
+    assert _until(lambda: not _left_running(own_environment["GOLIVE_HOME"]), 20.0)
+
+
+def _ended(api: httpx.Client, run: str) -> str:
+    state = api.get(f"/flow_runs/{run}").json()["state_type"]
+    return str(state) if state in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else ""
+
+
+def test_a_command_starts_the_server_that_it_needs_and_says_so(own: Golive) -> None:
+    first = own("monitor")
+    assert "starting Prefect's server" in first.stderr
+    assert first.stdout == "nothing is due\n"
+    assert own("monitor").stderr == ""
+
+
+def test_a_port_that_another_program_has_taken_is_told(own: Golive, own_environment: dict[str, str]) -> None:
+    import socket
+
+    home = Path(own_environment["GOLIVE_HOME"]) / "prefect"
+    home.mkdir(parents=True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        (home / "port").write_text(str(taken.getsockname()[1]))
+        said = own("monitor", code=3).stderr
+    assert "is taken by another program" in said
+
+
+def test_a_system_goes_live_and_back_by_commands_alone(small_system: SmallSystem) -> None:
+    golive = _runner(dict(os.environ))
+    small_system.add_version("v2", up={"1_grow": GROW})
+    small_system.add_version("v3")
+    golive("phase", "deploy", "shop", "v1", "--by", "ana")
+    assert "is live and watched" in golive("release", "shop", "v2", "--reason", "colours", "--by", "ana").stdout
+    assert small_system.serving() == "v2"
+    newest = json.loads(golive("status", "shop", "--json").stdout)["releases"][0]
+    assert (newest["state"], newest["version"], newest["way_back"]) == ("watching", "v2", "keep")
+    assert (newest["started_by"], newest["reason"], newest["previous_version"]) == ("ana", "colours", "v1")
+    shown = golive("status", newest["id"]).stdout
+    assert "way back: keep" in shown
+    assert f"golive rollback shop --release {newest['id']}" in shown
+    (backup,) = json.loads(golive("backups", "shop", "--json").stdout)
+    assert backup["proven"]
+    assert newest["id"] in golive("release", "shop", "v3", code=3).stderr
+    assert "expected a release that is" in golive("resume", newest["id"], code=3).stderr
+    assert "shop v1 serves again" in golive("rollback", "shop", "--reason", "colours run", "--by", "ana").stdout
+    assert small_system.serving() == "v1"
+    assert "colours run" in golive("release", "shop", "v2", code=3).stderr
+    report = Path(golive("report", newest["id"]).stdout.strip())
+    assert "colours run" in report.read_text()
+
+
+def test_a_check_that_fails_ends_the_command_with_its_own_code_and_no_traceback(small_system: SmallSystem) -> None:
+    golive = _runner(dict(os.environ))
+    small_system.add_version("v2", fault="items")
+    golive("phase", "deploy", "shop", "v1")
+    said = golive("phase", "health", "shop", "v1")
+    assert said.stdout == "health of shop v1: done\n"
+    small_system.write({"checks.health": [{"kind": "http", "name": "no", "url": "{base_url}/items", "status": 418}]})
+    said = golive("phase", "health", "shop", "v1", code=4)
+    assert "error: health:" in said.stderr
+    assert small_system.dsn not in said.stdout + said.stderr
+
+
+def test_ctrl_c_stops_a_release_and_leaves_it_on_record(small_system: SmallSystem) -> None:
+    golive = _runner(dict(os.environ))
+    golive("phase", "deploy", "shop", "v1")
+    small_system.write(
+        {"checks.preflight": [{"kind": "command", "name": "long", "argv": ["sleep", "6"], "timeout": "20s"}]}
+    )
+    small_system.add_version("v2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deployments.cli", "release", "shop", "v2"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    _until(lambda: small_system.latest().version == "v2" and small_system.latest().state == "preflight")
+    process.send_signal(signal.SIGINT)
+    _out, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert "interrupted" in said
+    assert small_system.latest().state == "stopped"
+    assert small_system.serving() == "v1"
