@@ -13,8 +13,13 @@ from tasks.domain.target import Target
 
 _INDEX = """
 SELECT i.indrelid = to_regclass(%(table)s) AS here, i.indrelid::regclass::text AS "table",
-       i.indisvalid AND i.indisready AS valid, i.indisunique AS "unique", pg_get_indexdef(i.indexrelid) AS definition
-FROM pg_index i WHERE i.indexrelid = to_regclass(%(index)s)
+       i.indisvalid AND i.indisready AS valid, i.indisunique AS "unique", pg_get_indexdef(i.indexrelid) AS definition,
+       m.amname::text AS method, i.indpred IS NOT NULL AS partial,
+       ARRAY(SELECT coalesce(a.attname, pg_get_indexdef(i.indexrelid, k.at::int, true)) FROM unnest(i.indkey)
+             WITH ORDINALITY AS k (num, at) LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num
+             WHERE k.at <= i.indnkeyatts ORDER BY k.at) AS columns
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+WHERE i.indexrelid = to_regclass(%(index)s)
 """
 
 
@@ -29,6 +34,12 @@ class Index(Check):
     """The table that it must be on."""
     unique: bool | None = None
     """Whether it must be unique."""
+    columns: tuple[str, ...] | None = Field(default=None, examples=[["task_id", "lower(title)"]])
+    """The columns, by their bare names, or expressions as PostgreSQL writes them, that it must be over, in order."""
+    method: str | None = Field(default=None, examples=["gin"])
+    """The access method that it must have."""
+    partial: bool | None = None
+    """Whether it must be over a part of the rows only."""
     dsn: str = "{dsn}"
     """The database; by default that of the system."""
 
@@ -47,4 +58,12 @@ class Index(Check):
         if self.unique is not None:
             words = "unique" if row["unique"] else "not unique"
             readings.append(held(f"it is {words}", row["unique"] == self.unique))
+        if self.columns is not None:
+            shown = f"({', '.join(row['columns'])}) = ({', '.join(self.columns)})"
+            readings.append(held(f"it is over {shown}", list(self.columns) == row["columns"]))
+        if self.method is not None:
+            readings.append(held(f"its method is {row['method']} = {self.method}", row["method"] == self.method))
+        if self.partial is not None:
+            words = "partial" if row["partial"] else "not partial"
+            readings.append(held(f"it is {words}", row["partial"] == self.partial))
         return all_of(readings, detail={"definition": row["definition"]})

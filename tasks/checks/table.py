@@ -16,9 +16,12 @@ from tasks.domain.target import Target
 
 _COLUMNS = """
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, a.atttypid::bigint AS oid,
-       NOT a.attnotnull AS nullable
-FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
+       NOT a.attnotnull AS nullable,
+       CASE WHEN a.attidentity <> '' THEN 'identity' ELSE pg_get_expr(d.adbin, d.adrelid) END AS "default"
+FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped
 """
+_CAST = re.compile(r"""::[\w ."]+(\([\d,]+\))?[\w ]*(\[\])*$""")
 
 
 class _Column(Strict):
@@ -28,6 +31,8 @@ class _Column(Strict):
     """Its type in any of PostgreSQL's names for it: ``timestamptz`` or ``timestamp with time zone``."""
     nullable: bool | None = None
     """Whether it may be null."""
+    default: str | int | float | bool | None = Field(default=None, examples=["now()", "'new'", "identity"])
+    """Its default as PostgreSQL writes it, with or without the cast at its end; ``null`` means that it has none."""
 
 
 class Table(Check):
@@ -40,7 +45,7 @@ class Table(Check):
     columns: dict[str, _Column | str | None] = Field(
         default_factory=dict, examples=[{"metadata": "jsonb", "task_id": {"type": "uuid", "nullable": False}}]
     )
-    """The columns that must be there, each with its type, or with ``type`` and ``nullable``."""
+    """The columns that must be there, each with its type, or with ``type``, ``nullable`` and ``default``."""
     exists: bool = True
     """Whether it must be there; ``false`` means that it must be gone."""
     dsn: str = "{dsn}"
@@ -77,4 +82,20 @@ def _judge(name: str, wanted: _Column, row: Row | None, oids: dict[str, int | No
     if wanted.nullable is not None:
         words = "nullable" if row["nullable"] else "not null"
         readings.append(held(f"column {name} is {words}", row["nullable"] == wanted.nullable))
+    if "default" in wanted.model_fields_set:
+        shown = f"column {name} default {row['default'] or 'none'} = {_written(wanted.default) or 'none'}"
+        readings.append(held(shown, _is_default(row["default"], wanted.default)))
     return all_of(readings or [passed(f"column {name} is there")])
+
+
+def _written(default: str | float | None) -> str | None:
+    return str(default).lower() if isinstance(default, bool) else None if default is None else str(default)
+
+
+def _is_default(seen: str | None, wanted: str | float | None) -> bool:
+    text = _written(wanted)
+    if seen is None or text is None:
+        return seen == text
+    bare = _CAST.sub("", seen)
+    # PostgreSQL writes a negative number as a text that is cast.
+    return text in {seen, bare} or (not isinstance(wanted, str) and bare == f"'{text}'")

@@ -21,6 +21,7 @@ from tasks.domain.outcome import Outcome, Reading, unknown
 from tasks.domain.ports import World
 from tasks.domain.target import Target
 from tests.answers import AnsweringServer, answering
+from tests.parts import missing
 
 KINDS = sorted(module.name for module in pkgutil.iter_modules(tasks.checks.__path__) if not module.name.startswith("_"))
 NO_DATABASE = "postgresql://u@127.0.0.1:1/none"
@@ -30,7 +31,16 @@ SETUP = """
 CREATE TABLE task (id int PRIMARY KEY, title varchar(20) NOT NULL, made timestamptz);
 INSERT INTO task VALUES (7, 'golive', now());
 CREATE INDEX idx_task_made ON task (made);
+CREATE TABLE part (id serial PRIMARY KEY, task int REFERENCES task, other int, due timestamptz, tenant text);
+INSERT INTO part (task, other, due, tenant) VALUES (7, 8, '2999-01-01', 'a'), (7, NULL, NULL, 'b');
+CREATE TABLE nothing (id int, task int, at timestamptz);
+ALTER TABLE part ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON part USING (tenant = current_setting('app.tenant', true));
+CREATE VIEW leak AS SELECT * FROM part;
+CREATE FUNCTION twice(n int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 2 * n';
+ANALYZE;
 """
+TENANTS = {"role": "pg_read_all_data", "setting": "app.tenant", "tenants": ["a", "b"]}
 
 
 class AbsentHost:
@@ -96,6 +106,63 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"index": "idx_none"},
         {"index": "idx_task_made", "dsn": NO_DATABASE},
     ),
+    "constraint": (
+        {"table": "part", "type": "foreign_key", "columns": ["task"], "references": "task"},
+        {"table": "part", "type": "unique"},
+        {"table": "none", "type": "unique"},
+    ),
+    "explain": (
+        {"query": "SELECT FROM task", "table": "task", "seq_scan": True, "min_rows": 1, "within": "10s"},
+        {"query": "SELECT FROM task", "table": "task", "min_rows": 1, "index": "idx_task_made"},
+        {"query": "SELECT FROM task", "table": "task", "seq_scan": True},
+    ),
+    "policy": ({"tables": ["part"]}, {"tables": ["task"]}, {"column": "no_such_column"}),
+    "isolation": (
+        {**TENANTS, "query": "SELECT count(*) FROM part WHERE tenant = %(tenant)s"},
+        {**TENANTS, "query": "SELECT count(*) FROM leak WHERE tenant = %(tenant)s"},
+        {**TENANTS, "tenants": ["a", "c"], "query": "SELECT count(*) FROM part WHERE tenant = %(tenant)s"},
+    ),
+    "function": (
+        {"function": "twice(int)", "language": "sql", "volatility": "immutable"},
+        {"function": "twice", "security_definer": True},
+        {"function": "twice", "dsn": NO_DATABASE},
+    ),
+    "role": (
+        {"role": "pg_monitor", "login": False, "member_of": ["pg_read_all_stats"]},
+        {"role": "pg_monitor", "grants": [{"table": "task", "may": ["select"]}]},
+        {"role": "pg_monitor", "grants": [{"table": "none", "may_not": ["select"]}]},
+    ),
+    "extension": (
+        {"extension": "plpgsql", "at_least": "1.0"},
+        {"extension": "plpgsql", "at_least": "99"},
+        {"extension": "plpgsql", "dsn": NO_DATABASE},
+    ),
+    "sequence": (
+        {"sequences": ["part_id_seq"]},
+        {"sequences": ["none_seq"]},
+        {"sequences": ["part_id_seq"], "dsn": NO_DATABASE},
+    ),
+    "orphans": (
+        {"child": "part.task", "parent": "task.id"},
+        {"child": "part.other", "parent": "task.id"},
+        {"child": "nothing.task", "parent": "task.id"},
+    ),
+    "nulls": (
+        {"table": "part", "columns": ["task"]},
+        {"table": "part", "columns": ["task", "other"]},
+        {"table": "nothing", "columns": ["task"]},
+    ),
+    "duplicates": (
+        {"table": "part", "columns": ["task", "tenant"]},
+        {"table": "part", "columns": ["task"]},
+        {"table": "nothing", "columns": ["task"]},
+    ),
+    "future_timestamps": ({"columns": ["task.made"]}, {"columns": ["part.due"]}, {"columns": ["nothing.at"]}),
+    "squawk": (
+        {"files": ["good.sql"], "AROUND": {"program": "squawk"}},
+        {"files": ["*.sql"], "AROUND": {"program": "squawk"}},
+        {"files": ["none.sql"], "AROUND": {"program": "squawk"}},
+    ),
 }
 
 
@@ -121,6 +188,8 @@ def server() -> Iterator[AnsweringServer]:
 def target(world: World, server: AnsweringServer, database: str, tmp_path: Path) -> Target:
     with world.databases.session(database) as session:
         session.script(SETUP)
+    (tmp_path / "good.sql").write_text("SELECT 1;")
+    (tmp_path / "wrong.sql").write_text("DROP TABLE task;")
     return Target(
         world, "demo", "v2", base_url=server.url, dsn=database, port=server.server_port, root=tmp_path,
         release_dir=tmp_path,
@@ -134,6 +203,8 @@ def arranged(kind: str, fields: dict[str, Any], target: Target) -> tuple[Check, 
         target = target.at(baseline={"it": {"latencies": [around["before"]] * 240}})
     if "absent" in around:
         target = target.at(world=replace(target.world, host=cast("Any", AbsentHost())))
+    if "program" in around and not target.world.host.which(around["program"]):
+        missing(f"{around['program']} is not installed")
     if "ports" in around:
         given["ports"] = [target.port]
     return of_kind(kind).model_validate({"kind": kind, "name": "it", **given}), target
