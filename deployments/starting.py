@@ -21,7 +21,7 @@ from flows.release import release
 from flows.rollback import rollback
 from tasks.context import ledger
 from tasks.domain.errors import Refused, UserError
-from tasks.domain.release import State
+from tasks.domain.release import FORWARD, State
 from tasks.settings import Settings
 
 __all__ = ["PHASES", "approve", "guard_anyway", "monitor", "release", "resume", "rollback", "run"]
@@ -66,13 +66,4 @@ def resume(release_id: str, by: str) -> str:
     return run(release(row.system, row.version, row.reason, by, resume=row.id))
 
 
-_RESUMABLE = (
-    State.PLANNED,
-    State.PREFLIGHT,
-    State.BACKUP,
-    State.REHEARSE,
-    State.AWAITING_GO,
-    State.MIGRATE,
-    State.DEPLOY,
-    State.HEALTH,
-)
+_RESUMABLE = FORWARD[: FORWARD.index(State.WATCHING)]

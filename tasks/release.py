@@ -10,7 +10,7 @@ from datetime import timedelta
 from tasks.acting import act, do
 from tasks.context import Context, context_of, holder, ledger
 from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, NotFound, Refused
-from tasks.domain.release import MUTATING, State
+from tasks.domain.release import FORWARD, MUTATING, State
 from tasks.driving import advance, join, open_release, person, shown
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
@@ -18,18 +18,6 @@ from tasks.preflight import when_open
 from tasks.scratch import Scratch
 from tasks.settings import Settings
 from tasks.telling import tell, tell_of
-
-ORDER = (
-    State.PLANNED,
-    State.PREFLIGHT,
-    State.BACKUP,
-    State.REHEARSE,
-    State.AWAITING_GO,
-    State.MIGRATE,
-    State.DEPLOY,
-    State.HEALTH,
-    State.WATCHING,
-)
 
 
 def open_or_resume(system: str, version: str, *, reason: str, started_by: str, supersede: bool, resume: str) -> Claim:
@@ -70,7 +58,7 @@ def _supersede(system: str, version: str, by: str) -> bool:
 def reached(claim: Claim, state: State) -> bool:
     """Tell whether the release is already past a state, so that a resumed one skips that phase."""
     now = State(context_of(claim).release.state)
-    return now in ORDER and ORDER.index(now) > ORDER.index(state)
+    return now in FORWARD and FORWARD.index(now) > FORWARD.index(state)
 
 
 @act

@@ -55,7 +55,7 @@ TERMINAL = frozenset({State.STABLE, State.STOPPED, State.ROLLED_BACK, State.SUPE
 MUTATING = frozenset({State.MIGRATE, State.DEPLOY, State.HEALTH, State.WATCHING})
 """States in which production may already differ from what it was, so that the triggers are armed."""
 
-_FORWARD = [
+FORWARD = (
     State.PLANNED,
     State.PREFLIGHT,
     State.BACKUP,
@@ -66,14 +66,15 @@ _FORWARD = [
     State.HEALTH,
     State.WATCHING,
     State.STABLE,
-]
+)
+"""The states of a release that goes well, in their order."""
 
 MOVES: dict[State, frozenset[State]] = {
-    **{a: frozenset({b}) for a, b in pairwise(_FORWARD)},
+    **{a: frozenset({b}) for a, b in pairwise(FORWARD)},
     State.NEEDS_PERSON: frozenset({State.ROLLING_BACK, State.STABLE, State.ROLLED_BACK, State.STOPPED}),
     State.ROLLING_BACK: frozenset({State.ROLLED_BACK, State.NEEDS_PERSON}),
 }
-for _state in _FORWARD[:5]:
+for _state in FORWARD[:5]:
     MOVES[_state] |= {State.STOPPED}
 for _state in MUTATING:
     MOVES[_state] |= {State.ROLLING_BACK, State.NEEDS_PERSON}
