@@ -21,7 +21,7 @@ from tasks.adapters.host import LocalHost
 from tasks.adapters.pg_server import EmbeddedServer
 from tasks.domain.errors import GoliveError, OutsideError, Refused, TimedOut, Unreachable
 from tasks.domain.ports import Command
-from tasks.domain.release import State
+from tasks.domain.release import State, limit_name
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
 from tasks.settings import Settings
@@ -110,7 +110,7 @@ def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
     registered = sorted(one["name"] for one in _post(server, "/deployments/filter"))
     systems = systems_in(settings.systems)
     for system in systems:
-        _ensure_limit(server, f"golive:{system}")
+        _ensure_limit(server, limit_name(system))
     _await_worker(server)
     return Up(server.ui, registered, systems)
 

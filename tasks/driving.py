@@ -18,6 +18,7 @@ from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim, Opening
 from tasks.rollouts import Site
 from tasks.settings import Settings
+from tasks.slots import show_slot
 from tasks.spec import loading
 from tasks.spec.release_file import REFERENCE, ReleaseFile
 from tasks.telling import courier_for, tell
@@ -133,6 +134,7 @@ def driving(claim: Claim) -> Iterator[Claim]:
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     courier: Courier = courier_for(ctx)
+    show_slot(ctx.release.system)
     try:
         with running(courier):
             yield claim
@@ -140,6 +142,7 @@ def driving(claim: Claim) -> Iterator[Claim]:
         ended.set()
         with suppress(GoliveError):
             ctx.ledger.releases.let_go(claim)
+            show_slot(ctx.release.system)
 
 
 @contextmanager

@@ -112,3 +112,8 @@ def new_release_id(system: str, at: datetime) -> str:
     alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
     tail = "".join(secrets.choice(alphabet) for _ in range(4))
     return f"{system}-{at:%Y%m%d-%H%M}-{tail}"
+
+
+def limit_name(system: str) -> str:
+    """Return the name of the concurrency limit that shows in Prefect's UI whether a system has a release under way."""
+    return f"golive:{system}"
