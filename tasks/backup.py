@@ -59,6 +59,7 @@ def dump_database(claim: Claim) -> str:
     directory = backups_directory(ctx) / archive.name_for(ctx.release.id, ctx.world.clock.now())
 
     def dump() -> Mapping[str, Any]:
+        _clear_unfinished(ctx)
         taken = archive.take(
             ctx.world,
             ctx.target().dsn,
@@ -79,6 +80,15 @@ def dump_database(claim: Claim) -> str:
 
     do_one(ctx, PHASE, Step("dump", dump, mutates=False))
     return str(directory)
+
+
+def _clear_unfinished(ctx: Context) -> None:
+    """Remove what a process that was killed has left of earlier dumps for this release: whole ones too are unproven."""
+    directory = backups_directory(ctx)
+    proven = {Path(one.location).name for one in ctx.ledger.evidence.backups(ctx.file.system)}
+    for name in ctx.world.host.list(directory):
+        if name.endswith(f"-{ctx.release.id}") and name not in proven:
+            ctx.world.host.remove_tree(directory / name)
 
 
 @act

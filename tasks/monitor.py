@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,44 +11,54 @@ from typing import Any
 from tasks import watching
 from tasks.acting import act, do
 from tasks.checking import look_at
-from tasks.context import Context, context_of, holder, ledger
+from tasks.context import Context, context_of, holder, is_gone, ledger, world
+from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.messages import Alert
-from tasks.domain.outcome import Outcome
+from tasks.domain.outcome import Measurement, Outcome
 from tasks.domain.release import MUTATING, State
-from tasks.domain.triggers import Alarm, Finding, limit_of
+from tasks.domain.triggers import Alarm, Finding, Probe, limit_of
 from tasks.domain.units import show_seconds
-from tasks.domain.watch import Ended, WatchVerdict, watch_verdict
-from tasks.ledger.models import Look
+from tasks.domain.watch import Ended, WatchVerdict, signal, watch_verdict
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Look, Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
 from tasks.settings import Settings
-from tasks.telling import alert, refresh_root, tell
-from tasks.watching import Watched
+from tasks.telling import alert, courier_for, refresh_root, tell
+from tasks.watching import Fired, Watched
 
 LEASE = "monitor"
 LEASE_SECONDS = 600.0
 EARLY = 0.1
 """A look is due a tenth of its period early, so that a scheduler's jitter does not skip one."""
+DELIVER_WITHIN = 10.0
+"""Seconds that the messages of one system may take to go out at the end of a run."""
+
+DRIVEN = frozenset(
+    {State.RUNNING, State.PREFLIGHT, State.BACKUP, State.REHEARSE, State.ROLLING_BACK, *MUTATING} - {State.WATCHING}
+)
+"""States in which some process must be at work on the release."""
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What a look at one release came to; ``alarm`` is what fires, confirmed, if anything does."""
+    """What a look at one release came to; ``fired`` is what fires, confirmed, if anything does."""
 
-    release_id: str
-    system: str
-    outcome: Outcome
-    alarm: str = ""
-    automatic: bool = False
+    seen: str
+    fired: Fired | None = None
 
 
-def may_monitor() -> bool:
-    """Tell whether this process may sweep now; a second run at the same time steps aside."""
-    return ledger(Settings.from_environment()).leases.take(LEASE, holder(), LEASE_SECONDS) is not None
+def may_monitor() -> str:
+    """Return a name under which this run may sweep now, or nothing: a second run at the same time steps aside."""
+    name = f"{holder()}/{os.urandom(4).hex()}"
+    leases = ledger(Settings.from_environment()).leases
+    if (seen := leases.seen(LEASE)) is not None and is_gone(seen[0].partition("/")[0]):
+        leases.give_back(LEASE, seen[0])
+    return name if leases.take(LEASE, name, LEASE_SECONDS) is not None else ""
 
 
-def end_monitoring() -> None:
+def end_monitoring(name: str) -> None:
     """Let the next run sweep."""
-    ledger(Settings.from_environment()).leases.give_back(LEASE, holder())
+    ledger(Settings.from_environment()).leases.give_back(LEASE, name)
 
 
 @act
@@ -58,52 +69,111 @@ def due_releases() -> list[str]:
     """
     book = ledger(Settings.from_environment())
     now, due = book.evidence.now(), []
-    for row in book.releases.in_state(*MUTATING):
-        ctx = watching.observe(row).ctx
-        if State(row.state) is not State.WATCHING:
-            _tell_if_abandoned(ctx, now)
-            continue
-        looks = book.evidence.looks(row.id, "monitor")
-        last = looks[-1].at if looks else row.live_at or row.created_at
-        if now - last >= timedelta(seconds=ctx.file.watch.every * (1 - EARLY)) or _time_is_up(ctx, now):
-            due.append(row.id)
+    for row in book.releases.in_state(*DRIVEN, State.WATCHING):
+        try:
+            ctx = watching.observe(row).ctx
+            if State(row.state) is not State.WATCHING:
+                _tell_if_abandoned(ctx, now)
+            elif _is_due(ctx, now):
+                due.append(row.id)
+        except LedgerError:
+            raise
+        except GoliveError:
+            due.append(row.id)  # the look at it will come to the same, and tell of it
     return due
+
+
+def _is_due(ctx: Context, now: datetime) -> bool:
+    looks = ctx.ledger.evidence.looks(ctx.release.id, "monitor")
+    last = looks[-1].at if looks else ctx.release.live_at or ctx.release.created_at
+    return now - last >= timedelta(seconds=ctx.file.watch.every * (1 - EARLY)) or _time_is_up(ctx, now)
 
 
 @act
 def look_after(release_id: str) -> Looked:
     """Look at one release: make its checks, judge its triggers, put it on record, tell people, close it if it is time.
 
-    Acting on an alarm is the flow's part, so that it happens as a rollback of its own.
+    Acting on what fires is the flow's part, so that it happens as a rollback of its own. A look that cannot be made is
+    on record as unknown, and told.
     """
     book = ledger(Settings.from_environment())
+    looks = book.evidence.looks(release_id, "monitor")
+    try:
+        return _look_after(book, release_id, looks)
+    except LedgerError:
+        raise
+    except Refused as error:
+        return Looked(f"moved on meanwhile: {error}")
+    except Exception as error:  # noqa: BLE001 - one release's trouble must not keep the monitor from the others
+        return _could_not_look(book, release_id, looks, error)
+
+
+def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
     watched = watching.observe(book.releases.get(release_id))
     ctx, now = watched.ctx, book.evidence.now()
-    looks = book.evidence.looks(release_id, "monitor")
-    previous = looks[-1] if looks else None
+    if State(ctx.release.state) is not State.WATCHING:
+        return Looked(f"is {ctx.release.state} by now")
     seen = look_at(ctx, "watch", ctx.file.checks.watch, ctx.target())
-    findings = _findings(watched, now, {one.check: one.outcome for one in seen}, previous)
-    outcomes = {one.check: one.outcome.value for one in seen}
-    firing = [one for one in findings if one.state is Alarm.FIRES]
+    findings = _findings(watched, now, {one.check: one.outcome for one in seen}, looks[-1] if looks else None)
     outcome = _outcome(findings, [one.outcome for one in seen if not one.advisory])
-    record = {"findings": [watching.to_json(one) for one in findings], "checks": outcomes}
-    book.evidence.looked(release_id, "monitor", outcome, record)
-    _tell(ctx, now, findings, outcome, previous)
-    for finding in firing:
-        if watching.confirmed(watched, finding):
-            automatic = ctx.file.rollback.automatic and watching.is_armed(watched.release)
-            return Looked(release_id, ctx.file.system, outcome, f"{finding.kind}: {finding.seen}", automatic)
+    holding = _holding(watched, findings)
+    checks = {one.check: one.outcome.value for one in seen}
+    _put_on_record(ctx, outcome, findings, checks)
+    fired = watching.fired(watched, holding, "monitor") if holding is not None else None
+    _tell(ctx, now, _loud(findings, seen), outcome, looks, fired)
+    if fired is not None:
+        return Looked(fired.seen, fired)
     if _time_is_up(ctx, now):
-        close(ctx, now, findings)
-    return Looked(release_id, ctx.file.system, outcome)
+        return Looked(close(ctx, now, findings).seen)
+    return Looked(outcome.value)
+
+
+def _holding(watched: Watched, findings: Sequence[Finding]) -> Finding | None:
+    """Return the first finding that fires and still holds when it is looked at again."""
+    for finding in findings:
+        if finding.state is Alarm.FIRES:
+            holds, probes = watching.confirm(watched, finding)
+            watched.ctx.ledger.evidence.probed(
+                [watching.as_row(watched.release.id, probe, "confirmation") for probe in probes]
+            )
+            if holds:
+                return finding
+    return None
+
+
+def _put_on_record(ctx: Context, outcome: Outcome, findings: Sequence[Finding], checks: Mapping[str, str]) -> None:
+    record = {"findings": [watching.to_json(one) for one in findings], "checks": dict(checks)}
+    ctx.ledger.evidence.looked(ctx.release.id, "monitor", outcome, record)
+
+
+def _could_not_look(book: Ledger, release_id: str, looks: Sequence[Look], error: Exception) -> Looked:
+    """Put a look that could not be made on record as unknown, and tell people; when the time is up, ask them."""
+    said = world().secrets.mask(f"{type(error).__name__}: {error}")
+    findings = [Finding("look", Alarm.UNKNOWN, said)]
+    record = {"findings": [watching.to_json(one) for one in findings], "checks": {}}
+    book.evidence.looked(release_id, "monitor", Outcome.UNKNOWN, record)
+    world().progress(f"{release_id} could not be looked at: {said}")
+    try:
+        ctx, now = watching.observe(book.releases.get(release_id)).ctx, book.evidence.now()
+        if State(ctx.release.state) is State.WATCHING:
+            _tell(ctx, now, {"look unknown": said}, Outcome.UNKNOWN, looks, None)
+            if _time_is_up(ctx, now):
+                return Looked(close(ctx, now, findings).seen)
+    except LedgerError:
+        raise
+    except GoliveError as again:
+        world().progress(f"{release_id}: nobody could be told: {world().secrets.mask(str(again))}")
+    return Looked(f"could not be looked at: {said}")
 
 
 def _findings(watched: Watched, now: datetime, seen: Mapping[str, Outcome], previous: Look | None) -> list[Finding]:
     ctx = watched.ctx
-    start = watching.since(watched.release, watching.window_of(watched), now)
+    start = watching.since(watched, watched.release, watching.window_of(watched), now)
     probes = [watching.as_probe(row) for row in ctx.ledger.evidence.probes(watched.release.id, start)]
     before = {one["kind"]: watching.from_json(one) for one in previous.findings["findings"]} if previous else {}
-    found = watching.judge_probes(watched, probes, now) if watched.probe is not None else []
+    found = []
+    if watched.probe is not None:
+        found = watching.judge_probes(watched, probes, watching.as_of(probes, now))
     found += [
         one
         for one in (watching.judge_burst(watched, before.get("slower")), watching.judge_corruption(watched))
@@ -112,7 +182,7 @@ def _findings(watched: Watched, now: datetime, seen: Mapping[str, Outcome], prev
     return found + watching.judge_checks(watched, seen, previous.findings["checks"] if previous else {})
 
 
-def _outcome(findings: list[Finding], checks: list[Outcome]) -> Outcome:
+def _outcome(findings: Sequence[Finding], checks: Sequence[Outcome]) -> Outcome:
     if any(one.state is Alarm.FIRES for one in findings) or Outcome.FAILED in checks:
         return Outcome.FAILED
     if any(one.state is Alarm.UNKNOWN for one in findings) or Outcome.UNKNOWN in checks:
@@ -120,21 +190,33 @@ def _outcome(findings: list[Finding], checks: list[Outcome]) -> Outcome:
     return Outcome.PASSED
 
 
-def _tell(ctx: Context, now: datetime, findings: list[Finding], outcome: Outcome, previous: Look | None) -> None:
-    """Edit the root at every look; alert only when what is seen has changed."""
+def _loud(findings: Sequence[Finding], seen: Sequence[Measurement]) -> dict[str, str]:
+    """Return what people must hear of, by a name that stays the same from look to look."""
+    loud = {f"{one.kind} {one.state}": one.seen for one in findings if one.state in (Alarm.FIRES, Alarm.UNKNOWN)}
+    bad = [one for one in seen if one.outcome is not Outcome.PASSED and not one.advisory]
+    return {**loud, **{f"{one.check} {one.outcome}": f"{one.check}: {one.reading.seen}" for one in bad}}
+
+
+def _tell(
+    ctx: Context,
+    now: datetime,
+    loud: Mapping[str, str],
+    outcome: Outcome,
+    looks: Sequence[Look],
+    fired: Fired | None,
+) -> None:
+    """Edit the root at every look; alert only when what is seen has changed, and not at each swing of what flaps."""
     live = ctx.release.live_at or now
     refresh_root(ctx, [("watched for", show_seconds((now - live).total_seconds())), ("last look", outcome.value)])
-    if outcome is Outcome.PASSED or (previous is not None and previous.outcome == outcome):
+    if fired is None and _told_before(loud, outcome, looks):
         return
-    loud = [one for one in findings if one.state in (Alarm.FIRES, Alarm.UNKNOWN)]
-    seen = "; ".join(f"{one.kind}: {one.seen}" for one in loud) or "a check did not pass"
-    kinds = {one.kind for one in loud}
-    acts = ctx.file.rollback.automatic and any(one.state is Alarm.FIRES for one in findings)
+    acts = fired is not None and fired.automatic
+    kinds = {name.partition(" ")[0] for name in loud}
     alert(
         ctx,
         Alert(
-            title="the watch fires" if acts else f"the watch is {outcome.value}",
-            seen=seen,
+            title="the watch fires" if fired is not None else _TITLES[outcome],
+            seen="; ".join(loud.values()) or "all checks pass again",
             limit="; ".join(limit_of(one) for one in ctx.file.rollback.when if one.kind in kinds) or "all checks pass",
             since=now,
             next_act="roll back to the previous version" if acts else "look again; a person may roll back",
@@ -143,22 +225,43 @@ def _tell(ctx: Context, now: datetime, findings: list[Finding], outcome: Outcome
     )
 
 
+_TITLES = {
+    Outcome.PASSED: "the watch passes again",
+    Outcome.FAILED: "the watch has failed",
+    Outcome.UNKNOWN: "the watch learns too little",
+}
+
+
+def _told_before(loud: Mapping[str, str], outcome: Outcome, looks: Sequence[Look]) -> bool:
+    if not looks:
+        return not loud
+    if signal([Outcome(look.outcome) for look in looks]).flapping:
+        return True
+    if not loud:
+        return outcome.value == looks[-1].outcome
+    last = looks[-1].findings
+    names = {f"{one['kind']} {one['state']}" for one in last["findings"]}
+    return loud.keys() <= names | {f"{check} {outcome}" for check, outcome in last["checks"].items()}
+
+
 def _time_is_up(ctx: Context, now: datetime) -> bool:
     return ctx.release.watch_until is not None and now >= ctx.release.watch_until
 
 
-def close(ctx: Context, now: datetime, findings: list[Finding]) -> WatchVerdict:
+def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> WatchVerdict:
     """End the watch: stable by the numbers, or a question to a person; never stable for want of data."""
     release, book = ctx.release, ctx.ledger
     live = release.live_at or now
-    probes = [watching.as_probe(row) for row in book.evidence.probes(release.id, live)]
-    last = {
-        one.name: Outcome(one.outcome) for one in book.evidence.measurements(release.id, "watch") if not one.advisory
-    }
+    until = min(now, release.watch_until or now)
     plan = ctx.file.watch.probe
-    interval = float(plan.every) if plan is not None else float(ctx.file.watch.every)
     verdict = watch_verdict(
-        probes, live, min(now, release.watch_until or now), interval, findings=findings, critical=list(last.values())
+        _probes(ctx, live, until),
+        live,
+        until,
+        float(plan.every) if plan is not None else float(ctx.file.watch.every),
+        findings=[*findings, *_fired_before(ctx, findings)],
+        critical=_critical(ctx),
+        least=ctx.file.watch.coverage,
     )
     stable = verdict.ended is Ended.STABLE
     after = State.STABLE if stable else State.NEEDS_PERSON
@@ -175,9 +278,49 @@ def close(ctx: Context, now: datetime, findings: list[Finding]) -> WatchVerdict:
     )
     book.evidence.looked(release.id, "verdict", "passed" if stable else "unknown", dict(verdict.evidence))
     if stable:
-        own = context_of(claim)
-        do(own, "watch", own.file.rollout.finish(own.site(release.version)))
+        _end_old_version(context_of(claim), now)
+    book.releases.let_go(claim)
     return verdict
+
+
+def _end_old_version(ctx: Context, now: datetime) -> None:
+    try:
+        do(ctx, "watch", ctx.file.rollout.finish(ctx.site(ctx.release.version)))
+    except GoliveError as error:
+        # The new version serves and is stable; what is left over does no harm, but somebody must know.
+        alert(
+            ctx,
+            Alert(
+                title="the old version could not be stopped",
+                seen=world().secrets.mask(str(error)),
+                limit="only the new version runs",
+                since=now,
+                next_act="nothing: a person may stop it",
+            ),
+        )
+
+
+def _probes(ctx: Context, live: datetime, until: datetime) -> list[Probe]:
+    """Return the probes of the watch; where none are made, the looks of the monitor count as such."""
+    evidence = ctx.ledger.evidence
+    if ctx.file.watch.probe is not None:
+        return [watching.as_probe(row) for row in evidence.probes(ctx.release.id, live)]
+    looks = [look for look in evidence.looks(ctx.release.id, "monitor") if look.findings["checks"]]
+    return [Probe(min(look.at, until), Outcome(look.outcome)) for look in looks]
+
+
+def _fired_before(ctx: Context, findings: Sequence[Finding]) -> list[Finding]:
+    """Return what fired in any look of the watch and does not any more."""
+    now = {one.kind for one in findings if one.state is Alarm.FIRES}
+    looks = [look for source in ("guard", "monitor") for look in ctx.ledger.evidence.looks(ctx.release.id, source)]
+    found = [watching.from_json(one) for look in looks for one in look.findings["findings"]]
+    return list({one.kind: one for one in found if one.state is Alarm.FIRES and one.kind not in now}.values())
+
+
+def _critical(ctx: Context) -> list[Outcome]:
+    """Return how each check that decides came out last; one that was never made is unknown."""
+    last = {one.name: Outcome(one.outcome) for one in ctx.ledger.evidence.measurements(ctx.release.id, "watch")}
+    return [last.get(check.name, Outcome.UNKNOWN) for check in ctx.file.checks.watch if not check.advisory]
 
 
 def _figures(verdict: WatchVerdict) -> list[tuple[str, str]]:
@@ -189,9 +332,10 @@ def _figures(verdict: WatchVerdict) -> list[tuple[str, str]]:
 
 
 def _tell_if_abandoned(ctx: Context, now: datetime) -> None:
-    """Tell people once of a release whose process died in the middle of a change; only they know which way to go."""
+    """Tell people once of a release whose process died in the middle of it; only they know which way to go."""
     row = ctx.release
-    if row.holder_seen is not None and now - row.holder_seen < HOLDER_SILENT_AFTER:
+    heard = row.holder_seen is not None and now - row.holder_seen < HOLDER_SILENT_AFTER
+    if heard and not is_gone(row.holder):
         return
     looks = ctx.ledger.evidence.looks(row.id, "abandoned")
     if looks and looks[-1].findings["epoch"] == row.epoch:
@@ -204,6 +348,37 @@ def _tell_if_abandoned(ctx: Context, now: datetime) -> None:
             seen=f"the process {row.holder or 'that drove it'} is silent in state {row.state}",
             limit=f"a sign of life every {HOLDER_SILENT_AFTER.seconds} s",
             since=row.holder_seen or now,
-            next_act=f"wait for a person: golive resume {row.id}, or golive rollback --release {row.id}",
+            next_act=_way_out(row),
         ),
     )
+
+
+def _way_out(row: Release) -> str:
+    if State(row.state) is State.ROLLING_BACK:
+        return f"wait for a person: golive resume {row.id} goes on with the rollback"
+    back = f", or golive rollback --release {row.id}" if row.mutation_started_at is not None else ""
+    return f"wait for a person: golive resume {row.id}{back}"
+
+
+@act
+def deliver_messages() -> int:
+    """Deliver what is still in the outbox of systems that no process is at work on, and return how much went out.
+
+    Raises nothing: messages stay in the ledger for the next run.
+    """
+    book = ledger(Settings.from_environment())
+    went, seen = 0, set()
+    for row in book.releases.latest(limit=200):
+        if row.system in seen:
+            continue
+        seen.add(row.system)
+        active = book.releases.active(row.system)
+        if active is not None and State(active.state) in DRIVEN and not is_gone(active.holder) and active.holder:
+            continue  # its own process delivers, to the terminal of whoever looks on
+        try:
+            went += courier_for(watching.observe(active or row).ctx).flush(DELIVER_WITHIN)
+        except LedgerError:
+            raise
+        except GoliveError as error:
+            world().progress(f"messages of {row.system} wait: {world().secrets.mask(str(error))}")
+    return went

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -10,22 +10,37 @@ from typing import Any
 
 from tasks.checking import measure, measure_all
 from tasks.checks import Check
-from tasks.context import Context, context_of, holder, ledger
+from tasks.context import Context, context_of, holder, world
 from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Outcome
-from tasks.domain.release import MUTATING, State
+from tasks.domain.release import MUTATING
 from tasks.domain.target import Target
 from tasks.domain.triggers import Alarm, Corruption, Down, Errors, Finding, Probe, Slower, judge, reach
 from tasks.health import elapsed, sample
 from tasks.ledger import models
+from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
-from tasks.settings import Settings
 
 BURST = 30
 """How many probes the monitor makes at once to judge slowness."""
 CONFIRMATIONS = 3
 """How many probes must all fail, just before acting, for an outage to count as still there."""
+ERROR_CONFIRMATIONS = 10
+"""Of how many probes one must fail, just before acting, for errors to count as still there."""
+LAG = 2.5
+"""Seconds that the guard's newest probe may be old without its having fallen silent: they go on record in batches."""
+
+
+@dataclass(frozen=True)
+class Fired:
+    """A trigger that fires, confirmed; ``automatic`` tells whether golive may act on it by itself."""
+
+    release_id: str
+    system: str
+    seen: str
+    by: str
+    automatic: bool
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,12 @@ class Watched:
         check = self.ctx.file.check(plan.check)
         return check.model_copy(update={"timeout": min(check.timeout, plan.every)})
 
+    @cached_property
+    def answered_before(self) -> bool:
+        """Whether the version before passed the probe: only then do failures while it is replaced say anything."""
+        check = self.probe
+        return check is not None and bool(self.target.baseline.get(check.name, {}).get("latencies"))
+
     @property
     def interval(self) -> float:
         """Seconds between two probes of the guard."""
@@ -65,9 +86,8 @@ def observe(row: Release) -> Watched:
     return Watched(context_of(Claim(row.id, row.epoch, holder())))
 
 
-def under_watch(*, settings: Settings | None = None) -> list[Release]:
+def under_watch(book: Ledger) -> list[Release]:
     """Return the releases whose triggers are armed: all that may have changed production and have not ended."""
-    book = ledger(settings or Settings.from_environment())
     return [row for row in book.releases.in_state(*MUTATING) if row.mutation_started_at is not None]
 
 
@@ -118,11 +138,39 @@ def window_of(watched: Watched) -> float:
     return max(spans, default=0.0) + watched.interval
 
 
-def confirmed(watched: Watched, finding: Finding) -> bool:
-    """Probe anew just before acting: an outage that is over by now is not acted on; other findings stand."""
-    if finding.kind != "down":
-        return True
-    return all(take_probe(watched).counted is Outcome.FAILED for _ in range(CONFIRMATIONS))
+def confirm(watched: Watched, finding: Finding) -> tuple[bool, list[Probe]]:
+    """Probe anew just before acting, and return whether the finding still holds, with the probes that were taken.
+
+    An outage holds while nothing answers, errors while one of a burst of answers is one. Other findings stand.
+    """
+    if finding.kind == "down":
+        taken = list(_until(watched, CONFIRMATIONS, lambda seen: seen is not Outcome.FAILED))
+        return all(probe.counted is Outcome.FAILED for probe in taken), taken
+    if finding.kind == "errors":
+        taken = list(_until(watched, ERROR_CONFIRMATIONS, lambda seen: seen is Outcome.FAILED))
+        return any(probe.counted is Outcome.FAILED for probe in taken), taken
+    return True, []
+
+
+def _until(watched: Watched, most: int, decided: Callable[[Outcome], bool]) -> Iterator[Probe]:
+    for _ in range(most):
+        probe = take_probe(watched)
+        yield probe
+        if decided(probe.counted):
+            return
+
+
+def as_row(release_id: str, probe: Probe, source: str) -> dict[str, Any]:
+    """Return a probe as the ledger keeps it; ``source`` tells why it was taken."""
+    return {
+        "release_id": release_id,
+        "at": probe.at,
+        "check": probe.source,
+        "outcome": probe.outcome.value,
+        "elapsed": probe.elapsed,
+        "control": probe.control.value if probe.control is not None else None,
+        "source": source,
+    }
 
 
 def judge_burst(watched: Watched, previous: Finding | None) -> Finding | None:
@@ -164,6 +212,14 @@ def judge_checks(watched: Watched, seen: Mapping[str, Outcome], before: Mapping[
     return findings
 
 
+def told(fired: Fired, what: str, error: BaseException | None = None) -> str:
+    """Return what came of a trigger that fired as a line, which is written where progress is followed too."""
+    said = world().secrets.mask(f"{type(error).__name__}: {error}") if error is not None else fired.seen
+    line = f"{fired.release_id} {what}: {said}"
+    world().progress(line)
+    return line
+
+
 def to_json(finding: Finding) -> dict[str, Any]:
     """Return a finding in a form that JSON can hold."""
     return {**asdict(finding), "state": finding.state.value}
@@ -174,12 +230,23 @@ def from_json(found: Mapping[str, Any]) -> Finding:
     return Finding(found["kind"], Alarm(found["state"]), found["seen"], found.get("evidence", {}))
 
 
-def since(row: Release, seconds: float, now: datetime) -> datetime:
-    """Return the moment from which probes count: not before production was first changed."""
-    start = row.mutation_started_at or now
-    return max(start, now - timedelta(seconds=seconds))
+def since(watched: Watched, row: Release, seconds: float, now: datetime) -> datetime:
+    """Return the moment from which probes count: not before production was first changed.
+
+    Where the version before could not pass the probe, they count from the moment at which the new one is live.
+    """
+    began = row.mutation_started_at if watched.answered_before else row.live_at
+    return max(began or now, now - timedelta(seconds=seconds))
 
 
-def is_armed(row: Release) -> bool:
-    """Tell whether the release may be rolled back by itself now."""
-    return State(row.state) in MUTATING and row.automatic_rollback_at is None
+def as_of(probes: Sequence[Probe], now: datetime) -> datetime:
+    """Return the moment up to which probes are on record, if that is only as long ago as their writing may lag."""
+    last = max((probe.at for probe in probes), default=now)
+    return last if now - last < timedelta(seconds=LAG) else now
+
+
+def fired(watched: Watched, finding: Finding, by: str) -> Fired:
+    """Return what is to be answered when a finding of a release holds."""
+    row, file = watched.release, watched.ctx.file
+    automatic = file.rollback.automatic and row.automatic_rollback_at is None
+    return Fired(row.id, row.system, f"{finding.kind}: {finding.seen}", by, automatic)

@@ -71,11 +71,13 @@ def watch_verdict(
     *,
     findings: Sequence[Finding] = (),
     critical: Sequence[Outcome] = (),
+    least: float = COVERAGE,
 ) -> WatchVerdict:
     """Return whether what was seen between two moments shows a stable release.
 
     ``interval`` is in seconds between two probes. ``findings`` are the last of each trigger and any that fired;
-    ``critical`` the last outcomes of the checks that decide. What is unknown among them leaves the verdict open.
+    ``critical`` the last outcomes of the checks that decide. What is unknown among them leaves the verdict open, as
+    does a share of the expected probes below ``least``.
     """
     made = [p for p in probes if started <= p.at <= ended and p.counted is not Outcome.UNKNOWN]
     expected = max(1, round((ended - started).total_seconds() / interval))
@@ -84,7 +86,7 @@ def watch_verdict(
     coverage = min(1.0, ticks / expected)
     failures = sum(p.outcome is Outcome.FAILED for p in made)
     rate = failures / len(made) if made else None
-    reasons = _objections(coverage, rate, findings, critical)
+    reasons = _objections(coverage, least, rate, findings, critical)
     figures = f"{failures} of {len(made)} probes failed, {coverage:.0%} of the expected probes made"
     evidence = {
         "expected": expected,
@@ -102,13 +104,13 @@ def watch_verdict(
 
 
 def _objections(
-    coverage: float, rate: float | None, findings: Sequence[Finding], critical: Sequence[Outcome]
+    coverage: float, least: float, rate: float | None, findings: Sequence[Finding], critical: Sequence[Outcome]
 ) -> list[str]:
     reasons = []
     if rate is None:
         reasons.append("no probe came to a result")
-    elif coverage < COVERAGE:
-        reasons.append(f"coverage {coverage:.0%} < {COVERAGE:.0%}")
+    elif coverage < least:
+        reasons.append(f"coverage {coverage:.0%} < {least:.0%}")
     if rate is not None and rate >= ERROR_RATE:
         reasons.append(f"error rate {rate:.2%} ≥ {ERROR_RATE:.0%}")
     reasons += [f"{f.kind} {f.state.value}: {f.seen}" for f in findings if f.state in {Alarm.FIRES, Alarm.UNKNOWN}]

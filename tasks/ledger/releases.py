@@ -129,7 +129,8 @@ class Releases:
             if row is None:
                 raise NotFound(f"no release {release_id!r} in the ledger")
             now = session.scalar(select(func.clock_timestamp())) or datetime.now().astimezone()
-            alive = row.holder not in ("", holder, dead) and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
+            other = row.holder not in ("", holder, dead)
+            alive = other and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
             if alive and not force:
                 raise Refused(
                     f"{release_id} is driven by {row.holder}, heard of {(now - row.holder_seen).seconds} s ago",  # type: ignore[operator]
@@ -200,7 +201,7 @@ class Releases:
                 if row is None:
                     raise NotFound(f"no release {release_id!r} in the ledger")
                 claim = Claim(release_id, row.epoch + 1, holder)
-                self._move(session, Claim(release_id, row.epoch, row.holder), before, after, note, tell, values)
+                self._move(session, claim, before, after, note, tell, values)
                 row.epoch, row.holder, row.holder_seen = claim.epoch, holder, func.clock_timestamp()
                 return claim
         except IntegrityError as error:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from examples.slack_server import TOKEN, FakeSlack, fake_slack
 from tasks import notifiers
 from tasks.adapters.secrets import SecretStore
 from tasks.adapters.slack import SlackChat
@@ -16,7 +17,6 @@ from tasks.notifiers import Message, Notifier
 from tasks.notifiers.console import Console
 from tasks.notifiers.slack import Slack
 from tasks.spec.kinds import kinds_in
-from examples.slack_server import TOKEN, FakeSlack, fake_slack
 
 AT = datetime(2026, 11, 22, 2, 5, 11, tzinfo=UTC)
 

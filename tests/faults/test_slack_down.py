@@ -14,6 +14,7 @@ from typing import Literal
 
 import pytest
 
+from examples.slack_server import TOKEN, FakeSlack, fake_slack
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.secrets import SecretStore
 from tasks.courier import TRIES, Courier, running
@@ -24,7 +25,6 @@ from tasks.ledger.releases import Opening
 from tasks.notifiers import Message, Notifier, Outlets
 from tasks.notifiers.console import Console
 from tasks.notifiers.slack import Slack
-from examples.slack_server import TOKEN, FakeSlack, fake_slack
 
 ROOT = Path(__file__).parents[2]
 OPS = "slack:#ops"

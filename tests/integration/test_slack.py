@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from examples.slack_server import TOKEN, FakeSlack, fake_slack
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.secrets import SecretStore
 from tasks.adapters.slack import SlackChat
@@ -22,7 +23,6 @@ from tasks.ledger.releases import Opening
 from tasks.notifiers import Notifier
 from tasks.notifiers.console import Console
 from tasks.notifiers.slack import Slack
-from examples.slack_server import TOKEN, FakeSlack, fake_slack
 
 NOW = datetime.now(UTC)
 
