@@ -9,7 +9,7 @@ from pydantic import Field
 
 from flows.parameters import Help, Reason
 from flows.release import release
-from tasks.release import sign, waits_for
+from tasks.release import sign, wait_until_free, waits_for
 
 WaitingRelease = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,80}$"), Help("The id of the release that waits.")]
 Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,60}$"), Help("The role in which you sign.")]
@@ -26,4 +26,5 @@ async def approve(
     row, missing = waits_for(waiting)
     if missing:
         return f"{waiting} still awaits {', '.join(missing)}"
+    wait_until_free(waiting)
     return await release(row.system, row.version, resume=waiting)

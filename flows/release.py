@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect import flow
 
@@ -18,17 +17,14 @@ from flows.rollback import rollback
 from tasks.acting import perform
 from tasks.domain.release import State
 from tasks.driving import advance, driving, shown
-from tasks.guard import ensure_guard
-from tasks.release import go_live, must_roll_back, open_or_resume, reached, seek_go, stop
+from tasks.guard import see_to_guard
+from tasks.release import go_live, has_touched_production, must_roll_back, open_or_resume, reached, seek_go, stop
 from tasks.report import publish_report
 
-Phase = Callable[[str, str, str, str], Awaitable[object]]
-"""A phase as a flow: its system, version, starter and release."""
-
-BEFORE: dict[State, Phase] = {State.PREFLIGHT: preflight, State.BACKUP: backup, State.REHEARSE: rehearse}
+BEFORE: dict[State, Any] = {State.PREFLIGHT: preflight, State.BACKUP: backup, State.REHEARSE: rehearse}
 """The phases that leave production as it is."""
 
-IN_PRODUCTION: dict[State, Phase] = {State.MIGRATE: migrate, State.DEPLOY: deploy, State.HEALTH: health}
+IN_PRODUCTION: dict[State, Any] = {State.MIGRATE: migrate, State.DEPLOY: deploy, State.HEALTH: health}
 """The phases after which production may differ."""
 
 Supersede = Annotated[bool, Help("End the watch of the release that is live now, so that this one may begin.")]
@@ -56,15 +52,13 @@ async def release(
                 if not reached(claim, state):
                     advance(claim, state)
                     await phase(system, version, started_by, claim.release_id)
-            if not reached(claim, State.AWAITING_GO) and (missing := seek_go(claim)):
+            if not has_touched_production(claim) and (missing := seek_go(claim)):
                 return f"{claim.release_id} awaits {', '.join(missing)}"
             for state, phase in IN_PRODUCTION.items():
                 if not reached(claim, state):
                     advance(claim, state)
-                    await phase(system, version, started_by, claim.release_id)
-            if not reached(claim, State.HEALTH):
-                go_live(claim)
-                ensure_guard()
+                    await perform(phase, system, version, started_by, claim.release_id)
+            go_live(claim)
         except BaseException as error:
             if must_roll_back(claim, error):
                 await perform(
@@ -75,4 +69,5 @@ async def release(
             raise
         finally:
             publish_report(claim.release_id)
+        see_to_guard(claim)
     return f"{claim.release_id} is live and watched"

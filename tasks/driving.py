@@ -45,6 +45,12 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
     require_secrets(file, at)
     target = production(file, settings, at, version)
     identity = file.source.identify(target, version)
+    if mutates and scope != "release" and file.sign_off.go:
+        raise Refused(
+            f"{scope} alone would change {system} without the signatures of {', '.join(file.sign_off.go)}",
+            expected="a whole release, which asks for them",
+            do=f"golive release {system} {version}",
+        )
     book = ledger(settings)
     if block := book.releases.blocked(system, version):
         raise Refused(
@@ -145,13 +151,30 @@ def driving(claim: Claim) -> Iterator[Claim]:
             show_slot(ctx.release.system)
 
 
+def _own(release: str, scope: str, system: str, version: str) -> Claim:
+    """Return this process's claim on the release that a phase belongs to."""
+    row = ledger(Settings.from_environment()).releases.get(release)
+    in_turn = row.state in (scope, State.RUNNING) and (row.system, row.version) == (system, version)
+    if row.holder != holder() or not in_turn:
+        raise Refused(
+            f"{release} ({row.system} {row.version}) is {row.state}, driven by {row.holder or 'nobody'}",
+            expected=f"the release of {system} {version} whose own process has come to {scope}",
+            do=f"leave release empty to run {scope} alone, or go on with: golive resume {release}",
+        )
+    return Claim(row.id, row.epoch, row.holder)
+
+
 @contextmanager
 def operation(
     scope: str, system: str, version: str, release: str = "", *, mutates: bool = False, started_by: str = ""
 ) -> Iterator[Claim]:
-    """Run a phase: as part of ``release`` if that is named, else as an operation of its own, with its own record."""
+    """Run a phase: as part of ``release`` if that is named, else as an operation of its own, with its own record.
+
+    A phase is part of a release only in the process that drives it, in its own turn: anybody else who names one is
+    `Refused`, so that no gate is passed by.
+    """
     if release:
-        yield join(release)
+        yield _own(release, scope, system, version)
         return
     reason = f"the phase {scope} alone"
     with driving(

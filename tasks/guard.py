@@ -20,6 +20,7 @@ from tasks.domain.release import State
 from tasks.guarding import AT_ONCE, LEASE, Desk, Round
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
+from tasks.ledger.releases import Claim
 from tasks.settings import Settings
 from tasks.spec import loading
 from tasks.telling import alert, courier_for, tell_of
@@ -88,6 +89,24 @@ def ensure_guard() -> str:
     """Start a guard if none is alive and something can be guarded, and say what was done."""
     book = ledger(Settings.from_environment())
     return start_guard(book) if guardable(book) else "nothing to guard"
+
+
+def see_to_guard(claim: Claim) -> None:
+    """Start a guard if need be; where that fails people are told, for a healthy release is not taken back for it."""
+    try:
+        ensure_guard()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the release itself is live and well
+        ctx = context_of(claim)
+        alert(
+            ctx,
+            Alert(
+                title="nobody guards this release",
+                seen=ctx.world.secrets.mask(f"{type(error).__name__}: {error}"),
+                limit="a guard that is alive",
+                since=ctx.world.clock.now(),
+                next_act="look hourly; a person may start it with: golive guard",
+            ),
+        )
 
 
 def start_guard(book: Ledger) -> str:

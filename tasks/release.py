@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import timedelta
 
 from tasks.acting import act, do
-from tasks.context import Context, context_of, holder, ledger
-from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, NotFound, Refused
+from tasks.context import Context, context_of, holder, ledger, world
+from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, NotFound, Refused, UserError
 from tasks.domain.release import FORWARD, MUTATING, State
 from tasks.driving import advance, join, open_release, person, shown
 from tasks.ledger.models import Release
@@ -26,6 +26,13 @@ def open_or_resume(system: str, version: str, *, reason: str, started_by: str, s
     With ``supersede`` a release of the system that is only being watched ends, so that this one may begin.
     """
     if resume:
+        row = ledger(Settings.from_environment()).releases.get(resume)
+        if (row.system, row.version) != (system, version):
+            raise UserError(
+                f"{resume} takes {row.system} to {row.version}",
+                expected=f"a release of {system} {version}",
+                do="correct it",
+            )
         return join(resume)
     try:
         return open_release(system, version, scope="release", mutates=True, started_by=started_by, reason=reason)
@@ -71,6 +78,11 @@ def seek_go(claim: Claim) -> list[str]:
     missing = [f"the signature of {role}" for role in _missing(ctx)]
     if not missing and (opens := when_open(ctx)):
         missing = [f"the change window ({opens}; then go on with: golive resume {ctx.release.id})"]
+    if reached(claim, State.AWAITING_GO):
+        # It was let go once, and died before its first act: what it was let go for must still hold.
+        if missing:
+            raise Refused(f"{ctx.release.id} may not go on: it awaits {', '.join(missing)}", do="start another release")
+        return missing
     note = f"awaits {', '.join(missing)}; way back: {_way_back(ctx)}" if missing else ""
     advance(claim, State.AWAITING_GO, note, plan_hash=plan_hash(ctx))
     return missing
@@ -79,6 +91,19 @@ def seek_go(claim: Claim) -> list[str]:
 def _way_back(ctx: Context) -> str:
     rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
     return f"{rehearsal.plan} ({rehearsal.detail['why']})" if rehearsal else "none was rehearsed"
+
+
+def has_touched_production(claim: Claim) -> bool:
+    """Tell whether the release has put its first act in production on record."""
+    return context_of(claim).release.mutation_started_at is not None
+
+
+def wait_until_free(release_id: str, seconds: float = 30.0) -> None:
+    """Wait, for so many seconds at most, until no process drives a release any more."""
+    book, clock = ledger(Settings.from_environment()).releases, world().clock
+    ends = clock.monotonic() + seconds
+    while book.get(release_id).holder and clock.monotonic() < ends:
+        clock.sleep(0.5)
 
 
 def waits_for(release_id: str) -> tuple[Release, list[str]]:
@@ -165,6 +190,8 @@ def _same_person(one: str, other: str) -> bool:
 def go_live(claim: Claim) -> str:
     """Put on record that the new version is live and until when it is watched; return that moment."""
     ctx = context_of(claim)
+    if State(ctx.release.state) is State.WATCHING and ctx.release.watch_until is not None:
+        return ctx.release.watch_until.isoformat()  # the move was made, and only its answer was lost
     now = ctx.ledger.evidence.now()
     until = now + timedelta(seconds=ctx.file.watch.for_)
     note = f"live; watched until {until:%Y-%m-%d %H:%M:%S} UTC"
@@ -192,7 +219,11 @@ def must_roll_back(claim: Claim, error: BaseException) -> bool:
     if isinstance(error, Fenced):
         return False
     row = context_of(claim).release
-    return row.mutation_started_at is not None and State(row.state) in MUTATING and row.epoch == claim.epoch
+    return (
+        row.mutation_started_at is not None
+        and State(row.state) in MUTATING - {State.WATCHING}
+        and row.epoch == claim.epoch
+    )
 
 
 @act
