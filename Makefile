@@ -26,7 +26,8 @@ down: $(VENV)/.runtime  ## stop what `make up` started
 	@$(BIN)/golive down
 
 test: $(VENV)/.dev  ## all tests
-	@$(BIN)/python -m pytest -n auto --dist loadgroup
+	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not alone"
+	@$(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/ruff check .

@@ -76,6 +76,12 @@ class DemoSystem:
         }
         file["rollback"]["when"][0]["for"] = f"{3 * hour}s"
         file["rollback"]["when"][1]["for"] = f"{7 * hour}s"
+        # Service, clients, servers and golive share this machine here, so an absolute limit of latency says little.
+        for check in file["checks"]["health"]:
+            if check["kind"] == "load":
+                check.update({limit: "1s" for limit in ("p50", "p95") if limit in check})
+            elif check["kind"] == "baseline":
+                check["floor"] = "500ms"
         file["notify"] = [
             {"kind": "slack", "token": "${env:GLAD_LABS_SLACK_TOKEN}", "channel": "ops", "base_url": slack_url}
         ]

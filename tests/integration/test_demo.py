@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(420), pytest.mark.xdist_group("demo")]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(420)]
 ROOT = Path(__file__).resolve().parents[2]
 
 
