@@ -161,7 +161,7 @@ def backups_table(backups: Sequence[Mapping[str, Any]]) -> Table:
 def next_act(one: Mapping[str, Any], missing: Sequence[str]) -> str:
     """Return what a person may do about a release now, as commands; empty if nothing."""
     release_id, state = one["id"], State(one["state"])
-    if state is State.AWAITING_GO:
+    if state is State.AWAITING_GO and missing:
         return "\n".join(f"golive approve {release_id} --role {role}" for role in missing)
     if state is State.NEEDS_PERSON:
         take = f"golive rollback {one['system']} --release {release_id} --reason …" if one["touched_production"] else ""

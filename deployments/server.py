@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import hashlib
 import os
+import secrets
+import shlex
 import socket
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
+from deployments.environment import remember
 from tasks.adapters.host import LocalHost
 from tasks.adapters.http import HttpxHttp
 from tasks.domain.errors import CommandFailed, OutsideError, Refused, TimedOut
@@ -44,7 +49,7 @@ directory={root}
 autorestart=true
 stopasgroup=true
 killasgroup=true
-stdout_logfile={home}/server.log
+stdout_logfile={log_home}/server.log
 redirect_stderr=true
 
 [program:worker]
@@ -55,7 +60,7 @@ autorestart=true
 startsecs=3
 stopasgroup=true
 killasgroup=true
-stdout_logfile={home}/worker.log
+stdout_logfile={log_home}/worker.log
 redirect_stderr=true
 """
 
@@ -66,6 +71,8 @@ class LocalServer:
 
     home: Path
     port: int
+    password: str = field(default="", repr=False)
+    """What its API and its UI ask for, as ``user:password``; nobody is asked if it is empty."""
 
     @property
     def api(self) -> str:
@@ -80,14 +87,25 @@ class LocalServer:
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs in its environment to use the server."""
+        guarded = {"PREFECT_SERVER_API_AUTH_STRING": self.password, "PREFECT_API_AUTH_STRING": self.password}
         return {
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(self.home),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_UI_API_URL": self.api,
+            # By default Prefect lets the pages of every web site use its API.
+            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{self.ui},http://localhost:{self.port}",
+            **(guarded if self.password else {}),
             # Prefect's own words repeat what the ledger and the report say; warnings still come through.
             "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
         }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to its API must bring along."""
+        if not self.password:
+            return {}
+        return {"Authorization": f"Basic {base64.b64encode(self.password.encode()).decode()}"}
 
     def answers(self) -> bool:
         """Tell whether the server is up."""
@@ -112,18 +130,22 @@ class LocalServer:
                 do="end that program, or remove this file so that another port is chosen",
             )
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        root = Path(__file__).parent.parent
-        text = _CONFIG.format(
-            home=self.home,
-            socket=_socket(self.home),
-            python=sys.executable,
-            port=self.port,
-            root=root,
-            pool=POOL,
-        )
         config = self.home / "supervisord.conf"
-        config.write_text(text)
+        config.write_text(self.config())
+        remember(self.home, {**os.environ, **self.environment})
         _run([sys.executable, "-m", "supervisor.supervisord", "-c", str(config)], self.environment)
+
+    def config(self) -> str:
+        """Return what supervisor reads: it splits commands like a shell, and a lone ``%`` begins an expansion."""
+        values = {
+            "home": str(self.home),
+            "socket": str(_socket(self.home)),
+            "python": shlex.quote(sys.executable),
+            "root": str(Path(__file__).parent.parent),
+        }
+        escaped = {name: value.replace("%", "%%") for name, value in values.items()}
+        escaped["log_home"] = escaped["home"].replace("%", "%%")  # of all options, this one is expanded twice
+        return _CONFIG.format(**escaped, port=self.port, pool=POOL)
 
     def is_supervised(self) -> bool:
         """Tell whether this installation's supervisor runs."""
@@ -181,18 +203,35 @@ def http() -> HttpxHttp:
 
 
 def local_server(settings: Settings) -> LocalServer:
-    """Return this installation's server; its port is chosen at the first start and kept."""
+    """Return this installation's server; its port and its password are chosen at the first start and kept."""
     home = settings.home / "prefect"
     record = home / "port"
     if not record.exists():
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         record.write_text(str(_free_port(int(os.environ.get("GOLIVE_PREFECT_PORT", "4200")))))
-    return LocalServer(home, int(record.read_text()))
+    return LocalServer(home, int(record.read_text()), _password(password_file(settings)))
+
+
+def password_file(settings: Settings) -> Path:
+    """Return the file (0600) that holds what the UI and the API of this installation's server ask for."""
+    return settings.home / "prefect" / "password"
 
 
 def use(server: LocalServer) -> None:
     """Let this process, and those that it starts, use the server; must come before Prefect is imported."""
     os.environ.update(server.environment)
+
+
+def _password(record: Path) -> str:
+    """Return what the file holds; of several processes that come first at the same time, one makes it."""
+    if not record.exists():
+        beside = record.with_name(f"{record.name}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(f"golive:{secrets.token_urlsafe(24)}\n")
+        with contextlib.suppress(FileExistsError):
+            os.link(beside, record)
+        beside.unlink()
+    return record.read_text().strip()
 
 
 def _free_port(preferred: int) -> int:

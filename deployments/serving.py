@@ -16,15 +16,17 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from deployments.server import POOL, LocalServer, http, local_server, use
+from deployments.environment import difference, named_in
+from deployments.server import POOL, LocalServer, http, local_server, password_file, use
 from tasks.adapters.host import LocalHost
 from tasks.adapters.pg_server import EmbeddedServer
 from tasks.domain.errors import GoliveError, OutsideError, Refused, TimedOut, Unreachable
 from tasks.domain.ports import Command
-from tasks.domain.release import State, limit_name
+from tasks.domain.release import MUTATING, State, limit_name
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
-from tasks.settings import Settings
+from tasks.settings import LEDGER_VARIABLE, Settings
 from tasks.spec.loading import systems_in
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +47,8 @@ class Up:
     ui: str
     deployments: list[str]
     systems: list[str]
+    password: Path
+    """The file that holds what the UI asks for."""
 
 
 def connect(settings: Settings, tell: Callable[[str], None], *, quiet: bool = True) -> None:
@@ -58,8 +62,11 @@ def connect(settings: Settings, tell: Callable[[str], None], *, quiet: bool = Tr
         del os.environ[name]
     os.environ.pop(_QUIET, None)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    if os.environ.get(_API):
-        _require_answer(os.environ[_API])
+    os.environ.update(settings.environment)
+    if api := os.environ.get(_API):
+        if (settings.home / "prefect" / "port").exists() and (own := local_server(settings)).api == api.rstrip("/"):
+            use(own)
+        _require_answer(api)
     else:
         server = local_server(settings)
         if not server.answers():
@@ -85,9 +92,10 @@ def _require_answer(api: str) -> None:
 
 
 def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
-    """Start the server, the ledger and the worker, register every deployment, and return what is there.
+    """Start the server, the ledger, the worker and a guard if need be, register every deployment, return what is there.
 
-    What is there already stays as it is. Raises `Refused` if the environment points at another server.
+    What is there already stays as it is, unless the secrets in its environment are others by now. Raises `Refused` if
+    the environment points at another server.
     """
     server = local_server(settings)
     if (other := os.environ.get(_API)) and other.rstrip("/") != server.api:
@@ -96,7 +104,9 @@ def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
             expected="no such variable: golive up runs a server of its own",
             do="unset it; or register with that server: prefect deploy --all --no-prompt",
         )
+    os.environ.update(settings.environment)
     use(server)
+    _end_if_outdated(server, settings, tell)
     if not server.answers():
         tell(f"starting Prefect's server at {server.ui} …")
         server.start()
@@ -112,15 +122,59 @@ def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
     for system in systems:
         _ensure_limit(server, limit_name(system))
     _await_worker(server)
-    return Up(server.ui, registered, systems)
+    guard_again(settings, tell)
+    return Up(server.ui, registered, systems, password_file(settings))
+
+
+def _end_if_outdated(server: LocalServer, settings: Settings, tell: Callable[[str], None]) -> None:
+    """Stop server, worker and guard if secrets were set or changed since they were started, so that all get them."""
+    own = {*server.environment, *settings.environment, LEDGER_VARIABLE}
+    found = difference(server.home, os.environ, own, named_in(settings.systems))
+    if not found.changed or not server.is_supervised():
+        return
+    changed, missing = ", ".join(found.changed), ", ".join(found.missing)
+    if missing:
+        tell(
+            f"the worker keeps its environment: {changed} changed, but {missing} is not set here; set it and come again"
+        )
+        return
+    book = running_ledger(settings)
+    if book is not None:
+        driven = _driven(book)
+        if not driven:
+            _end_guard(book, tell)
+        book.close()
+        if driven:
+            tell(
+                f"the worker keeps its environment while {driven[0].id} is driven, though {changed} changed; come again"
+            )
+            return
+    tell(f"starting the worker anew, since this changed: {changed}")
+    server.stop()
+
+
+def guard_again(settings: Settings, tell: Callable[[str], None]) -> None:
+    """Start a guard if something is under watch and none is alive."""
+    book = running_ledger(settings)
+    if book is None:
+        return
+    try:
+        if book.releases.in_state(*MUTATING):
+            from tasks.guard import guardable, start_guard  # takes seconds to import
+
+            if guardable(book):
+                tell(f"guard: {start_guard(book)}")
+    finally:
+        book.close()
 
 
 def _is_there(server: LocalServer, path: str) -> bool:
-    return http().request("GET", server.api + path, timeout=API_WITHIN).status == HTTPStatus.OK
+    answer = http().request("GET", server.api + path, headers=server.headers, timeout=API_WITHIN)
+    return answer.status == HTTPStatus.OK
 
 
 def _post(server: LocalServer, path: str, **values: Any) -> Any:
-    answer = http().request("POST", server.api + path, json=values, timeout=API_WITHIN)
+    answer = http().request("POST", server.api + path, headers=server.headers, json=values, timeout=API_WITHIN)
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise OutsideError(f"answers {answer.status}: {answer.body[:300].decode(errors='replace')}", where=path)
     return json.loads(answer.body)
@@ -192,15 +246,23 @@ def running_ledger(settings: Settings) -> Ledger | None:
 
 
 def _refuse_while_driven(book: Ledger, *, force: bool) -> None:
+    driven = [] if force else _driven(book)
+    if driven:
+        raise Refused(
+            f"{driven[0].id} is {driven[0].state}, driven by {driven[0].holder}",
+            expected="no release on its way",
+            do="wait for its end, or: golive down --force",
+        )
+
+
+def _driven(book: Ledger) -> list[Release]:
+    """Return the releases that a process drives now."""
     now = book.evidence.now()
-    for row in book.releases.latest(limit=100):
-        alive = row.ended_at is None and row.holder and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
-        if alive and not force:
-            raise Refused(
-                f"{row.id} is {row.state}, driven by {row.holder}",
-                expected="no release on its way",
-                do="wait for its end, or: golive down --force",
-            )
+    return [
+        row
+        for row in book.releases.latest(limit=100)
+        if row.ended_at is None and row.holder and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
+    ]
 
 
 def _end_guard(book: Ledger, tell: Callable[[str], None]) -> None:

@@ -61,7 +61,8 @@ def resume(release_id: str, by: str) -> str:
         raise Refused(
             f"{release_id} ({row.scope}) is {state}",
             expected=f"a release that is {', '.join(_RESUMABLE)}, or rolling_back",
-            do=f"look at it with: golive status {release_id}",
+            do=f"look at it with: golive status {release_id}; if it touched production, to take it back: "
+            f"golive rollback {row.system} --release {release_id}; if not, to end it: golive stop {release_id}",
         )
     return run(release(row.system, row.version, row.reason, by, resume=row.id))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -172,6 +173,12 @@ def require_equal(archive: Archive, copy: Fingerprint) -> None:
 def name_for(release_id: str, at: datetime) -> str:
     """Return the directory name of a backup, which sorts by time."""
     return f"{at:%Y%m%dT%H%M%S}-{release_id}"
+
+
+def release_of(name: str) -> str | None:
+    """Return the release whose backup, finished or not, lies in a directory of that name, or None for any other."""
+    match = re.fullmatch(r"(?:\.partial-)?\d{8}T\d{6}-(.+)", name)
+    return match[1] if match else None
 
 
 def _show(one: Mapping[str, Any] | None) -> str:

@@ -85,7 +85,7 @@ def dump_database(claim: Claim) -> str:
 def _clear_unfinished(ctx: Context) -> None:
     """Remove what a process that was killed has left of earlier dumps for this release: whole ones too are unproven."""
     directory = backups_directory(ctx)
-    proven = {Path(one.location).name for one in ctx.ledger.evidence.backups(ctx.file.system)}
+    proven = _on_record(ctx)
     for name in ctx.world.host.list(directory):
         if name.endswith(f"-{ctx.release.id}") and name not in proven:
             ctx.world.host.remove_tree(directory / name)
@@ -97,8 +97,9 @@ def restore_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     ctx = context_of(claim)
 
     def restore() -> Mapping[str, Any]:
-        taken = archive.load(Path(location))
-        Scratch(ctx).restore(taken, jobs=ctx.file.backup.jobs, timeout=ctx.file.backup.timeout)
+        with _unproven_discarded(ctx, Path(location)):
+            taken = archive.load(Path(location))
+            Scratch(ctx).restore(taken, jobs=ctx.file.backup.jobs, timeout=ctx.file.backup.timeout)
         return {"location": location, "place": ctx.file.database.scratch.place}
 
     return do_one(ctx, PHASE, Step("restore into the scratch database", restore, mutates=False))
@@ -113,10 +114,11 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     ctx = context_of(claim)
 
     def compare() -> Mapping[str, Any]:
-        taken = archive.load(Path(location))
-        with ctx.world.databases.session(Scratch(ctx).dsn("restored"), read_only=True) as session:
-            copy = fingerprint(session)
-        archive.require_equal(taken, copy)
+        with _unproven_discarded(ctx, Path(location)):
+            taken = archive.load(Path(location))
+            with ctx.world.databases.session(Scratch(ctx).dsn("restored"), read_only=True) as session:
+                copy = fingerprint(session)
+            archive.require_equal(taken, copy)
         number = ctx.ledger.evidence.backed_up(
             ctx.release.id,
             ctx.file.system,
@@ -138,9 +140,29 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     return do_one(ctx, PHASE, Step("compare every table", compare, mutates=False))
 
 
+@contextmanager
+def _unproven_discarded(ctx: Context, location: Path) -> Iterator[None]:
+    """Remove a dump that the block does not prove, unless another try may, or it is all there is to look into."""
+    try:
+        yield
+    except GoliveError as error:
+        if error.retryable:
+            raise
+        others = [name for name in ctx.world.host.list(location.parent) if not name.startswith(".")]
+        if others == [location.name]:
+            error.seen += f"; the dump is kept in {location}, as the only one there is, but is no backup"
+        elif location.name not in _on_record(ctx):
+            ctx.world.host.remove_tree(location)
+            error.seen += "; the dump was removed"
+        raise
+
+
 @act
 def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
-    """Remove the oldest backups beyond the number to keep, never one of a release that has not ended."""
+    """Remove the oldest backups beyond the number to keep, and what failed or killed ones left behind.
+
+    Nothing of a release that has not ended is removed, nor what this ledger knows no release for.
+    """
     ctx = context_of(claim)
 
     def retire() -> Mapping[str, Any]:
@@ -149,7 +171,8 @@ def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
         for one in removed:
             ctx.world.host.remove_tree(Path(one.location))
             ctx.ledger.evidence.removed_backup(one.id, f"more than {ctx.file.backup.keep} are kept")
-        return {"kept": len(present) - len(removed), "removed": [one.location for one in removed]}
+        gone = [one.location for one in removed]
+        return {"kept": len(present) - len(removed), "removed": gone, "swept": _sweep(ctx)}
 
     return do_one(ctx, PHASE, Step("retire old backups", retire, mutates=False))
 
@@ -180,6 +203,32 @@ def backup_of(ctx: Context) -> Backup:
     if found is None:
         raise NotFound(f"no proven backup of {ctx.release.id}", do="run the phase backup first")
     return found
+
+
+def _sweep(ctx: Context) -> list[str]:
+    """Remove the dumps of ended releases that no row names: never finished, or not proven; return their names."""
+    directory, on_record = backups_directory(ctx), _on_record(ctx)
+    swept = [
+        name
+        for name in ctx.world.host.list(directory)
+        if name not in on_record and _has_ended(ctx, archive.release_of(name))
+    ]
+    for name in swept:
+        ctx.world.host.remove_tree(directory / name)
+    return swept
+
+
+def _on_record(ctx: Context) -> set[str]:
+    return {Path(one.location).name for one in ctx.ledger.evidence.backups(ctx.file.system)}
+
+
+def _has_ended(ctx: Context, release_id: str | None) -> bool:
+    """Tell whether it is a release of this system that has ended; of another ledger's nothing is known here."""
+    try:
+        of = ctx.ledger.releases.get(release_id or "")
+    except NotFound:
+        return False
+    return of.system == ctx.file.system and of.ended_at is not None
 
 
 def _is_needed(ctx: Context, one: Backup) -> bool:

@@ -139,11 +139,21 @@ def start_looks(claim: Claim, phase: str, *, advisory: bool = True) -> list[Any]
     ]
 
 
-def require(seen: Sequence[Measurement], phase: str) -> None:
-    """Raise `ChecksFailed` or `Inconclusive` unless all checks that decide have passed; none at all is fine here."""
-    if not seen:
+def require(seen: Sequence[Measurement], phase: str, *, needed: bool = False) -> None:
+    """Raise `ChecksFailed` or `Inconclusive` unless all checks that decide have passed.
+
+    Where a check is ``needed``, nothing that decides is inconclusive; elsewhere none at all is fine.
+    """
+    if all(one.advisory for one in seen):
+        if needed:
+            raise Inconclusive(
+                f"none of {len(seen)} checks decides" if seen else "nothing was checked",
+                expected="at least one check that is not advisory",
+                where=phase,
+                do="add one to checks.compatibility in the release file",
+            )
         return
-    outcome = verdict(seen) if any(not one.advisory for one in seen) else Outcome.PASSED
+    outcome = verdict(seen)
     if outcome is Outcome.PASSED:
         return
     bad = [one for one in seen if one.outcome is outcome and not one.advisory]

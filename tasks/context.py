@@ -144,7 +144,10 @@ class Context:
         )
 
     def application_dsn(self, dsn: str) -> str:
-        """Return the DSN by which the application reaches the database that golive reaches by ``dsn``."""
+        """Return the DSN by which the application reaches the database that golive reaches by ``dsn``.
+
+        That is on production's own server; for a scratch copy, which may lie on another one, ask `Scratch`.
+        """
         declared = self.file.database.application_dsn
         if declared is None:
             return dsn

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.acting import act, do, do_one
 from tasks.context import context_of
-from tasks.domain.errors import RolloutFailed
+from tasks.domain.errors import Refused, RolloutFailed
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
 
@@ -16,11 +16,21 @@ PHASE = "deploy"
 
 @act
 def fetch_code(claim: Claim, phase: str = PHASE) -> Mapping[str, Any]:
-    """Bring the version's code to the host, in a directory of its own."""
+    """Bring the version's code to the host, in a directory of its own.
+
+    Raises `Refused` if the source gives other code for it than it had when the release was opened.
+    """
     ctx = context_of(claim)
 
     def fetch() -> Mapping[str, Any]:
         fetched = ctx.file.source.fetch(ctx.target(), ctx.release.version)
+        if fetched.identity != ctx.release.identity:
+            raise Refused(
+                f"{ctx.release.version} is now {fetched.identity}",
+                expected=f"{ctx.release.identity}, for which the release was opened and is signed",
+                where=str(fetched.directory),
+                do="open a new release under a version of its own, such as a new tag or the commit",
+            )
         return {"directory": str(fetched.directory), "identity": fetched.identity}
 
     return do_one(ctx, phase, Step("fetch the code", fetch, mutates=False))

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from pathlib import Path
 
 from tasks import watching
 from tasks.acting import act
@@ -120,7 +119,8 @@ def start_guard(book: Ledger) -> str:
     if (seen := book.leases.seen(LEASE)) is not None and is_gone(seen[0]):
         book.leases.give_back(LEASE, seen[0])
     # The guard resolves the same secrets as this process, so it gets the whole environment.
-    command = Command((sys.executable, "-m", "deployments.cli", "guard"), secret_env=dict(os.environ), cwd=Path.cwd())
+    argv = (sys.executable, "-m", "deployments.cli", "guard")
+    command = Command(argv, secret_env=dict(os.environ), cwd=settings.home)
     pid = world().host.spawn(command, settings.home / LOG_FILE)
     world().host.write(settings.home / PID_FILE, f"{pid}\n")
     return f"started as process {pid}"

@@ -24,7 +24,7 @@ from tasks.ledger.releases import Claim
 from tasks.migrators import Migrated, Migrator
 from tasks.platforms import Instance
 from tasks.rollouts import Step
-from tasks.scratch import Scratch
+from tasks.scratch import REHEARSAL, Scratch
 
 PHASE = "rehearse"
 
@@ -67,7 +67,7 @@ def _up_down_up(ctx: Context) -> Mapping[str, Any]:
     after = _state_of(ctx, target)
     down = _down_and_compare(migrator, target, names, before, ctx)
     if down["applied"]:
-        migrator.upgrade(target)
+        down["copied_anew"] = _up_again(ctx, target, after, exact=down["exact"] is Outcome.PASSED)
     return {
         "pending": names,
         "fingerprint": migrator.fingerprint(target),
@@ -77,6 +77,20 @@ def _up_down_up(ctx: Context) -> Mapping[str, Any]:
         "schema_version": after["version"],
         "changed_tables": differences(before["tables"], after["tables"]),
     }
+
+
+def _up_again(ctx: Context, target: Target, after: Mapping[str, Any], *, exact: bool) -> bool:
+    """Bring the copy to the schema that production will get, and tell whether that took a new copy.
+
+    What a way down that failed or was inexact has left must not decide what the two versions then run against.
+    """
+    if exact:
+        ctx.file.migration.upgrade(target)
+        if schema_digest(ctx, target.dsn, after["version"]) == after["schema"]:
+            return False
+    Scratch(ctx).clone()
+    ctx.file.migration.upgrade(target)
+    return True
 
 
 def _down_and_compare(
@@ -113,7 +127,7 @@ def rehearse_versions(claim: Claim) -> Mapping[str, Any]:
         with ThreadPoolExecutor(1, thread_name_prefix="old version") as beside:
             old = beside.submit(_run_old, ctx)
             new = _run_version(ctx, ctx.release.version, "new")
-            require(new, f"{ctx.release.version} on the migrated copy")
+            require(new, f"{ctx.release.version} on the migrated copy", needed=True)
             return old.result()
 
     return do_one(ctx, PHASE, Step("run both versions on the migrated copy", run, mutates=False))
@@ -143,7 +157,7 @@ def _run_version(ctx: Context, version: str, who: str) -> list[Any]:
 def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]:
     """Run a version against the migrated copy on a port of its own, ready to be asked, until the block ends."""
     site, port = ctx.site(version), ctx.world.host.free_port()
-    copy = ctx.application_dsn(Scratch(ctx).dsn("rehearsal"))
+    copy = Scratch(ctx).application_dsn(REHEARSAL)
     target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")
     ctx.file.source.fetch(ctx.target(version), version)
     instance = Instance(slot, version, site.release_dir, port, copy, background=False)
@@ -219,4 +233,4 @@ def _state_of(ctx: Context, target: Target) -> dict[str, Any]:
 
 
 def _copy(ctx: Context) -> Target:
-    return ctx.target().at(dsn=Scratch(ctx).dsn("rehearsal"))
+    return ctx.target().at(dsn=Scratch(ctx).dsn(REHEARSAL))

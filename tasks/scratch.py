@@ -31,12 +31,31 @@ class Scratch:
             return server.dsn(database)
         return self._world.databases.with_database(self._server_dsn(), self._name(database))
 
+    def application_dsn(self, database: str) -> str:
+        """Return the DSN by which the application reaches a scratch database.
+
+        Only production's own server knows the application's role; elsewhere it comes in as golive does.
+        """
+        dsn = self.dsn(database)
+        return self._ctx.application_dsn(dsn) if self._plan.place == "same_server" else dsn
+
     def restore(self, archive: Archive, *, jobs: int, timeout: float) -> str:
-        """Restore an archive into a new, empty database, replacing what an earlier try left, and return its DSN."""
+        """Restore an archive into a new, empty database, replacing what an earlier try left, and return its DSN.
+
+        Beside production it keeps owners and grants if the application has a role of its own, which is then let do
+        on the copy just what it may do in production.
+        """
         dsn = self._fresh(PRISTINE)
         with self._world.databases.session(dsn) as session:
             version = session.server_version
-        self._world.pg_tools.restore(archive.dump, dsn, server_version=version, jobs=jobs, timeout=timeout)
+        self._world.pg_tools.restore(
+            archive.dump,
+            dsn,
+            server_version=version,
+            jobs=jobs,
+            timeout=timeout,
+            keep_rights=self._plan.place == "same_server" and self._ctx.file.database.application_dsn is not None,
+        )
         with self._world.databases.session(dsn) as session:
             # A restored database has no statistics, and checks that explain a query need them.
             session.execute("ANALYZE")

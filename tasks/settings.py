@@ -20,6 +20,11 @@ class Settings:
     systems: Path
     ledger_url: str | None
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The places as absolute paths, for processes that run in another directory."""
+        return {HOME_VARIABLE: str(self.home), SYSTEMS_VARIABLE: str(self.systems)}
+
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """Read ``GOLIVE_HOME``, ``GOLIVE_SYSTEMS`` and ``GOLIVE_LEDGER_URL``, with the usual places as defaults."""

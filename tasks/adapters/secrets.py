@@ -94,7 +94,7 @@ class SecretStore:
             raise SecretMissing(
                 f"environment variable {name} {seen}",
                 where=f"${{env:{name}}}",
-                do=f"set {name} where golive runs",
+                do=f"set {name} where golive runs, then golive up again",
             )
         return value
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from tasks.domain import units
 
@@ -35,6 +36,23 @@ Size = _quantity(units.size_in_bytes, int, "size", "2 GiB")
 
 Share = _quantity(units.share, float, "percentage", "20%")
 """A fraction, written as a percentage: ``20%``."""
+
+
+_SECRET_IN_ARGV = re.compile(r"\$\{|\{dsn\}")
+
+
+def no_secret_in(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a command's words; raises `ValueError` if one would show a secret to every user of the machine."""
+    for word in argv:
+        if _SECRET_IN_ARGV.search(word):
+            raise ValueError(
+                f"{word!r} would show a secret in the process list; hand it over in the environment or a file"
+            )
+    return argv
+
+
+Argv = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(no_secret_in)]
+"""A program and its arguments, run without a shell; ``${…}`` and ``{dsn}`` may not stand in them."""
 
 
 class Strict(BaseModel):

@@ -73,15 +73,10 @@ class Evidence:
         source: str,
         outcome: str,
         findings: Mapping[str, Any],
-        due_at: datetime | None = None,
     ) -> None:
         """Put a judgement on record with what it rests on."""
         with self._engine.transaction() as session:
-            session.add(
-                models.Look(
-                    release_id=release_id, source=source, due_at=due_at, outcome=outcome, findings=dict(findings)
-                )
-            )
+            session.add(models.Look(release_id=release_id, source=source, outcome=outcome, findings=dict(findings)))
 
     def looks(self, release_id: str, source: str | None = None) -> Sequence[models.Look]:
         """Return the judgements in order."""

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from pydantic import Field
 
 from tasks.domain.errors import CommandFailed, LockNotGranted, Refused, TimedOut
+from tasks.domain.kind import Argv
 from tasks.domain.ports import Command
 from tasks.domain.release_files import RelativePath
 from tasks.domain.target import Target
@@ -42,12 +43,8 @@ class Alembic(Migrator):
     """Alembic."""
     directory: RelativePath = "."
     """Where ``alembic.ini`` or ``pyproject.toml`` lies, relative to the release's directory."""
-    command: Annotated[tuple[str, ...], Field(min_length=1, examples=[["{release_dir}/.venv/bin/alembic"]])] = (
-        "{python}",
-        "-m",
-        "alembic",
-    )
-    """The program with its first arguments; ``{release_dir}`` and the other placeholders may stand in it."""
+    command: Annotated[Argv, Field(examples=[["{release_dir}/.venv/bin/alembic"]])] = ("{python}", "-m", "alembic")
+    """The program with its first arguments; placeholders such as ``{release_dir}`` may stand in it, but no secrets."""
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")] = "head"
     """The revision to reach: ``head``, ``heads`` or a revision's id."""
     dsn_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "DATABASE_URL"

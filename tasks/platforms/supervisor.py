@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed, ToolMissing, UserError
-from tasks.domain.kind import Duration, Strict
+from tasks.domain.kind import Argv, Duration, Strict
 from tasks.domain.ports import Command, Finished
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Platform, Running, Status
@@ -23,17 +23,10 @@ _LONGEST_SOCKET = 90  # Linux allows 107 bytes; supervisord first binds a name w
 _PATH = re.compile(r"/[\w./@+,=~ -]*")  # what neither supervisor's ini format nor its globs take for anything else
 
 
-def _no_secret_in(command: tuple[str, ...]) -> tuple[str, ...]:
-    for part in command:
-        if "{dsn}" in part or "${" in part:
-            raise ValueError(f"{part!r} would show a secret in the process list; hand it over in the environment")
-    return command
-
-
 class Process(Strict):
     """One program of the system, kept running."""
 
-    command: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_no_secret_in)]
+    command: Argv
     """The program and its arguments, run without a shell, as in ``["{python}", "-m", "uvicorn", "app:app", "--port",
     "{port}"]``; no secrets, because arguments can be read by every user of the machine."""
     environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default_factory=dict)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
-from tasks.domain.errors import ReleaseFileError, RolloutFailed, Unreachable
+from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed, Unreachable
 from tasks.platforms import Instance, Running
 from tasks.rollouts import Rollout, Site, Step
 from tasks.routers import Port, Router, Upstream
@@ -76,7 +76,7 @@ class BlueGreen(Rollout):
         try:
             return self.wait_ready(site, slot, self._port(slot))
         except RolloutFailed:
-            if self._pointed_at(site) != slot:
+            if self._idle(site, slot):
                 site.platform.stop(site.target, slot)
             raise
 
@@ -140,6 +140,14 @@ class BlueGreen(Rollout):
                 do="bring the router up, or stop the slot that is not needed",
             )
         return next(slot for slot in SLOTS if slot not in alive)
+
+    def _idle(self, site: Site, slot: str) -> bool:
+        """Tell whether the router says that no requests go to the slot; one that cannot be asked says nothing."""
+        try:
+            current = _router(site).current(site.target)
+        except (OutsideError, RolloutFailed):
+            return False
+        return current is None or current.slot != slot
 
     def _pointed_at(self, site: Site) -> str | None:
         try:

@@ -150,7 +150,8 @@ class Watch(Strict):
     """How a release is watched once it is live."""
 
     every: Duration = 3600.0
-    """How often the monitor looks."""
+    """How long passes at least between two looks of the monitor. Prefect starts it hourly, so less than ``1h`` needs
+    another schedule in ``prefect.yaml``."""
     for_: Annotated[Duration, Field(alias="for")] = 86400.0
     """For how long, before the verdict."""
     probe: ProbePlan | None = None
@@ -165,7 +166,8 @@ class Rollback(Strict):
     when: tuple[Trigger, ...] = ()
     """The triggers, judged by the guard and the monitor."""
     automatic: bool = True
-    """Whether golive acts on a trigger by itself, once per release; otherwise it asks a person."""
+    """Whether golive acts on a trigger by itself, once per release; otherwise it asks a person. A phase that fails once
+    production has been touched is taken back in either case."""
 
 
 PHASES = ("preflight", "compatibility", "migrate", "health", "watch", "corruption")
@@ -177,7 +179,8 @@ class Checks(Strict):
     preflight: tuple[AnyCheck, ...] = ()
     """Before anything else; production is only read."""
     compatibility: tuple[AnyCheck, ...] = ()
-    """What every version must pass: old and new on the migrated copy, and whichever serves after a rollback."""
+    """What every version must pass: old and new on the migrated copy, and whichever serves in the end. At least one of
+    them decides, which an advisory check does not."""
     migrate: tuple[AnyCheck, ...] = ()
     """After the migration, on the copy and on production: what the schema must look like."""
     health: tuple[AnyCheck, ...] = ()
@@ -269,6 +272,16 @@ class ReleaseFile(Strict):
             )
         if type(self.rollout).needs_router and self.router is None:
             raise _misfit(f"rollout {self.rollout.kind} needs a router", "rollout", "kind")
+        return self
+
+    @model_validator(mode="after")
+    def _something_decides(self) -> Self:
+        if all(check.advisory for check in self.checks.compatibility):
+            raise _misfit(
+                "no check here decides; expected at least one that is not advisory in checks.compatibility, which is "
+                "made of every version in rehearsal, once it serves, and after a rollback",
+                *(("checks", "compatibility") if "checks" in self.model_fields_set else ("checks",)),
+            )
         return self
 
     @model_validator(mode="after")

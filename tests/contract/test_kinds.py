@@ -114,6 +114,37 @@ def test_it_appears_in_the_schema_of_the_release_file(package, name):
     assert any(node["description"].startswith((kind.__doc__ or "").splitlines()[0]) for node in found)
 
 
+ARGVS = ("argv", "command", "test", "reload")
+"""What a field is named that holds a program and its arguments."""
+
+
+def argvs_of(kind: type[BaseModel]) -> list[tuple[type[BaseModel], str]]:
+    """Return each field of a kind, and of what it is made of, that holds a command's words."""
+    hints = ((model, field, info) for model in models_in(kind) for field, info in model.model_fields.items())
+    return [(model, field) for model, field, info in hints if field in ARGVS and info.annotation == tuple[str, ...]]
+
+
+@every_kind
+@pytest.mark.parametrize("word", ["${env:KEY}", "--key=${file:/run/key}", "{dsn}", "--dsn={dsn}"])
+def test_a_secret_in_a_command_of_it_is_refused_because_the_process_list_shows_it(package, name, word):
+    for model, field in argvs_of(kinds_in(package)[name]):
+        with pytest.raises(ValidationError, match="process list"):
+            model.model_validate({"kind": name, "name": "it", field: ["program", word]})
+
+
+def test_the_commands_of_all_kinds_are_looked_at():
+    found = {
+        (model.__name__, field)
+        for package in PACKAGES
+        for kind in kinds_in(package).values()
+        for model, field in argvs_of(kind)
+    }
+    assert found >= {
+        ("Command", "argv"), ("Squawk", "argv"), ("Process", "command"), ("Alembic", "command"),
+        ("Nginx", "test"), ("Nginx", "reload"), ("Haproxy", "test"), ("Haproxy", "reload"),
+    }  # fmt: skip
+
+
 def package_with(monkeypatch: pytest.MonkeyPatch, directory: Path, **files: str) -> types.ModuleType:
     package = types.ModuleType("kinds_of_a_test")
     package.__path__ = [str(directory)]

@@ -181,6 +181,22 @@ def test_blue_green_keeps_the_old_version_serving_when_the_new_one_fails(blue_gr
     assert blue_green.site.platform.status(blue_green.site.target, "green").running is Running.DOWN
 
 
+def test_blue_green_stops_nothing_while_the_router_cannot_say_what_serves(blue_green):
+    blue_green.go("v1")
+    impatient = replace(
+        blue_green, rollout=blue_green.rollout.model_copy(update={"ready": READY.model_copy(update={"within": 0.5})})
+    )
+    site = impatient.at("v1", "never_ready")
+    blue_green.way.router.close(site.target)
+    with pytest.raises(Unreachable):
+        blue_green.way.router.current(site.target)
+    start, wait = impatient.rollout.steps(site, "v1")[:2]
+    start.act()
+    with pytest.raises(RolloutFailed, match="status 503"):
+        wait.act()
+    assert site.platform.status(site.target, "blue").running is Running.UP
+
+
 def test_an_exit_is_noticed_before_the_time_for_getting_ready_is_over(blue_green):
     patient = _rollout("blue_green", ready={"within": "60s"})
     stage = replace(blue_green, rollout=patient)

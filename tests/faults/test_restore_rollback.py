@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tasks import restore
 from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import ChecksFailed, LockNotGranted, NeedsPerson, Refused
 from tasks.domain.ports import RunningServer
@@ -83,7 +84,7 @@ def test_a_migration_that_stops_half_way_is_taken_down_although_the_whole_of_it_
         assert detail_of(shop, "take the schema back")["applied"] == ["migrations/1_grow_up.sql"]
 
 
-def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_database_is_kept_aside(shop):
+def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_database_is_kept_aside(shop, monkeypatch):
     tail = secrets.token_hex(4)
     name = Postgres().name_of(shop.dsn)
     for statement in (
@@ -112,21 +113,39 @@ def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_dat
     row = shop.latest()
     # 20 rows, and the row that the migration wrote to its own table.
     assert "loses 21 changed rows" in str(caught.value)
-    assert f"golive rollback --release {row.id} --accept-loss" in caught.value.do
+    assert f"golive rollback shop --release {row.id} --accept-loss 21" in caught.value.do
     assert caught.value.exit_code == 11
     assert (row.state, shop.serving(), shop.content()) == ("needs_person", "v2-up", live)
     with pytest.raises(NeedsPerson, match="was already rolled back by itself"):
         shop.rollback(reason="API answers failed", started_by="guard", automatic=True)
     assert shop.latest().state == "needs_person"
 
+    with pytest.raises(NeedsPerson, match="loses 21 changed rows.*at most 20"):
+        shop.rollback(reason="accepted", started_by="bob", accept_loss=20, release=row.id)
+
+    fill = restore._fill
+
+    def fill_while_it_is_written(*given: Any) -> None:
+        fill(*given)
+        shop.sql("INSERT INTO item (title, price) SELECT 'written meanwhile', 1 FROM generate_series(1, 5)")
+
+    with monkeypatch.context() as patched, pytest.raises(NeedsPerson, match="loses 26 changed rows") as more:
+        patched.setattr(restore, "_fill", fill_while_it_is_written)
+        shop.rollback(reason="accepted", started_by="bob", accept_loss=21, release=row.id)
+    assert "--accept-loss 26" in more.value.do
+    assert (shop.latest().state, shop.serving()) == ("needs_person", "v2-up")
+    assert shop.sql("SELECT count(*) AS n FROM item WHERE title LIKE 'written %'") == [{"n": 25}]
+    names = [row["datname"] for row in shop.sql("SELECT datname FROM pg_database")]
+    assert not [one for one in names if one.startswith((f"{name}_restored_", f"{name}_before_"))]
+
     with Postgres().session(shop.dsn) as idle:
         idle.query("SELECT 1")
-        assert shop.rollback(reason="accepted", started_by="bob", accept_loss=True, release=row.id) == "v1"
+        assert shop.rollback(reason="accepted", started_by="bob", accept_loss=30, release=row.id) == "v1"
     assert (shop.latest().state, shop.serving()) == ("rolled_back", "v1")
     assert shop.content() == before
     assert rights_of(shop) == rights
     detail = detail_of(shop, "restore the database")
-    assert detail["lost_rows"] == 21
+    assert detail["lost_rows"] == 26
     assert detail["ended_connections"]
     aside = Postgres().with_database(shop.dsn, detail["kept_aside"])
     assert shop.sql("SELECT count(*) AS n FROM item WHERE title = 'written under v2'", aside) == [{"n": 20}]

@@ -15,8 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.serving import guard_again
+from tasks.settings import Settings
 from tests.flows import GROW, SmallSystem
 from tests.services import free_port
+from tests.watched import deploy, end_watch, probed, probes_of, put_under_watch, watch_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,6 +76,19 @@ def _left_running(home: str) -> list[str]:
     return found
 
 
+def _environment_of(words: str, home: str) -> str:
+    """Return the environment of the process with these words in its command line that works below a home."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if words in command and f"GOLIVE_HOME={home}" in environment:
+            return environment
+    return ""
+
+
 def _until(holds: Callable[[], Any], within: float = 60.0) -> Any:
     end = time.monotonic() + within
     while not (value := holds()):
@@ -87,7 +103,11 @@ def test_up_starts_all_that_a_person_needs_and_down_ends_it(own: Golive, own_env
     ui = said.split("Prefect's UI: ")[1].split()[0]
     assert "11 deployments: approve, backup" in said
     assert "systems: shop" in said
-    with httpx.Client(base_url=f"{ui}/api", timeout=20.0, trust_env=False) as api:
+    password = Path(said.split("password that is in ")[1].splitlines()[0])
+    assert password.stat().st_mode & 0o777 == 0o600
+    assert httpx.post(f"{ui}/api/deployments/filter", json={}, trust_env=False).status_code == 401
+    user, _, word = password.read_text().strip().partition(":")
+    with httpx.Client(base_url=f"{ui}/api", auth=(user, word), timeout=20.0, trust_env=False) as api:
         registered = {one["name"]: one for one in api.post("/deployments/filter", json={}).json()}
         assert registered["release"]["parameter_openapi_schema"]["properties"]["system"]["enum"] == ["shop"]
         assert api.get("/v2/concurrency_limits/golive:shop").json()["limit"] == 1
@@ -105,7 +125,14 @@ def test_up_starts_all_that_a_person_needs_and_down_ends_it(own: Golive, own_env
         ).json()
         ended = _until(lambda: _ended(api, run["id"]))
         assert ended == "COMPLETED"
-    assert own("up").stdout == said
+    again = own("up")
+    assert again.stdout == said
+    assert "anew" not in again.stderr
+    own_environment["SHOP_DSN"] = "postgresql://ana:hidden-word@127.0.0.1:9/shop"
+    assert "starting the worker anew, since this changed: SHOP_DSN" in own("up").stderr
+    home = own_environment["GOLIVE_HOME"]
+    assert "hidden-word" in _environment_of("prefect worker start", home)
+    assert "hidden-word" not in (Path(home) / "prefect" / "environment.json").read_text()
     assert "no release yet" in own("status").stdout
     own("down")
     assert _until(lambda: not _left_running(own_environment["GOLIVE_HOME"]), 20.0)
@@ -134,6 +161,27 @@ def test_a_port_that_another_program_has_taken_is_told(own: Golive, own_environm
         (home / "port").write_text(str(taken.getsockname()[1]))
         said = own("monitor", code=3).stderr
     assert "is taken by another program" in said
+
+
+def test_up_puts_the_guard_back_over_what_is_under_watch(small_system: SmallSystem) -> None:
+    settings, said = Settings.from_environment(), list[str]()
+    guard_again(settings, said.append)
+    assert said == []
+    with probed() as service:
+        watch_file(small_system, service)
+        deploy(small_system)
+        small_system.add_version("v2")
+        watched = put_under_watch(small_system)
+        small_system.ledger.leases.give_back("guard", "held off by the test")
+        guard_again(settings, said.append)
+        process = Path("/proc") / (settings.home / "guard.pid").read_text().strip()
+        assert said == [f"guard: started as process {process.name}"]
+        assert (process / "cwd").readlink() == settings.home
+        _until(lambda: probes_of(small_system, watched))
+        guard_again(settings, said.append)
+        assert said[1:] == ["guard: alive"]
+        end_watch(small_system, watched)
+        _until(lambda: not process.exists())
 
 
 def test_a_system_goes_live_and_back_by_commands_alone(small_system: SmallSystem) -> None:

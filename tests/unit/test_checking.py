@@ -22,6 +22,7 @@ from tasks.domain.errors import AccessDenied, ChecksFailed, Inconclusive, Unreac
 from tasks.domain.outcome import Measurement, Outcome, Reading, failed, passed, unknown
 from tasks.domain.ports import World
 from tasks.domain.target import Target
+from tasks.health import conclude
 
 SECRET = 'pä"ss\\wört-42'
 
@@ -222,6 +223,22 @@ PASSED, FAILED, UNKNOWN = passed("well"), failed("status 500 ≠ 200"), unknown(
 )
 def test_passed_checks_and_advisory_ones_let_a_phase_go_on(of):
     require(of, "health")
+
+
+@pytest.mark.parametrize("of", [[], [seen(PASSED, advisory=True)], [seen(FAILED, advisory=True)]])
+def test_where_a_check_is_needed_nothing_that_decides_is_never_a_success(of):
+    with pytest.raises(Inconclusive, match="expected at least one check that is not advisory") as caught:
+        require(of, "health", needed=True)
+    assert caught.value.exit_code == 5
+    with pytest.raises(Inconclusive):
+        conclude.fn(None, of, "health")
+    conclude.fn(None, of, "preflight")
+
+
+def test_one_check_that_decides_is_enough_where_one_is_needed():
+    require([seen(PASSED), seen(FAILED, advisory=True)], "health", needed=True)
+    with pytest.raises(ChecksFailed):
+        require([seen(FAILED)], "health", needed=True)
 
 
 def test_a_failure_comes_before_what_is_unknown():

@@ -233,6 +233,7 @@ def _facts(state: State, **more: Any) -> dict[str, Any]:
     ("facts", "missing", "words"),
     [
         (_facts(State.AWAITING_GO), ["dba"], "golive approve shop-1 --role dba"),
+        (_facts(State.AWAITING_GO), [], "golive resume shop-1"),
         (_facts(State.NEEDS_PERSON), [], "golive accept shop-1"),
         (_facts(State.WATCHING), [], "golive rollback shop --release shop-1"),
         (_facts(State.MIGRATE), [], "golive resume shop-1"),

@@ -34,6 +34,7 @@ migration: {kind: none}
 checks:
   health:
     - {kind: http, name: it answers, url: "{base_url}/"}
+  compatibility: [{kind: sql, name: it can be read, query: SELECT 1, equals: 1}]
 """
 
 
@@ -138,12 +139,12 @@ def test_several_faults_are_all_listed_each_with_its_line():
 
 def test_two_checks_of_one_name_are_refused_in_whatever_phases_they_are():
     text = SMALL + '  watch:\n    - {kind: http, name: it answers, url: "/"}\n'
-    assert "shop/release.yaml:16: checks.watch.0.name: two checks are named 'it answers'" in fault(text)
+    assert "shop/release.yaml:17: checks.watch.0.name: two checks are named 'it answers'" in fault(text)
 
 
 def test_a_probe_must_name_a_check_of_health_or_watch():
     said = fault(SMALL + "watch:\n  every: 1h\n  probe:\n    check: it anwsers\n")
-    assert "shop/release.yaml:18: watch.probe.check" in said
+    assert "shop/release.yaml:19: watch.probe.check" in said
     assert "'it anwsers'" in said
     assert "it answers" in said
     text = SMALL.replace("  health:", "  preflight:") + "watch: {probe: {check: it answers}}\n"
@@ -153,7 +154,30 @@ def test_a_probe_must_name_a_check_of_health_or_watch():
 @pytest.mark.parametrize("kind", ["down", "errors", "slower"])
 def test_a_trigger_over_probes_needs_a_probe(kind):
     said = fault(SMALL + f"rollback:\n  when:\n    - {{kind: {kind}}}\n")
-    assert "shop/release.yaml:16: rollback.when: rollback.when needs watch.probe" in said
+    assert "shop/release.yaml:17: rollback.when: rollback.when needs watch.probe" in said
+
+
+COMPATIBILITY = "  compatibility: [{kind: sql, name: it can be read, query: SELECT 1, equals: 1}]\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (SMALL.partition("checks:")[0], "1: checks"),
+        (changed(COMPATIBILITY, ""), "12: checks.compatibility"),
+        (changed(COMPATIBILITY, "  compatibility: []\n"), "15: checks.compatibility"),
+        (changed("equals: 1}]", "equals: 1, advisory: true}]"), "15: checks.compatibility"),
+    ],
+    ids=["no checks", "none of compatibility", "an empty list", "only an advisory one"],
+)
+def test_a_file_in_which_no_check_decides_is_refused_with_its_line(text, place):
+    assert f"shop/release.yaml:{place}: no check here decides; expected at least one that is not" in fault(text)
+
+
+def test_what_every_version_must_pass_is_enough_for_health_too():
+    assert not loading.parse(
+        changed('  health:\n    - {kind: http, name: it answers, url: "{base_url}/"}\n', "")
+    ).checks.health
 
 
 def test_a_trigger_that_needs_no_probe_does_without():

@@ -1,0 +1,151 @@
+"""A person ends a release that has not touched production."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from typer.testing import CliRunner
+
+from tasks.domain.errors import NotFound, Refused, Unreachable
+from tasks.domain.ports import RunningServer
+from tasks.domain.release import State
+from tasks.release import stop_by_person
+from tests.flows import GROW, SmallSystem, a_running_system
+from tests.watched import alerts_of, put_under_watch
+
+KILLED_IN_REHEARSAL = """
+import asyncio, os, signal
+from tasks.rollouts import Rollout
+
+Rollout.wait_ready = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from flows.release import release
+asyncio.run(release("shop", "{version}"))
+"""
+
+
+@pytest.fixture(scope="module")
+def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
+    """A system that v1 serves; its tests leave it so."""
+    with a_running_system(pg_server) as system:
+        yield system
+
+
+@pytest.fixture
+def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
+    """The system that v1 serves, with its release file as it is by default."""
+    running_v1.file = running_v1.plain_file()
+    running_v1.write()
+    with running_v1.in_environment():
+        yield running_v1
+
+
+def rehearsing_slots(shop: SmallSystem) -> list[str]:
+    """Return the rehearsal's slots that the platform still knows."""
+    return [path.name for path in shop.home.rglob("slots/rehearsal-*.conf")]
+
+
+def test_a_release_killed_in_rehearsal_is_stopped_and_what_it_had_set_up_is_removed(shop: SmallSystem) -> None:
+    shop.add_version("v2.1", up={"1_grow": GROW})
+    script = KILLED_IN_REHEARSAL.format(version="v2.1")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == -9, done.stderr.decode()[-2000:]
+    release = shop.latest().id
+    assert shop.latest().state == State.REHEARSE
+    assert rehearsing_slots(shop)
+    assert stop_by_person(release, person_name="bob", reason="not today") == "stopped by bob: not today"
+    row = shop.latest()
+    assert (row.state, row.mutation_started_at, row.holder) == (State.STOPPED, None, "")
+    assert "stopped by bob: not today" in shop.notes(release)
+    assert rehearsing_slots(shop) == []
+    shop.no_scratch_is_left()
+    assert shop.ledger.releases.active("shop") is None
+    assert shop.serving() == "v1"
+    with pytest.raises(Refused, match="is stopped"):
+        stop_by_person(release, person_name="bob", reason="once more")
+
+
+def test_a_release_that_waits_for_its_go_is_stopped_by_a_command(shop: SmallSystem) -> None:
+    shop.write({"sign_off": {"go": ["dba"]}})
+    shop.add_version("v2.2")
+    shop.release("v2.2")
+    release = shop.latest().id
+    from deployments.cli import app
+
+    done = CliRunner().invoke(app, ["stop", release, "--by", "bob", "--reason", "nobody signs"])
+    assert done.exit_code == 0, done.output
+    assert f"{release}: stopped by bob: nobody signs" in done.output
+    assert shop.latest().state == State.STOPPED
+    shop.no_scratch_is_left()
+
+
+@pytest.mark.parametrize("state", [State.PLANNED, State.RUNNING, State.MIGRATE, State.DEPLOY])
+def test_a_dead_release_is_stopped_wherever_it_stands_as_long_as_production_is_untouched(
+    shop: SmallSystem, state: State
+) -> None:
+    release = standing(shop, state)
+    assert stop_by_person(release, person_name="bob", reason="its process died")
+    assert shop.ledger.releases.get(release).state == State.STOPPED
+
+
+def standing(shop: SmallSystem, state: State) -> str:
+    """Put a release on record that stands in a state and has touched nothing; its process is gone."""
+    from tasks.driving import open_release
+
+    claim = open_release("shop", "v1", scope="release", mutates=True, started_by="ann", reason="")
+    shop.sql_in_ledger(
+        "UPDATE release SET state = %s, holder = 'elsewhere:1:x', holder_seen = now() - interval '2 minutes' "
+        "WHERE id = %s RETURNING id",
+        (state.value, claim.release_id),
+    )
+    return claim.release_id
+
+
+def test_a_release_that_a_process_drives_is_not_stopped(shop: SmallSystem) -> None:
+    release = standing(shop, State.BACKUP)
+    shop.ledger.releases.take(release, "elsewhere:1:x")
+    with pytest.raises(Refused, match="is driven by elsewhere:1:x"):
+        stop_by_person(release, person_name="bob", reason="not today")
+    assert shop.latest().state == State.BACKUP
+    shop.ledger.releases.take(release, "", force=True)
+    stop_by_person(release, person_name="bob", reason="now it is dead")
+
+
+def test_a_release_that_touched_production_is_not_stopped_and_the_ways_out_are_named(shop: SmallSystem) -> None:
+    release = put_under_watch(shop, "v1", state=State.MIGRATE)
+    with pytest.raises(Refused, match="has touched production") as caught:
+        stop_by_person(release, person_name="bob", reason="not today")
+    assert f"golive rollback shop --release {release}" in caught.value.do
+    assert f"golive accept {release}" in caught.value.do
+    shop.ledger.releases.seize(release, State.MIGRATE, State.NEEDS_PERSON, "the test")
+    shop.ledger.releases.seize(release, State.NEEDS_PERSON, State.STABLE, "the test")
+
+
+def test_what_cannot_be_removed_is_told_and_does_not_keep_the_release(
+    shop: SmallSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.scratch import Scratch
+
+    def away(*_: object) -> None:
+        raise Unreachable("the server of the copy does not answer")
+
+    release = standing(shop, State.REHEARSE)
+    monkeypatch.setattr(Scratch, "remove", away)
+    stop_by_person(release, person_name="bob", reason="not today")
+    assert shop.latest().state == State.STOPPED
+    assert any("the server of the copy does not answer" in text for text in alerts_of(shop, release))
+
+
+def test_an_id_that_is_not_on_record_is_not_found(shop: SmallSystem) -> None:
+    with pytest.raises(NotFound):
+        stop_by_person("shop-none", person_name="bob", reason="")
+
+
+def test_a_rollback_of_an_untouched_release_names_the_command_that_ends_it(shop: SmallSystem) -> None:
+    release = standing(shop, State.AWAITING_GO)
+    with pytest.raises(Refused, match="has not touched production") as caught:
+        shop.rollback(reason="not today", release=release)
+    assert f"golive stop {release}" in caught.value.do
+    stop_by_person(release, person_name="bob", reason="not today")

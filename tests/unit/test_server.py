@@ -1,0 +1,149 @@
+"""golive's own Prefect server: who may use it, what it is started with, and where it keeps its things."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from supervisor.options import ServerOptions
+
+from deployments import environment, serving
+from deployments.server import LocalServer, local_server, password_file
+from tasks.domain.errors import Unreachable
+from tasks.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """An environment without golive's and Prefect's variables, put back afterwards."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "GOLIVE_"))]:
+        del os.environ[name]
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path / "home", systems=tmp_path / "systems", ledger_url=None)
+
+
+def test_only_who_may_read_the_home_may_use_the_server(settings: Settings) -> None:
+    server = local_server(settings)
+    assert stat.S_IMODE(password_file(settings).stat().st_mode) == 0o600
+    assert stat.S_IMODE(server.home.stat().st_mode) == 0o700
+    assert server.environment["PREFECT_SERVER_API_AUTH_STRING"] == server.password
+    assert server.environment["PREFECT_API_AUTH_STRING"] == server.password
+    assert server.headers["Authorization"].startswith("Basic ")
+    assert len(server.password) > 30
+    assert server.password not in repr(server)
+
+
+def test_pages_of_other_sites_may_not_use_the_server(settings: Settings) -> None:
+    server = local_server(settings)
+    allowed = server.environment["PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS"].split(",")
+    assert allowed == [server.ui, f"http://localhost:{server.port}"]
+
+
+def test_processes_that_come_first_at_the_same_time_get_one_password(settings: Settings) -> None:
+    local_server(settings)
+    for _ in range(20):
+        password_file(settings).unlink()
+        with ThreadPoolExecutor(8) as at_once:
+            assert len(set(at_once.map(lambda _: local_server(settings).password, range(8)))) == 1
+    assert sorted(path.name for path in password_file(settings).parent.iterdir()) == ["password", "port"]
+
+
+def test_a_server_without_a_password_asks_for_none(tmp_path: Path) -> None:
+    server = LocalServer(tmp_path, 4200)
+    assert not server.headers
+    assert not [name for name in server.environment if "AUTH" in name]
+
+
+@pytest.mark.parametrize("name", ["plain", "a b", "100%", "50%s off", "it's"])
+def test_supervisor_reads_any_path_as_it_is(tmp_path: Path, name: str) -> None:
+    server = LocalServer(tmp_path / name, 4200)
+    server.home.mkdir()
+    config = server.home / "supervisord.conf"
+    config.write_text(server.config())
+    options = ServerOptions()
+    options.realize(["-c", str(config)])
+    programs = {process.name: process for group in options.process_group_configs for process in group.process_configs}
+    assert options.pidfile == str(server.home / "supervisord.pid")
+    assert options.server_configs[0]["file"] == str(server.home / "control.sock")
+    assert programs["server"].stdout_logfile == str(server.home / "server.log")
+    assert programs["worker"].stdout_logfile == str(server.home / "worker.log")
+
+
+def test_relative_places_become_absolute_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GOLIVE_HOME", "home")
+    monkeypatch.setenv("GOLIVE_SYSTEMS", "systems")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    with pytest.raises(Unreachable):
+        serving.connect(Settings.from_environment(), print)
+    assert os.environ["GOLIVE_HOME"] == str(tmp_path / "home")
+    assert os.environ["GOLIVE_SYSTEMS"] == str(tmp_path / "systems")
+
+
+def test_who_names_golives_own_server_by_its_address_gets_its_password_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = LocalServer(settings.home / "prefect", 9, local_server(settings).password)
+    (settings.home / "prefect" / "port").write_text("9")
+    monkeypatch.setenv("PREFECT_API_URL", own.api)
+    with pytest.raises(Unreachable):
+        serving.connect(settings, print)
+    assert os.environ["PREFECT_API_AUTH_STRING"] == own.password
+
+
+OWN = ["GOLIVE_LEDGER_URL"]
+
+
+def test_a_secret_that_is_exported_later_is_noticed(tmp_path: Path) -> None:
+    environment.remember(tmp_path, {"PATH": "/bin"})
+    now = {"PATH": "/usr/bin", "SHOP_DSN": "postgresql://ana:hidden@db/shop", "SHLVL": "2"}
+    assert environment.difference(tmp_path, now, OWN, {"SHOP_DSN"}).changed == ("SHOP_DSN",)
+    environment.remember(tmp_path, now)
+    assert environment.difference(tmp_path, now, OWN, {"SHOP_DSN"}) == environment.Difference()
+    other = {**now, "SHOP_DSN": "postgresql://ana:another@db/shop"}
+    assert environment.difference(tmp_path, other, OWN, {"SHOP_DSN"}).changed == ("SHOP_DSN",)
+
+
+def test_another_ledger_is_noticed_also_where_it_is_the_embedded_one(tmp_path: Path) -> None:
+    environment.remember(tmp_path, {"GOLIVE_LEDGER_URL": "postgresql://db/golive"})
+    assert environment.difference(tmp_path, {}, OWN, set()).changed == ("GOLIVE_LEDGER_URL",)
+
+
+def test_what_only_the_worker_has_is_missing_and_not_changed(tmp_path: Path) -> None:
+    environment.remember(tmp_path, {"SHOP_DSN": "one", "SHOP_TOKEN": "two"})
+    found = environment.difference(tmp_path, {"SHOP_TOKEN": "three"}, OWN, {"SHOP_DSN", "SHOP_TOKEN", "NEVER_SET"})
+    assert found == environment.Difference(changed=("SHOP_TOKEN",), missing=("SHOP_DSN",))
+
+
+def test_no_value_is_on_record_and_nobody_else_may_read_it(tmp_path: Path) -> None:
+    environment.remember(tmp_path, {"SHOP_DSN": "hidden-word", "ODD": "\udcff"})
+    kept = tmp_path / environment.RECORD
+    assert "hidden-word" not in kept.read_text()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    first = kept.read_text()
+    environment.remember(tmp_path, {"SHOP_DSN": "hidden-word", "ODD": "\udcff"})
+    assert kept.read_text() != first, "the same salt twice"
+
+
+def test_nothing_differs_where_nothing_is_on_record(tmp_path: Path) -> None:
+    assert environment.difference(tmp_path, {"SHOP_DSN": "x"}, OWN, {"SHOP_DSN"}) == environment.Difference()
+
+
+def test_the_variables_that_release_files_name_are_found(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "release.yaml").write_text('dsn: ${env:SHOP_DSN}\nh: "Bearer ${env:TOKEN} ${file:/x}"\n')
+    assert environment.named_in(tmp_path) == {"SHOP_DSN", "TOKEN"}
+    assert environment.named_in(tmp_path / "nowhere") == set()
