@@ -1,4 +1,4 @@
-"""The steps of the backup: dump, restore, compare every table, put the proof on record, keep as many as agreed."""
+"""The steps of the backup: take, copy, compare every table, put the proof on record, keep as many as agreed."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tasks import archive
 from tasks.acting import act, do_one
 from tasks.context import Context, context_of
+from tasks.domain import archive
 from tasks.domain.errors import GoliveError, NotFound
-from tasks.domain.ports import Session
-from tasks.fingerprint import fingerprint
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
 from tasks.scratch import Scratch
 
 PHASE = "backup"
+TAKE = "take the backup"
+COPY = "restore into the scratch database"
 
 
 def backups_directory(ctx: Context) -> Path:
@@ -26,20 +26,11 @@ def backups_directory(ctx: Context) -> Path:
     return ctx.place(ctx.file.backup.directory)
 
 
-def room_for_backup(session: Session) -> int:
-    """Return the bytes that a backup and its scratch copy may need.
-
-    A dump is taken to need no more than the database itself, and the copy twice that while indexes are built.
-    """
-    return 3 * archive.database_size(session)
-
-
 @act
 def reckon_disk(claim: Claim) -> Mapping[str, Any]:
     """Reckon what the backup and its scratch copy take, and refuse if it does not fit."""
     ctx = context_of(claim)
-    with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
-        needed = room_for_backup(session)
+    needed = ctx.file.backup.room(ctx.world, ctx.target().dsn)
     directory = backups_directory(ctx)
     return do_one(
         ctx,
@@ -53,50 +44,44 @@ def reckon_disk(claim: Claim) -> Mapping[str, Any]:
 
 
 @act
-def dump_database(claim: Claim) -> str:
-    """Dump production into a directory of its own, with a manifest, and return the directory."""
+def take_backup(claim: Claim) -> str:
+    """Back production up into a directory of its own, with a manifest, and return the directory."""
     ctx = context_of(claim)
     directory = backups_directory(ctx) / archive.name_for(ctx.release.id, ctx.world.clock.now())
 
-    def dump() -> Mapping[str, Any]:
-        taken = archive.take(
-            ctx.world,
-            ctx.target().dsn,
-            directory,
-            jobs=ctx.file.backup.jobs,
-            timeout=ctx.file.backup.timeout,
-            about={"system": ctx.file.system, "release": ctx.release.id},
-        )
-        listed = ctx.world.pg_tools.archive_list(taken.dump, server_version=taken.manifest["server_version"])
+    def take() -> Mapping[str, Any]:
+        about = {"system": ctx.file.system, "release": ctx.release.id}
+        taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about)
         return {
+            "kind": ctx.file.backup.kind,
             "location": str(directory),
             "bytes": taken.size,
             "tables": len(taken.tables),
             "rows": sum(one["rows"] for one in taken.tables.values()),
             "manifest_sha256": taken.digest,
-            "entries": sum(not line.startswith(";") for line in listed.splitlines()),
+            **ctx.file.backup.verify(ctx.world, taken),
         }
 
-    do_one(ctx, PHASE, Step("dump", dump, mutates=False))
+    do_one(ctx, PHASE, Step(TAKE, take, mutates=False))
     return str(directory)
 
 
 @act
 def restore_copy(claim: Claim, location: str) -> Mapping[str, Any]:
-    """Restore the backup into the scratch database, after holding every file against the manifest."""
+    """Make the scratch copy from the backup, after holding every file against the manifest."""
     ctx = context_of(claim)
 
     def restore() -> Mapping[str, Any]:
         taken = archive.load(Path(location))
-        Scratch(ctx).restore(taken, jobs=ctx.file.backup.jobs, timeout=ctx.file.backup.timeout)
+        ctx.file.backup.copy_into(ctx.world, taken, Scratch(ctx))
         return {"location": location, "place": ctx.file.database.scratch.place}
 
-    return do_one(ctx, PHASE, Step("restore into the scratch database", restore, mutates=False))
+    return do_one(ctx, PHASE, Step(COPY, restore, mutates=False))
 
 
 @act
 def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
-    """Compare every table of the restored copy with what was dumped, and put the backup on record as proven.
+    """Compare every table of the copy with what was backed up, and put the backup on record as proven.
 
     Raises `BackupNotProven` with the tables that differ.
     """
@@ -104,26 +89,26 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
 
     def compare() -> Mapping[str, Any]:
         taken = archive.load(Path(location))
-        with ctx.world.databases.session(Scratch(ctx).dsn("restored"), read_only=True) as session:
-            copy = fingerprint(session)
-        archive.require_equal(taken, copy)
+        copy, live = Scratch(ctx).dsn("restored"), ctx.target().dsn
+        proof = dict(ctx.file.backup.prove(ctx.world, taken, copy, live))
         number = ctx.ledger.evidence.backed_up(
             ctx.release.id,
             ctx.file.system,
-            kind="dump",
+            kind=ctx.file.backup.kind,
             location=location,
             size=taken.size,
-            took=_seconds(ctx, "dump"),
+            took=_seconds(ctx, TAKE),
             proven=True,
             proof={
                 "manifest_sha256": taken.digest,
-                "tables": dict(taken.tables),
-                "server_version": taken.manifest["server_version"],
+                "server_version": taken.server_version,
                 "tools": taken.manifest["tools"],
-                "restore_seconds": _seconds(ctx, "restore into the scratch database"),
+                "restore_seconds": _seconds(ctx, COPY),
+                **proof,
             },
         )
-        return {"backup": number, "tables": len(copy), "rows": sum(one["rows"] for one in copy.values())}
+        tables = proof["tables"]
+        return {"backup": number, "tables": len(tables), "rows": sum(one["rows"] for one in tables.values())}
 
     return do_one(ctx, PHASE, Step("compare every table", compare, mutates=False))
 

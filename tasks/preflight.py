@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from tasks import checks
 from tasks.acting import act, do_one
-from tasks.backup import backups_directory, room_for_backup
+from tasks.backup import backups_directory
 from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
@@ -81,8 +81,7 @@ def foundations(ctx: Context) -> list[Check]:
     """Return the checks that every release needs, as if its release file held them."""
     kinds = kinds_in(checks)
     backups = backups_directory(ctx)
-    with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
-        needed = room_for_backup(session)
+    needed = ctx.file.backup.room(ctx.world, ctx.target().dsn)
     made = [
         kinds["tools"].model_validate({"kind": "tools", "name": "golive: the client tools fit the server"}),
         kinds["database"].model_validate(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from tasks.archive import Archive
 from tasks.context import Context
 from tasks.domain.ports import Session
 
@@ -26,21 +25,23 @@ class Scratch:
 
     def dsn(self, database: str) -> str:
         """Return the DSN of one of the scratch databases, starting the embedded server if it does not run."""
-        if self._plan.place == "embedded":
+        if self.embedded:
             server = self._world.pg_servers.keep(self.directory, major=self._production_major())
             return server.dsn(database)
         return self._world.databases.with_database(self._server_dsn(), self._name(database))
 
-    def restore(self, archive: Archive, *, jobs: int, timeout: float) -> str:
-        """Restore an archive into a new, empty database, replacing what an earlier try left, and return its DSN."""
-        dsn = self._fresh(PRISTINE)
-        with self._world.databases.session(dsn) as session:
-            version = session.server_version
-        self._world.pg_tools.restore(archive.dump, dsn, server_version=version, jobs=jobs, timeout=timeout)
-        with self._world.databases.session(dsn) as session:
-            # A restored database has no statistics, and checks that explain a query need them.
-            session.execute("ANALYZE")
-        return dsn
+    @property
+    def embedded(self) -> bool:
+        """Whether it is a server of golive's own, in which it may make roles."""
+        return self._plan.place == "embedded"
+
+    def fresh(self) -> str:
+        """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN."""
+        name = self._name(PRISTINE)
+        with self._world.databases.session(self.dsn("postgres")) as session:
+            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+            session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE template0")
+        return self.dsn(PRISTINE)
 
     def clone(self) -> str:
         """Make the rehearsal's database as a copy of the restored one, and return its DSN."""
@@ -53,33 +54,26 @@ class Scratch:
 
     def is_restored(self) -> bool:
         """Tell whether the restored copy is there."""
-        if self._plan.place == "embedded" and not self.directory.exists():
+        if self.embedded and not self.directory.exists():
             return False
         with self._world.databases.session(self.dsn("postgres")) as session:
             return self._exists(session, self._name(PRISTINE))
 
     def remove(self) -> None:
         """Remove the databases, and the embedded server with them."""
-        if self._plan.place == "embedded":
+        if self.embedded:
             self._world.pg_servers.remove(self.directory)
             return
         with self._world.databases.session(self.dsn("postgres")) as session:
             for database in (REHEARSAL, PRISTINE):
                 session.execute(f"DROP DATABASE IF EXISTS {_quoted(self._name(database))} WITH (FORCE)")
 
-    def _fresh(self, database: str) -> str:
-        name = self._name(database)
-        with self._world.databases.session(self.dsn("postgres")) as session:
-            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
-            session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE template0")
-        return self.dsn(database)
-
     @staticmethod
     def _exists(session: Session, name: str) -> bool:
         return bool(session.value("SELECT count(*) FROM pg_database WHERE datname = %s", (name,)))
 
     def _name(self, database: str) -> str:
-        if self._plan.place == "embedded" or database == "postgres":
+        if self.embedded or database == "postgres":
             return database
         return re.sub(r"[^a-z0-9_]", "_", f"golive_{database}_{self._ctx.release.id}")[:63]
 

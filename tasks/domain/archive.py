@@ -1,11 +1,10 @@
-"""A backup as a directory: a dump, a manifest that tells what it must restore to, and a hash of every file."""
+"""A backup as a directory: its content, a manifest that tells what a copy must hold, and a hash of every file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.domain.errors import BackupNotProven, DiskTooSmall
+from tasks.domain.fingerprint import Fingerprint
 from tasks.domain.ports import Session, World
 from tasks.domain.units import show_bytes
 from tasks.domain.way_back import differences
-from tasks.fingerprint import Fingerprint, change_counters, fingerprint
 
 MANIFEST = "manifest.json"
-DUMP = "dump"
 
 
 @dataclass(frozen=True)
@@ -32,9 +30,14 @@ class Archive:
     manifest: Mapping[str, Any]
 
     @property
-    def dump(self) -> Path:
-        """The directory in pg_dump's own format."""
-        return self.directory / DUMP
+    def content(self) -> Path:
+        """The directory, named like the kind of backup, in the form of the tool that wrote it."""
+        return self.directory / str(self.manifest.get("kind", "dump"))
+
+    @property
+    def server_version(self) -> int:
+        """The version of production's server, as `Session.server_version`."""
+        return int(self.manifest["server_version"])
 
     @property
     def tables(self) -> Fingerprint:
@@ -69,58 +72,34 @@ def require_room(world: World, where: Path, needed: int, headroom: int) -> Mappi
     return {"free": free, "needed": needed, "headroom": headroom}
 
 
-def take(world: World, dsn: str, directory: Path, *, jobs: int, timeout: float, about: Mapping[str, Any]) -> Archive:
-    """Dump a database into ``directory`` and describe it in a manifest, whole or not at all.
+def take(
+    world: World, directory: Path, kind: str, save: Callable[[Path], Mapping[str, Any]], about: Mapping[str, Any]
+) -> Archive:
+    """Make a backup of a kind in ``directory``, whole or not at all, with the hash of every file in its manifest.
 
-    The tables are counted and hashed in the snapshot that is dumped, while it is dumped, so that a restored copy must
-    equal them exactly although production went on writing.
+    ``save`` writes the content into the directory that it is given, and returns what the manifest tells beside
+    ``about``.
     """
     partial = directory.with_name(f".partial-{directory.name}")
     world.host.remove_tree(partial)
     partial.mkdir(parents=True, mode=0o700)
     try:
-        _fill(world, dsn, partial, jobs=jobs, timeout=timeout, about=about)
+        told = save(partial / kind)
+        for path in [partial, *partial.rglob("*")]:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        manifest = {
+            **about,
+            **told,
+            "kind": kind,
+            "finished_at": world.clock.now().isoformat(),
+            "files": {str(path.relative_to(partial)): _sha256(path) for path in _files(partial)},
+        }
+        world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         partial.rename(directory)
     except BaseException:
         world.host.remove_tree(partial)
         raise
     return load(directory)
-
-
-def _fill(world: World, dsn: str, partial: Path, *, jobs: int, timeout: float, about: Mapping[str, Any]) -> None:
-    with (
-        world.databases.session(dsn, statement_timeout=timeout, application="golive backup") as session,
-        exported_snapshot(session) as snapshot,
-        ThreadPoolExecutor(1) as beside,
-    ):
-        version = session.server_version
-        # A role may be limited to short idle transactions, but this one waits for pg_dump.
-        session.execute("SET idle_in_transaction_session_timeout = 0")
-        dumping = beside.submit(
-            world.pg_tools.dump,
-            dsn,
-            partial / DUMP,
-            server_version=version,
-            jobs=jobs,
-            snapshot=snapshot,
-            timeout=timeout,
-        )
-        tables = fingerprint(session)
-        counters = change_counters(session)
-        dumping.result()
-    for path in [partial, *partial.rglob("*")]:
-        path.chmod(0o700 if path.is_dir() else 0o600)
-    manifest = {
-        **about,
-        "database": world.databases.name_of(dsn),
-        "server_version": version,
-        "tools": dict(world.pg_tools.versions(version)),
-        "finished_at": world.clock.now().isoformat(),
-        "tables": tables,
-        "counters": counters,
-        "files": {str(path.relative_to(partial)): _sha256(path) for path in _files(partial)},
-    }
-    world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
 
 
 def load(directory: Path) -> Archive:

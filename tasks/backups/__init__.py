@@ -1,0 +1,82 @@
+"""Backups: how production's data is kept, and proven by a copy of it. One file per kind, found by its file."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
+
+from tasks.domain import archive
+from tasks.domain.archive import Archive
+from tasks.domain.kind import Duration, Kind, Size
+from tasks.domain.ports import World
+
+
+class Place(Protocol):
+    """Where the copy of a backup is made: a server of golive's own, or one that others use too."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is a server of golive's own, in which it may make roles."""
+        ...
+
+    def fresh(self) -> str:
+        """Make an empty database for the copy, replacing what an earlier try left, and return its DSN."""
+        ...
+
+
+class Backup(Kind):
+    """Keeps what production holds before it is touched, and proves by a copy that it can be had back."""
+
+    directory: str = "{root}/backups"
+    """Where backups are kept, each in a directory of its own (0700)."""
+    keep: Annotated[int, Field(ge=1, le=1000)] = 14
+    """How many backups of the system are kept; those of a release under way always are."""
+    timeout: Duration = 3600.0
+    """After how long the taking, or the making of a copy, is given up."""
+    headroom: Size = 200_000_000
+    """How much room must stay free on the disk after the backup and its scratch copy."""
+
+    def take(self, world: World, dsn: str, directory: Path, about: Mapping[str, Any]) -> Archive:
+        """Put a backup of a database into ``directory``, with a manifest that holds ``about`` too, whole or not at all.
+
+        Raises `AccessDenied` where a right is missing, `TimedOut`, `ToolMissing`, `CommandFailed`.
+        """
+        return archive.take(world, directory, self.kind, lambda into: self.save(world, dsn, into), about)
+
+    @abstractmethod
+    def room(self, world: World, dsn: str) -> int:
+        """Return the bytes that a backup and its scratch copy may need."""
+
+    @abstractmethod
+    def save(self, world: World, dsn: str, into: Path) -> Mapping[str, Any]:
+        """Write the content of a backup into a directory that does not exist yet, and return what the manifest tells.
+
+        That is at least ``tables`` (their fingerprint), ``counters`` (changes of each until then), ``server_version``
+        and ``tools``.
+        """
+
+    @abstractmethod
+    def verify(self, world: World, archive: Archive) -> Mapping[str, Any]:
+        """Return what shows that the files are whole; raises `BackupNotProven`, or `CommandFailed` from a tool."""
+
+    @abstractmethod
+    def copy_into(self, world: World, archive: Archive, place: Place) -> str:
+        """Make a database that holds what the backup holds, and return its DSN."""
+
+    @abstractmethod
+    def prove(self, world: World, archive: Archive, copy: str, production: str) -> Mapping[str, Any]:
+        """Return ``tables``, the fingerprint of the copy, and what else proves that it is what production held.
+
+        ``copy`` and ``production`` are DSNs. Raises `BackupNotProven` with the tables that differ.
+        """
+
+    @abstractmethod
+    def put_back(self, world: World, archive: Archive, dsn: str, place: Place) -> None:
+        """Fill an empty database beside the live one with the backup, owners and grants too, and compare it.
+
+        Raises `BackupNotProven` unless it holds what was backed up.
+        """
