@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from tasks.acting import act, do_one
 from tasks.context import Context, context_of
 from tasks.domain import archive
 from tasks.domain.errors import GoliveError, NotFound
+from tasks.domain.units import show_seconds
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
@@ -19,6 +21,7 @@ from tasks.scratch import Scratch
 PHASE = "backup"
 TAKE = "take the backup"
 COPY = "restore into the scratch database"
+_LEFT_FOR = timedelta(days=1)
 
 
 def backups_directory(ctx: Context) -> Path:
@@ -28,19 +31,16 @@ def backups_directory(ctx: Context) -> Path:
 
 @act
 def reckon_disk(claim: Claim) -> Mapping[str, Any]:
-    """Reckon what the backup and its scratch copy take, and refuse if it does not fit."""
+    """Reckon what the backup and its scratch copy take, and refuse if it does not fit or cannot be made at all."""
     ctx = context_of(claim)
-    needed = ctx.file.backup.room(ctx.world, ctx.target().dsn)
-    directory = backups_directory(ctx)
-    return do_one(
-        ctx,
-        PHASE,
-        Step(
-            "reckon the disk",
-            lambda: archive.require_room(ctx.world, directory, needed, ctx.file.backup.headroom),
-            mutates=False,
-        ),
-    )
+    plan, dsn = ctx.file.backup, ctx.target().dsn
+
+    def reckon() -> Mapping[str, Any]:
+        plan.require_possible(ctx.world, dsn, Scratch(ctx))
+        needed = plan.room(ctx.world, dsn)
+        return archive.require_room(ctx.world, backups_directory(ctx), needed, plan.headroom)
+
+    return do_one(ctx, PHASE, Step("reckon the disk", reckon, mutates=False))
 
 
 @act
@@ -115,18 +115,44 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
 
 @act
 def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
-    """Remove the oldest backups beyond the number to keep, never one of a release that has not ended."""
+    """Remove backups beyond the number or the age to keep, and what killed processes left behind.
+
+    Never the newest, and never one of a release that has not ended.
+    """
     ctx = context_of(claim)
 
     def retire() -> Mapping[str, Any]:
         present = ctx.ledger.evidence.backups(ctx.file.system)
-        removed = [one for one in present[ctx.file.backup.keep :] if not _is_needed(ctx, one)]
-        for one in removed:
-            ctx.world.host.remove_tree(Path(one.location))
-            ctx.ledger.evidence.removed_backup(one.id, f"more than {ctx.file.backup.keep} are kept")
-        return {"kept": len(present) - len(removed), "removed": [one.location for one in removed]}
+        removed = []
+        for index, one in enumerate(present):
+            why = _why_retired(ctx, index, one)
+            if why and not _is_needed(ctx, one):
+                ctx.world.host.remove_tree(Path(one.location))
+                ctx.ledger.evidence.removed_backup(one.id, why)
+                removed.append(one.location)
+        return {"kept": len(present) - len(removed), "removed": removed, "leftovers": _remove_leftovers(ctx)}
 
     return do_one(ctx, PHASE, Step("retire old backups", retire, mutates=False))
+
+
+def _why_retired(ctx: Context, index: int, one: Backup) -> str:
+    plan = ctx.file.backup
+    if index >= plan.keep:
+        return f"more than {plan.keep} are kept"
+    age = (ctx.world.clock.now() - one.at).total_seconds()
+    if index and plan.keep_for is not None and age > plan.keep_for:
+        return f"older than {show_seconds(plan.keep_for)}"
+    return ""
+
+
+def _remove_leftovers(ctx: Context) -> list[str]:
+    host, directory = ctx.world.host, backups_directory(ctx)
+    # What is older than any backup may take is nobody's work any more.
+    age = max(_LEFT_FOR, timedelta(seconds=2 * ctx.file.backup.timeout))
+    found = archive.leftovers(host.list(directory), ctx.world.clock.now(), age)
+    for name in found:
+        host.remove_tree(directory / name)
+    return found
 
 
 @contextmanager

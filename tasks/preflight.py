@@ -71,6 +71,18 @@ def check_ports(claim: Claim) -> list[int]:
 
 
 @act
+def check_backup(claim: Claim) -> str:
+    """Refuse to begin where the backup cannot be made, for want of a right or a program; return its kind."""
+    ctx = context_of(claim)
+
+    def check() -> dict[str, Any]:
+        ctx.file.backup.require_possible(ctx.world, ctx.target().dsn, None)
+        return {"kind": ctx.file.backup.kind}
+
+    return str(do_one(ctx, PHASE, Step("check that a backup can be made", check, mutates=False))["kind"])
+
+
+@act
 def check_foundations(claim: Claim) -> list[Measurement]:
     """Make the checks that every release needs: client tools, database and rights, disk."""
     ctx = context_of(claim)

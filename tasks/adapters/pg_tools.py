@@ -62,11 +62,20 @@ class ClientTools:
         return dict.fromkeys(("pg_dump", "pg_restore"), f"{client.version} ({client.directory})")
 
     def dump(
-        self, dsn: str, directory: Path, *, server_version: int, jobs: int, snapshot: str | None, timeout: float
+        self,
+        dsn: str,
+        directory: Path,
+        *,
+        server_version: int,
+        jobs: int,
+        snapshot: str | None,
+        timeout: float,
+        prefix: Sequence[str] = (),
     ) -> Finished:
         """Dump one database into a new or empty directory, compressed, whole or not at all.
 
-        ``timeout`` is in seconds. Raises `CommandFailed`, `TimedOut`, `ToolMissing`.
+        ``timeout`` is in seconds; ``prefix`` is a command that runs the program, as ``nice -n 19`` does.
+        Raises `CommandFailed`, `TimedOut`, `ToolMissing`.
         """
         if self._host.list(directory):
             raise UserError("the directory holds something already", where=str(directory), do="dump into a new one")
@@ -75,7 +84,7 @@ class ClientTools:
         if snapshot:
             argv.append(f"--snapshot={snapshot}")
         try:
-            return self._run(client, "pg_dump", argv, dsn, timeout)
+            return self._run(client, "pg_dump", argv, dsn, timeout, prefix)
         except GoliveError:
             self._host.remove_tree(directory)
             raise
@@ -186,9 +195,11 @@ class ClientTools:
             raise _no_tool(f"version {least} or newer{', built with zstd' if zstd else ''}", self._clients)
         return min(fit, key=lambda client: abs(client.major - target))
 
-    def _run(self, client: Client, tool: str, argv: Sequence[str], dsn: str, timeout: float) -> Finished:
+    def _run(
+        self, client: Client, tool: str, argv: Sequence[str], dsn: str, timeout: float, prefix: Sequence[str] = ()
+    ) -> Finished:
         with self._connection(dsn) as connection:
-            command = (str(client.directory / tool), connection.argument, *argv)
+            command = (*prefix, str(client.directory / tool), connection.argument, *argv)
             return self._host.run(Command(command, env=connection.env, timeout=timeout))
 
     @contextmanager

@@ -23,6 +23,10 @@ class Place(Protocol):
         """Whether it is a server of golive's own, in which it may make roles."""
         ...
 
+    def dsn(self, database: str) -> str:
+        """Return the DSN of one of its databases; ``postgres`` is there before any copy."""
+        ...
+
     def fresh(self) -> str:
         """Make an empty database for the copy, replacing what an earlier try left, and return its DSN."""
         ...
@@ -35,6 +39,8 @@ class Backup(Kind):
     """Where backups are kept, each in a directory of its own (0700)."""
     keep: Annotated[int, Field(ge=1, le=1000)] = 14
     """How many backups of the system are kept; those of a release under way always are."""
+    keep_for: Annotated[Duration | None, Field(examples=["30d"])] = None
+    """After how long a backup is removed although fewer are kept; the newest stays, however old."""
     timeout: Duration = 3600.0
     """After how long the taking, or the making of a copy, is given up."""
     headroom: Size = 200_000_000
@@ -46,6 +52,13 @@ class Backup(Kind):
         Raises `AccessDenied` where a right is missing, `TimedOut`, `ToolMissing`, `CommandFailed`.
         """
         return archive.take(world, directory, self.kind, lambda into: self.save(world, dsn, into), about)
+
+    @abstractmethod
+    def require_possible(self, world: World, dsn: str, place: Place | None) -> None:
+        """Raise what stands in the way of a backup of production and, if ``place`` is given, of a copy there.
+
+        Raises `AccessDenied` where a right is missing, `ToolMissing` where a program or an extension is.
+        """
 
     @abstractmethod
     def room(self, world: World, dsn: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,9 +10,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tasks.backups import Backup, Place
-from tasks.domain.archive import Archive, database_size, exported_snapshot, require_equal
-from tasks.domain.fingerprint import change_counters, fingerprint
-from tasks.domain.ports import World
+from tasks.domain.archive import Archive, database_size, exported_snapshot, require_equal, require_sequences
+from tasks.domain.errors import ToolMissing
+from tasks.domain.fingerprint import change_counters, fingerprint, sequences
+from tasks.domain.ports import Session, World
+
+# Owners, grants and policies name roles. The one that made the server never stands in pg_shdepend.
+_ROLES = """
+    SELECT rolname AS name FROM pg_roles
+    WHERE rolname !~ '^pg_' AND (oid = 10 OR oid IN (
+        SELECT refobjid FROM pg_shdepend
+        WHERE refclassid = 'pg_authid'::regclass
+          AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())))
+    ORDER BY 1
+"""
 
 
 class Dump(Backup):
@@ -22,6 +33,17 @@ class Dump(Backup):
     """Which kind of backup this is."""
     jobs: Annotated[int, Field(ge=1, le=64)] = 2
     """How many processes dump and restore."""
+
+    gentle: bool = False
+    """Whether to spare production: one process, and that behind all others for processor and disk."""
+
+    def require_possible(self, world: World, dsn: str, place: Place | None) -> None:
+        """Raise `ToolMissing` unless there is a fitting pg_dump, and the place has production's extensions."""
+        with world.databases.session(dsn, read_only=True) as session:
+            world.pg_tools.versions(session.server_version)
+            needed = extensions(session)
+        if place is not None:
+            _require_extensions(world, needed, place)
 
     def room(self, world: World, dsn: str) -> int:
         """Return the bytes that a backup and its scratch copy may need.
@@ -42,26 +64,30 @@ class Dump(Backup):
             ThreadPoolExecutor(1) as beside,
         ):
             version = session.server_version
-            # A role may be limited to short idle transactions, but this one waits for pg_dump.
-            session.execute("SET idle_in_transaction_session_timeout = 0")
+            before = sequences(session)
             dumping = beside.submit(
                 world.pg_tools.dump,
                 dsn,
                 into,
                 server_version=version,
-                jobs=self.jobs,
+                jobs=1 if self.gentle else self.jobs,
                 snapshot=snapshot,
                 timeout=self.timeout,
+                prefix=_behind_others(world) if self.gentle else (),
             )
             tables = fingerprint(session)
             counters = change_counters(session)
+            needs = {"roles": roles(session), "extensions": extensions(session)}
             dumping.result()
+            after = sequences(session)
         return {
             "database": world.databases.name_of(dsn),
             "server_version": version,
             "tools": dict(world.pg_tools.versions(version)),
             "tables": tables,
             "counters": counters,
+            "sequences": {name: (before.get(name, now), now) for name, now in after.items()},
+            **needs,
         }
 
     def verify(self, world: World, archive: Archive) -> Mapping[str, Any]:
@@ -70,8 +96,15 @@ class Dump(Backup):
         return {"entries": sum(not line.startswith(";") for line in listed.splitlines())}
 
     def copy_into(self, world: World, archive: Archive, place: Place) -> str:
-        """Restore the dump into an empty database, without owners and grants, and return its DSN."""
+        """Restore the dump into an empty database, without owners and grants, and return its DSN.
+
+        In a server of golive's own the roles that the dump names are made, without the right to log in.
+        """
+        if needed := archive.manifest.get("extensions"):
+            _require_extensions(world, needed, place)
         dsn = place.fresh()
+        if place.embedded:
+            _make_roles(world, dsn, archive.manifest.get("roles", ()))
         self._restore(world, archive, dsn)
         return dsn
 
@@ -79,8 +112,10 @@ class Dump(Backup):
         """Return the fingerprint of the copy, which equals that of the snapshot that was dumped."""
         with world.databases.session(copy, read_only=True) as session:
             found = fingerprint(session)
+            at = sequences(session)
         require_equal(archive, found)
-        return {"tables": found}
+        require_sequences(archive, at)
+        return {"tables": found, "sequences": len(archive.manifest.get("sequences", ()))}
 
     def put_back(self, world: World, archive: Archive, dsn: str, place: Place) -> None:  # noqa: ARG002
         """Restore the dump with owners and grants, whose roles the live server has, and compare every table."""
@@ -101,3 +136,41 @@ class Dump(Backup):
         with world.databases.session(dsn) as session:
             # A restored database has no statistics, and checks that explain a query need them.
             session.execute("ANALYZE")
+
+
+def roles(session: Session) -> list[str]:
+    """Return the roles that owners, grants and row-level policies of the database name."""
+    return [row["name"] for row in session.query(_ROLES)]
+
+
+def extensions(session: Session) -> list[str]:
+    """Return the extensions of the database, without the one that every database has."""
+    return [row["name"] for row in session.query("SELECT extname AS name FROM pg_extension WHERE extname <> 'plpgsql'")]
+
+
+def _require_extensions(world: World, needed: Sequence[str], place: Place) -> None:
+    if not needed:
+        return
+    with world.databases.session(place.dsn("postgres")) as session:
+        there = {row["name"] for row in session.query("SELECT name FROM pg_available_extensions")}
+    if missing := sorted(set(needed) - there):
+        raise ToolMissing(
+            f"the scratch server lacks production's extensions {', '.join(missing)}",
+            expected="every extension of production, to restore its backup",
+            do="set database.scratch.place to same_server or server, or install PostgreSQL's server package with them",
+        )
+
+
+def _make_roles(world: World, dsn: str, names: Sequence[str]) -> None:
+    with world.databases.session(dsn) as session:
+        there = {row["name"] for row in session.query("SELECT rolname AS name FROM pg_roles")}
+        for name in sorted(set(names) - there):
+            quoted = name.replace('"', '""')
+            session.execute(f'CREATE ROLE "{quoted}" NOLOGIN')
+
+
+def _behind_others(world: World) -> tuple[str, ...]:
+    """Return the command that runs a program behind all others, as far as the host has one."""
+    commands = (("nice", "-n", "19"), ("ionice", "-t", "-c", "3"))
+    found = [(str(path), *rest) for program, *rest in commands if (path := world.host.which(program))]
+    return tuple(word for command in found for word in command)

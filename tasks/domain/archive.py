@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,14 @@ class Archive:
     manifest: Mapping[str, Any]
 
     @property
+    def kind(self) -> str:
+        """Which kind of backup it is."""
+        return str(self.manifest.get("kind", "dump"))
+
+    @property
     def content(self) -> Path:
         """The directory, named like the kind of backup, in the form of the tool that wrote it."""
-        return self.directory / str(self.manifest.get("kind", "dump"))
+        return self.directory / self.kind
 
     @property
     def server_version(self) -> int:
@@ -49,6 +55,12 @@ class Archive:
 @contextmanager
 def exported_snapshot(session: Session) -> Iterator[str]:
     """Hold a snapshot open that other connections can see the same data through; ended by the block."""
+    # The role may be limited to short transactions, but this one waits for a tool. Which limits there are depends on
+    # the server's version.
+    session.query(
+        "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN "
+        "('idle_in_transaction_session_timeout', 'transaction_timeout', 'idle_session_timeout')"
+    )
     with session.transaction():
         session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield str(session.value("SELECT pg_export_snapshot()"))
@@ -92,7 +104,7 @@ def take(
             **told,
             "kind": kind,
             "finished_at": world.clock.now().isoformat(),
-            "files": {str(path.relative_to(partial)): _sha256(path) for path in _files(partial)},
+            "files": {str(path.relative_to(partial)): sha256(path) for path in _files(partial)},
         }
         world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         partial.rename(directory)
@@ -112,7 +124,7 @@ def load(directory: Path) -> Archive:
         text = path.read_bytes()
         manifest = json.loads(text)
         expected, _tables = dict(manifest["files"]), dict(manifest["tables"])
-        found = {str(one.relative_to(directory)): _sha256(one) for one in _files(directory)}
+        found = {str(one.relative_to(directory)): sha256(one) for one in _files(directory)}
     except OSError as error:
         where = str(error.filename or path)
         raise BackupNotProven(f"cannot be read: {error.strerror}", where=where, do="use another backup") from error
@@ -148,6 +160,38 @@ def require_equal(archive: Archive, copy: Fingerprint) -> None:
     )
 
 
+def require_sequences(archive: Archive, copy: Mapping[str, int]) -> None:
+    """Raise `BackupNotProven` unless every sequence of the copy stands where it stood while the dump was made.
+
+    Sequences do not keep to snapshots, so that one which went on meanwhile may stand anywhere in between.
+    """
+    wrong = []
+    for name, (before, after) in archive.manifest.get("sequences", {}).items():
+        least, most = sorted((before, after))
+        if name not in copy or not least <= copy[name] <= most:
+            wrong.append(f"{name}: {before} to {after} dumped, {copy.get(name, 'no sequence')} restored")
+    if wrong:
+        raise BackupNotProven(
+            f"{len(wrong)} sequences differ after the restore: {'; '.join(wrong[:5])}",
+            expected="each to go on where it stood",
+            where=str(archive.directory),
+            do="take a new backup; nothing in production was changed",
+        )
+
+
+_LEFTOVER = re.compile(r"\.(?:partial-)?(\d{8}T\d{6})-.+")
+
+
+def leftovers(names: Iterable[str], now: datetime, age: timedelta) -> list[str]:
+    """Return those names in a directory of backups that a killed process left, begun longer ago than ``age``."""
+    found = []
+    for name in names:
+        match = _LEFTOVER.fullmatch(name)
+        if match and now - datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) > age:
+            found.append(name)
+    return found
+
+
 def name_for(release_id: str, at: datetime) -> str:
     """Return the directory name of a backup, which sorts by time."""
     return f"{at:%Y%m%dT%H%M%S}-{release_id}"
@@ -161,6 +205,7 @@ def _files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / MANIFEST)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

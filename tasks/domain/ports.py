@@ -225,9 +225,20 @@ class PgTools(Protocol):
         ...
 
     def dump(
-        self, dsn: str, directory: Path, *, server_version: int, jobs: int, snapshot: str | None, timeout: float
+        self,
+        dsn: str,
+        directory: Path,
+        *,
+        server_version: int,
+        jobs: int,
+        snapshot: str | None,
+        timeout: float,
+        prefix: Sequence[str] = (),
     ) -> Finished:
-        """Dump one database in the directory format, compressed, inside an exported snapshot if one is given."""
+        """Dump one database in the directory format, compressed, inside an exported snapshot if one is given.
+
+        ``prefix`` is a command that runs the program, as ``nice -n 19`` does.
+        """
         ...
 
     def archive_list(self, directory: Path, *, server_version: int) -> str:
