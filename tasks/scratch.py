@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from tasks.context import Context
 from tasks.domain.ports import Session
@@ -42,6 +43,17 @@ class Scratch:
             session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
             session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE template0")
         return self.dsn(PRISTINE)
+
+    def boot(self, data: Path, major: int, database: str) -> str:
+        """Run the embedded server on a copy of a data directory, and return the DSN of the database in it."""
+        server = self._world.pg_servers.boot(self.directory, data, major=major)
+        with self._world.databases.session(server.dsn("template1")) as session:
+            if database != PRISTINE:
+                session.execute(f"DROP DATABASE IF EXISTS {_quoted(PRISTINE)} WITH (FORCE)")
+                session.execute(f"ALTER DATABASE {_quoted(database)} RENAME TO {_quoted(PRISTINE)}")
+            if not self._exists(session, "postgres"):
+                session.execute("CREATE DATABASE postgres TEMPLATE template0")
+        return server.dsn(PRISTINE)
 
     def clone(self) -> str:
         """Make the rehearsal's database as a copy of the restored one, and return its DSN."""

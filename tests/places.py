@@ -35,6 +35,14 @@ class OwnPlace:
         replaced(self.world, self.dsn("postgres"), "restored")
         return self.dsn("restored")
 
+    def boot(self, data: Path, major: int, database: str) -> str:
+        server = self.world.pg_servers.boot(self.directory, data, major=major)
+        run(self.world, server.dsn("template1"), f"ALTER DATABASE {database} RENAME TO restored")
+        return server.dsn("restored")
+
+    def remove(self) -> None:
+        self.world.pg_servers.remove(self.directory)
+
 
 @dataclass
 class PlaceBeside:
@@ -51,3 +59,10 @@ class PlaceBeside:
         name = self.world.databases.name_of(self.production) + "_copy"
         replaced(self.world, self.dsn("postgres"), name)
         return self.dsn(name)
+
+    def boot(self, data: Path, major: int, database: str) -> str:
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        name = self.world.databases.name_of(self.production) + "_copy"
+        run(self.world, self.dsn("postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -7,12 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from tasks.domain import archive
 from tasks.domain.archive import Archive
 from tasks.domain.kind import Duration, Kind, Size
 from tasks.domain.ports import World
+
+DEFAULT = "dump"
+"""The kind that is meant where a release file gives none."""
+
+
+def _asks_for_kind(schema: dict[str, Any], model: type[Any]) -> None:
+    """Let the JSON schema tell the kinds apart where none is given: only one of them goes without its name."""
+    if model.model_fields["kind"].default != DEFAULT:
+        schema["required"] = ["kind", *schema.get("required", ())]
 
 
 class Place(Protocol):
@@ -31,9 +40,22 @@ class Place(Protocol):
         """Make an empty database for the copy, replacing what an earlier try left, and return its DSN."""
         ...
 
+    def boot(self, data: Path, major: int, database: str) -> str:
+        """Run a server of golive's own on a copy of a data directory, and return the DSN of one of its databases.
+
+        That database is renamed to what `fresh` calls its own.
+        """
+        ...
+
+    def remove(self) -> None:
+        """Remove what is there."""
+        ...
+
 
 class Backup(Kind):
     """Keeps what production holds before it is touched, and proves by a copy that it can be had back."""
+
+    model_config = ConfigDict(json_schema_extra=_asks_for_kind)
 
     directory: str = "{root}/backups"
     """Where backups are kept, each in a directory of its own (0700)."""

@@ -194,7 +194,7 @@ def _misfit(message: str, *at: str | int) -> PydanticCustomError:
 
 
 def _dump_unless_told(value: Any) -> Any:
-    return {"kind": "dump", **value} if isinstance(value, dict) else value
+    return {"kind": backups.DEFAULT, **value} if isinstance(value, dict) else value
 
 
 class ReleaseFile(Strict):
