@@ -1,24 +1,27 @@
-"""The steps of the backup: dump, restore, compare every table, put the proof on record, keep as many as agreed."""
+"""The steps of the backup: take, copy, compare every table, put the proof on record, keep as many as agreed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tasks import archive
 from tasks.acting import act, do_one
 from tasks.context import Context, context_of
+from tasks.domain import archive
 from tasks.domain.errors import GoliveError, NotFound
-from tasks.domain.ports import Session
-from tasks.fingerprint import fingerprint
+from tasks.domain.units import show_seconds
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
 from tasks.scratch import Scratch
 
 PHASE = "backup"
+TAKE = "take the backup"
+COPY = "restore into the scratch database"
+_LEFT_FOR = timedelta(days=1)
 
 
 def backups_directory(ctx: Context) -> Path:
@@ -26,59 +29,41 @@ def backups_directory(ctx: Context) -> Path:
     return ctx.place(ctx.file.backup.directory)
 
 
-def room_for_backup(session: Session) -> int:
-    """Return the bytes that a backup and its scratch copy may need.
-
-    A dump is taken to need no more than the database itself, and the copy twice that while indexes are built.
-    """
-    return 3 * archive.database_size(session)
-
-
 @act
 def reckon_disk(claim: Claim) -> Mapping[str, Any]:
-    """Reckon what the backup and its scratch copy take, and refuse if it does not fit."""
+    """Reckon what the backup and its scratch copy take, and refuse if it does not fit or cannot be made at all."""
     ctx = context_of(claim)
-    with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
-        needed = room_for_backup(session)
-    directory = backups_directory(ctx)
-    return do_one(
-        ctx,
-        PHASE,
-        Step(
-            "reckon the disk",
-            lambda: archive.require_room(ctx.world, directory, needed, ctx.file.backup.headroom),
-            mutates=False,
-        ),
-    )
+    plan, dsn = ctx.file.backup, ctx.target().dsn
+
+    def reckon() -> Mapping[str, Any]:
+        plan.require_possible(ctx.world, dsn, Scratch(ctx))
+        needed = plan.room(ctx.world, dsn)
+        return archive.require_room(ctx.world, backups_directory(ctx), needed, plan.headroom)
+
+    return do_one(ctx, PHASE, Step("reckon the disk", reckon, mutates=False))
 
 
 @act
-def dump_database(claim: Claim) -> str:
-    """Dump production into a directory of its own, with a manifest, and return the directory."""
+def take_backup(claim: Claim) -> str:
+    """Back production up into a directory of its own, with a manifest, and return the directory."""
     ctx = context_of(claim)
     directory = backups_directory(ctx) / archive.name_for(ctx.release.id, ctx.world.clock.now())
 
-    def dump() -> Mapping[str, Any]:
+    def take() -> Mapping[str, Any]:
         _clear_unfinished(ctx)
-        taken = archive.take(
-            ctx.world,
-            ctx.target().dsn,
-            directory,
-            jobs=ctx.file.backup.jobs,
-            timeout=ctx.file.backup.timeout,
-            about={"system": ctx.file.system, "release": ctx.release.id},
-        )
-        listed = ctx.world.pg_tools.archive_list(taken.dump, server_version=taken.manifest["server_version"])
+        about = {"system": ctx.file.system, "release": ctx.release.id}
+        taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about)
         return {
+            "kind": ctx.file.backup.kind,
             "location": str(directory),
             "bytes": taken.size,
             "tables": len(taken.tables),
             "rows": sum(one["rows"] for one in taken.tables.values()),
             "manifest_sha256": taken.digest,
-            "entries": sum(not line.startswith(";") for line in listed.splitlines()),
+            **ctx.file.backup.verify(ctx.world, taken),
         }
 
-    do_one(ctx, PHASE, Step("dump", dump, mutates=False))
+    do_one(ctx, PHASE, Step(TAKE, take, mutates=False))
     return str(directory)
 
 
@@ -93,21 +78,21 @@ def _clear_unfinished(ctx: Context) -> None:
 
 @act
 def restore_copy(claim: Claim, location: str) -> Mapping[str, Any]:
-    """Restore the backup into the scratch database, after holding every file against the manifest."""
+    """Make the scratch copy from the backup, after holding every file against the manifest."""
     ctx = context_of(claim)
 
     def restore() -> Mapping[str, Any]:
         with _unproven_discarded(ctx, Path(location)):
             taken = archive.load(Path(location))
-            Scratch(ctx).restore(taken, jobs=ctx.file.backup.jobs, timeout=ctx.file.backup.timeout)
+            ctx.file.backup.copy_into(ctx.world, taken, Scratch(ctx))
         return {"location": location, "place": ctx.file.database.scratch.place}
 
-    return do_one(ctx, PHASE, Step("restore into the scratch database", restore, mutates=False))
+    return do_one(ctx, PHASE, Step(COPY, restore, mutates=False))
 
 
 @act
 def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
-    """Compare every table of the restored copy with what was dumped, and put the backup on record as proven.
+    """Compare every table of the copy with what was backed up, and put the backup on record as proven.
 
     Raises `BackupNotProven` with the tables that differ.
     """
@@ -116,26 +101,26 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     def compare() -> Mapping[str, Any]:
         with _unproven_discarded(ctx, Path(location)):
             taken = archive.load(Path(location))
-            with ctx.world.databases.session(Scratch(ctx).dsn("restored"), read_only=True) as session:
-                copy = fingerprint(session)
-            archive.require_equal(taken, copy)
+            copy, live = Scratch(ctx).dsn("restored"), ctx.target().dsn
+            proof = dict(ctx.file.backup.prove(ctx.world, taken, copy, live))
         number = ctx.ledger.evidence.backed_up(
             ctx.release.id,
             ctx.file.system,
-            kind="dump",
+            kind=ctx.file.backup.kind,
             location=location,
             size=taken.size,
-            took=_seconds(ctx, "dump"),
+            took=_seconds(ctx, TAKE),
             proven=True,
             proof={
                 "manifest_sha256": taken.digest,
-                "tables": dict(taken.tables),
-                "server_version": taken.manifest["server_version"],
+                "server_version": taken.server_version,
                 "tools": taken.manifest["tools"],
-                "restore_seconds": _seconds(ctx, "restore into the scratch database"),
+                "restore_seconds": _seconds(ctx, COPY),
+                **proof,
             },
         )
-        return {"backup": number, "tables": len(copy), "rows": sum(one["rows"] for one in copy.values())}
+        tables = proof["tables"]
+        return {"backup": number, "tables": len(tables), "rows": sum(one["rows"] for one in tables.values())}
 
     return do_one(ctx, PHASE, Step("compare every table", compare, mutates=False))
 
@@ -159,22 +144,44 @@ def _unproven_discarded(ctx: Context, location: Path) -> Iterator[None]:
 
 @act
 def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
-    """Remove the oldest backups beyond the number to keep, and what failed or killed ones left behind.
+    """Remove backups beyond the number or the age to keep, and what failed or killed ones left behind.
 
-    Nothing of a release that has not ended is removed, nor what this ledger knows no release for.
+    Never the newest, nothing of a release that has not ended, and nothing that this ledger knows no release for.
     """
     ctx = context_of(claim)
 
     def retire() -> Mapping[str, Any]:
         present = ctx.ledger.evidence.backups(ctx.file.system)
-        removed = [one for one in present[ctx.file.backup.keep :] if not _is_needed(ctx, one)]
-        for one in removed:
-            ctx.world.host.remove_tree(Path(one.location))
-            ctx.ledger.evidence.removed_backup(one.id, f"more than {ctx.file.backup.keep} are kept")
-        gone = [one.location for one in removed]
-        return {"kept": len(present) - len(removed), "removed": gone, "swept": _sweep(ctx)}
+        removed = []
+        for index, one in enumerate(present):
+            why = _why_retired(ctx, index, one)
+            if why and not _is_needed(ctx, one):
+                ctx.world.host.remove_tree(Path(one.location))
+                ctx.ledger.evidence.removed_backup(one.id, why)
+                removed.append(one.location)
+        return {"kept": len(present) - len(removed), "removed": removed, "swept": _sweep(ctx) + _remove_leftovers(ctx)}
 
     return do_one(ctx, PHASE, Step("retire old backups", retire, mutates=False))
+
+
+def _why_retired(ctx: Context, index: int, one: Backup) -> str:
+    plan = ctx.file.backup
+    if index >= plan.keep:
+        return f"more than {plan.keep} are kept"
+    age = (ctx.world.clock.now() - one.at).total_seconds()
+    if index and plan.keep_for is not None and age > plan.keep_for:
+        return f"older than {show_seconds(plan.keep_for)}"
+    return ""
+
+
+def _remove_leftovers(ctx: Context) -> list[str]:
+    host, directory = ctx.world.host, backups_directory(ctx)
+    # What is older than any backup may take is nobody's work any more.
+    age = max(_LEFT_FOR, timedelta(seconds=2 * ctx.file.backup.timeout))
+    found = archive.leftovers(host.list(directory), ctx.world.clock.now(), age)
+    for name in found:
+        host.remove_tree(directory / name)
+    return found
 
 
 @contextmanager

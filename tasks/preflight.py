@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from tasks import checks
 from tasks.acting import act, do_one
-from tasks.backup import backups_directory, room_for_backup
+from tasks.backup import backups_directory
 from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
@@ -71,6 +71,18 @@ def check_ports(claim: Claim) -> list[int]:
 
 
 @act
+def check_backup(claim: Claim) -> str:
+    """Refuse to begin where the backup cannot be made, for want of a right or a program; return its kind."""
+    ctx = context_of(claim)
+
+    def check() -> dict[str, Any]:
+        ctx.file.backup.require_possible(ctx.world, ctx.target().dsn, None)
+        return {"kind": ctx.file.backup.kind}
+
+    return str(do_one(ctx, PHASE, Step("check that a backup can be made", check, mutates=False))["kind"])
+
+
+@act
 def check_foundations(claim: Claim) -> list[Measurement]:
     """Make the checks that every release needs: client tools, database and rights, disk."""
     ctx = context_of(claim)
@@ -81,8 +93,7 @@ def foundations(ctx: Context) -> list[Check]:
     """Return the checks that every release needs, as if its release file held them."""
     kinds = kinds_in(checks)
     backups = backups_directory(ctx)
-    with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
-        needed = room_for_backup(session)
+    needed = ctx.file.backup.room(ctx.world, ctx.target().dsn)
     made = [
         kinds["tools"].model_validate({"kind": "tools", "name": "golive: the client tools fit the server"}),
         kinds["database"].model_validate(

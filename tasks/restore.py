@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from tasks.archive import Archive, require_equal
 from tasks.context import Context
+from tasks.domain.archive import Archive
 from tasks.domain.errors import GoliveError
+from tasks.domain.fingerprint import change_counters
 from tasks.domain.ports import Session
-from tasks.fingerprint import change_counters, fingerprint
+from tasks.scratch import Scratch
 
 _LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"})
 """Settings that PostgreSQL keeps as a list whose elements are quoted already."""
@@ -46,7 +47,8 @@ def swap_in_restored(ctx: Context, taken: Archive) -> Mapping[str, Any]:
     with databases.session(admin) as session:
         try:
             _create_like(session, name, incoming)
-            _fill(ctx, taken, databases.with_database(live, incoming), session.server_version)
+            new = databases.with_database(live, incoming)
+            ctx.file.backup.put_back(ctx.world, taken, new, Scratch(ctx))
         except BaseException:
             with suppress(GoliveError):
                 session.execute(f"DROP DATABASE IF EXISTS {_quoted(incoming)} WITH (FORCE)")
@@ -65,20 +67,6 @@ def reopen(ctx: Context) -> None:
     with databases.session(databases.with_database(live, "postgres")) as session:
         if session.value("SELECT datallowconn FROM pg_database WHERE datname = %s", (name,)) is False:
             session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
-
-
-def _fill(ctx: Context, taken: Archive, new: str, server_version: int) -> None:
-    ctx.world.pg_tools.restore(
-        taken.dump,
-        new,
-        server_version=server_version,
-        jobs=ctx.file.backup.jobs,
-        timeout=ctx.file.backup.timeout,
-        keep_rights=True,
-    )
-    with ctx.world.databases.session(new) as session:
-        require_equal(taken, fingerprint(session))
-        session.execute("ANALYZE")
 
 
 def _create_like(session: Session, live: str, incoming: str) -> None:

@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tasks import archive
 from tasks.acting import act, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of, holder, ledger
+from tasks.domain import archive
 from tasks.domain.errors import GoliveError, NeedsPerson, Refused
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, State

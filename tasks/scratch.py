@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tasks.archive import Archive
 from tasks.context import Context
 from tasks.domain.ports import Session
 
@@ -26,7 +26,7 @@ class Scratch:
 
     def dsn(self, database: str) -> str:
         """Return the DSN of one of the scratch databases, starting the embedded server if it does not run."""
-        if self._plan.place == "embedded":
+        if self.embedded:
             server = self._world.pg_servers.keep(self.directory, major=self._production_major())
             return server.dsn(database)
         return self._world.databases.with_database(self._server_dsn(), self._name(database))
@@ -39,27 +39,37 @@ class Scratch:
         dsn = self.dsn(database)
         return self._ctx.application_dsn(dsn) if self._plan.place == "same_server" else dsn
 
-    def restore(self, archive: Archive, *, jobs: int, timeout: float) -> str:
-        """Restore an archive into a new, empty database, replacing what an earlier try left, and return its DSN.
+    @property
+    def embedded(self) -> bool:
+        """Whether it is a server of golive's own, in which it may make roles."""
+        return self._plan.place == "embedded"
 
-        Beside production it keeps owners and grants if the application has a role of its own, which is then let do
-        on the copy just what it may do in production.
+    @property
+    def keeps_rights(self) -> bool:
+        """Whether the copy keeps owners and grants, for an application with a role of its own on that server.
+
+        It is then let do on the copy just what it may do in production.
         """
-        dsn = self._fresh(PRISTINE)
-        with self._world.databases.session(dsn) as session:
-            version = session.server_version
-        self._world.pg_tools.restore(
-            archive.dump,
-            dsn,
-            server_version=version,
-            jobs=jobs,
-            timeout=timeout,
-            keep_rights=self._plan.place == "same_server" and self._ctx.file.database.application_dsn is not None,
-        )
-        with self._world.databases.session(dsn) as session:
-            # A restored database has no statistics, and checks that explain a query need them.
-            session.execute("ANALYZE")
-        return dsn
+        return self._plan.place == "same_server" and self._ctx.file.database.application_dsn is not None
+
+    def fresh(self) -> str:
+        """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN."""
+        name = self._name(PRISTINE)
+        with self._world.databases.session(self.dsn("postgres")) as session:
+            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+            session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE template0")
+        return self.dsn(PRISTINE)
+
+    def boot(self, data: Path, major: int, database: str) -> str:
+        """Run the embedded server on a copy of a data directory, and return the DSN of the database in it."""
+        server = self._world.pg_servers.boot(self.directory, data, major=major)
+        with self._world.databases.session(server.dsn("template1")) as session:
+            if database != PRISTINE:
+                session.execute(f"DROP DATABASE IF EXISTS {_quoted(PRISTINE)} WITH (FORCE)")
+                session.execute(f"ALTER DATABASE {_quoted(database)} RENAME TO {_quoted(PRISTINE)}")
+            if not self._exists(session, "postgres"):
+                session.execute("CREATE DATABASE postgres TEMPLATE template0")
+        return server.dsn(PRISTINE)
 
     def clone(self) -> str:
         """Make the rehearsal's database as a copy of the restored one, and return its DSN."""
@@ -72,33 +82,26 @@ class Scratch:
 
     def is_restored(self) -> bool:
         """Tell whether the restored copy is there."""
-        if self._plan.place == "embedded" and not self.directory.exists():
+        if self.embedded and not self.directory.exists():
             return False
         with self._world.databases.session(self.dsn("postgres")) as session:
             return self._exists(session, self._name(PRISTINE))
 
     def remove(self) -> None:
         """Remove the databases, and the embedded server with them."""
-        if self._plan.place == "embedded":
+        if self.embedded:
             self._world.pg_servers.remove(self.directory)
             return
         with self._world.databases.session(self.dsn("postgres")) as session:
             for database in (REHEARSAL, PRISTINE):
                 session.execute(f"DROP DATABASE IF EXISTS {_quoted(self._name(database))} WITH (FORCE)")
 
-    def _fresh(self, database: str) -> str:
-        name = self._name(database)
-        with self._world.databases.session(self.dsn("postgres")) as session:
-            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
-            session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE template0")
-        return self.dsn(database)
-
     @staticmethod
     def _exists(session: Session, name: str) -> bool:
         return bool(session.value("SELECT count(*) FROM pg_database WHERE datname = %s", (name,)))
 
     def _name(self, database: str) -> str:
-        if self._plan.place == "embedded" or database == "postgres":
+        if self.embedded or database == "postgres":
             return database
         return re.sub(r"[^a-z0-9_]", "_", f"golive_{database}_{self._ctx.release.id}")[:63]
 

@@ -334,7 +334,7 @@ class SmallSystem:
 
     def content(self) -> Mapping[str, Any]:
         """Return what production's database holds and how its tables look, to be compared with later."""
-        from tasks.fingerprint import fingerprint
+        from tasks.domain.fingerprint import fingerprint
 
         with Postgres().session(self.dsn) as session:
             columns = session.query(

@@ -23,7 +23,9 @@ class Account:
     uid: int = -1
     gid: int = -1
 
-    def run(self, argv: Sequence[str], *, cwd: Path, timeout: float) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, argv: Sequence[str], *, cwd: Path, timeout: float, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
         """Run a program to its end as this account, in an environment that holds nothing of golive's."""
         return subprocess.run(
             argv,
@@ -32,7 +34,7 @@ class Account:
             timeout=timeout,
             capture_output=True,
             text=True,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             env={"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C"},
             # A session of its own: an interrupt from golive's terminal must not reach the server.
             start_new_session=True,

@@ -24,6 +24,11 @@ COPIES = Path("/var/cache/golive-postgresql")
 
 _POLL = 0.05
 _NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+_COPY = {
+    "archive_mode": "off",
+    "max_logical_replication_workers": "0",  # a subscription must not take changes from its publisher
+    "max_prepared_transactions": "100",  # those of production were copied
+}
 
 
 class Throwaway:
@@ -71,6 +76,24 @@ class EmbeddedServers:
         cluster = Cluster(directory, _usable(binaries, account), account)
         if made_by is None:
             return _new(cluster)
+        cluster.start()
+        return Throwaway(cluster)
+
+    def require(self, major: int) -> None:
+        """Raise `ToolMissing` unless there are programs of just that major version."""
+        _binaries(major, exact=True)
+
+    def boot(self, directory: Path, data: Path, *, major: int) -> Throwaway:
+        """Run a server on a copy of a base backup, replacing what is there, and let it run until `remove`.
+
+        Of the backup's own settings none is used: it must neither archive, nor replicate, nor run what they load.
+        Raises `ToolMissing` if there are no programs of just that version, `CommandFailed` with the end of its log.
+        """
+        self.remove(directory)
+        account = server_account()
+        cluster = Cluster(directory, _usable(_binaries(major, exact=True), account), account)
+        cluster.make_directory()
+        cluster.adopt(data, _NOT_DURABLE | _COPY)
         cluster.start()
         return Throwaway(cluster)
 

@@ -16,17 +16,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
 from tasks.adapters import dsn as dsns
 from tasks.adapters.pg_binaries import package_directories, version_in, wheel_directories
-from tasks.domain.errors import CommandFailed, GoliveError, ToolMissing, UserError
+from tasks.domain.errors import AccessDenied, CommandFailed, GoliveError, ToolMissing, UserError
 from tasks.domain.ports import Command, Finished, Host
 
 PROBE_TIMEOUT = 20.0
 LIST_TIMEOUT = 300.0
 SCHEMA_TIMEOUT = 300.0
-"""Seconds for a question to a program, for an archive's table of contents, for a schema."""
+VERIFY_TIMEOUT = 3600.0
+"""Seconds for a question to a program, an archive's table of contents, a schema, the checksums of a base backup."""
 
 _SENDS_TRANSACTION_TIMEOUT = 17
 
@@ -62,11 +64,20 @@ class ClientTools:
         return dict.fromkeys(("pg_dump", "pg_restore"), f"{client.version} ({client.directory})")
 
     def dump(
-        self, dsn: str, directory: Path, *, server_version: int, jobs: int, snapshot: str | None, timeout: float
+        self,
+        dsn: str,
+        directory: Path,
+        *,
+        server_version: int,
+        jobs: int,
+        snapshot: str | None,
+        timeout: float,
+        prefix: Sequence[str] = (),
     ) -> Finished:
         """Dump one database into a new or empty directory, compressed, whole or not at all.
 
-        ``timeout`` is in seconds. Raises `CommandFailed`, `TimedOut`, `ToolMissing`.
+        ``timeout`` is in seconds; ``prefix`` is a command that runs the program, as ``nice -n 19`` does.
+        Raises `CommandFailed`, `TimedOut`, `ToolMissing`.
         """
         if self._host.list(directory):
             raise UserError("the directory holds something already", where=str(directory), do="dump into a new one")
@@ -75,7 +86,7 @@ class ClientTools:
         if snapshot:
             argv.append(f"--snapshot={snapshot}")
         try:
-            return self._run(client, "pg_dump", argv, dsn, timeout)
+            return self._run(client, "pg_dump", argv, dsn, timeout, prefix)
         except GoliveError:
             self._host.remove_tree(directory)
             raise
@@ -101,6 +112,52 @@ class ClientTools:
         rights = () if keep_rights else ("--no-owner", "--no-acl")
         argv = ["--exit-on-error", *rights, "--no-password", f"--jobs={jobs}", str(directory)]
         return self._run(client, "pg_restore", argv, dsn, timeout)
+
+    def require_replication(self, dsn: str) -> None:
+        """Raise `AccessDenied` unless the server lets this role in for replication, as pg_basebackup needs it."""
+        given = dsns.options(dsn) | {"replication": "true", "connect_timeout": "10"}
+        conn = pq.PGconn.connect(make_conninfo("", **given).encode())
+        try:
+            if conn.status != pq.ConnStatus.OK:
+                said = " ".join(conn.error_message.decode(errors="replace").split())
+                raise AccessDenied(
+                    f"no connection for replication: {said}",
+                    where=dsns.redacted(dsn),
+                    do="give the role REPLICATION, let it in by a line 'host replication …' of pg_hba.conf, and see "
+                    "that max_wal_senders is not used up; or use a backup of kind dump",
+                )
+        finally:
+            conn.finish()
+
+    def base_backup(self, dsn: str, directory: Path, *, server_version: int, rate: int, timeout: float) -> Finished:
+        """Copy all files of a server into a new directory, whole or not at all, with the log that it needs.
+
+        ``rate`` is the most bytes per second, 0 for no limit. Raises `CommandFailed`, `TimedOut`, `ToolMissing`.
+        """
+        argv = ["--format=plain", "--wal-method=stream", "--checkpoint=fast", "--manifest-checksums=SHA256"]
+        argv += ["--no-password", f"--pgdata={directory}"]
+        if rate:
+            argv.append(f"--max-rate={max(32, rate // 1024)}k")
+        try:
+            return self._run(self._client(server_version, dsn), "pg_basebackup", argv, dsn, timeout)
+        except GoliveError:
+            self._host.remove_tree(directory)
+            raise
+
+    def verify_backup(self, directory: Path, *, server_version: int) -> str:
+        """Return the pg_verifybackup that found the files of a base backup whole, or nothing where none works.
+
+        Raises `CommandFailed` with what it found amiss.
+        """
+        # One that crashes has verified nothing: the next is asked.
+        ended = (0, *range(-64, 0))
+        for client in self._clients:
+            program = client.directory / "pg_verifybackup"
+            if client.major == server_version // 10000 and self._host.exists(program):
+                command = Command((str(program), str(directory)), timeout=VERIFY_TIMEOUT, ok_exit=ended)
+                if self._host.run(command).exit_code == 0:
+                    return f"pg_verifybackup {client.version}"
+        return ""
 
     def schema(self, dsn: str, *, server_version: int) -> str:
         """Return the schema as SQL, without owners, grants and versions, equal for equal schemas.
@@ -186,9 +243,11 @@ class ClientTools:
             raise _no_tool(f"version {least} or newer{', built with zstd' if zstd else ''}", self._clients)
         return min(fit, key=lambda client: abs(client.major - target))
 
-    def _run(self, client: Client, tool: str, argv: Sequence[str], dsn: str, timeout: float) -> Finished:
+    def _run(
+        self, client: Client, tool: str, argv: Sequence[str], dsn: str, timeout: float, prefix: Sequence[str] = ()
+    ) -> Finished:
         with self._connection(dsn) as connection:
-            command = (str(client.directory / tool), connection.argument, *argv)
+            command = (*prefix, str(client.directory / tool), connection.argument, *argv)
             return self._host.run(Command(command, env=connection.env, timeout=timeout))
 
     @contextmanager

@@ -225,9 +225,20 @@ class PgTools(Protocol):
         ...
 
     def dump(
-        self, dsn: str, directory: Path, *, server_version: int, jobs: int, snapshot: str | None, timeout: float
+        self,
+        dsn: str,
+        directory: Path,
+        *,
+        server_version: int,
+        jobs: int,
+        snapshot: str | None,
+        timeout: float,
+        prefix: Sequence[str] = (),
     ) -> Finished:
-        """Dump one database in the directory format, compressed, inside an exported snapshot if one is given."""
+        """Dump one database in the directory format, compressed, inside an exported snapshot if one is given.
+
+        ``prefix`` is a command that runs the program, as ``nice -n 19`` does.
+        """
         ...
 
     def archive_list(self, directory: Path, *, server_version: int) -> str:
@@ -240,6 +251,24 @@ class PgTools(Protocol):
         """Restore an archive into an existing, empty database; raises `CommandFailed` at the first error.
 
         ``keep_rights`` restores owners and grants too, whose roles must then exist on that server.
+        """
+        ...
+
+    def require_replication(self, dsn: str) -> None:
+        """Raise `AccessDenied` unless the server lets this role in for replication, as pg_basebackup needs it."""
+        ...
+
+    def base_backup(self, dsn: str, directory: Path, *, server_version: int, rate: int, timeout: float) -> Finished:
+        """Copy all files of a server into a new directory, with the log that makes them consistent.
+
+        ``rate`` is the most bytes per second, 0 for no limit.
+        """
+        ...
+
+    def verify_backup(self, directory: Path, *, server_version: int) -> str:
+        """Return the pg_verifybackup that found the files of a base backup whole, or nothing where none works.
+
+        Raises `CommandFailed` with what it found amiss.
         """
         ...
 
@@ -265,6 +294,17 @@ class PgServers(Protocol):
 
     def keep(self, directory: Path, *, major: int | None = None) -> RunningServer:
         """Run a server as `throwaway` does, or find it running, and let it run until `remove`."""
+        ...
+
+    def require(self, major: int) -> None:
+        """Raise `ToolMissing` unless there are programs of just that major version."""
+        ...
+
+    def boot(self, directory: Path, data: Path, *, major: int) -> RunningServer:
+        """Run a server on a copy of a base backup, replacing what is there, and let it run until `remove`.
+
+        It has its own settings, among them no archiving and no replication, and its own superuser.
+        """
         ...
 
     def remove(self, directory: Path) -> None:

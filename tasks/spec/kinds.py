@@ -10,10 +10,11 @@ from typing import Annotated, Any, Union
 
 from pydantic import Field
 
-from tasks import checks, migrators, notifiers, platforms, rollouts, routers, sources
+from tasks import backups, checks, migrators, notifiers, platforms, rollouts, routers, sources
 from tasks.domain.kind import Kind
 
 PACKAGES: dict[ModuleType, type[Kind]] = {
+    backups: backups.Backup,
     checks: checks.Check,
     migrators: migrators.Migrator,
     notifiers: notifiers.Notifier,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import time
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks import checks, migrators, notifiers, platforms, rollouts, routers, sources
+from tasks import backups, checks, migrators, notifiers, platforms, rollouts, routers, sources
+from tasks.backups import Backup
+from tasks.backups.dump import Dump
 from tasks.checks import Check
-from tasks.domain.kind import Duration, Size, Strict
+from tasks.domain.kind import Duration, Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.triggers import Trigger
 from tasks.migrators import Migrator
@@ -26,6 +28,7 @@ from tasks.spec.kinds import union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 
 if TYPE_CHECKING:
+    AnyBackup = Backup
     AnyCheck = Check
     AnyMigrator = Migrator
     AnyNotifier = Notifier
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     AnyRouter = Router
     AnySource = Source
 else:
+    AnyBackup = union_of(backups)
     AnyCheck = union_of(checks)
     AnyMigrator = union_of(migrators)
     AnyNotifier = union_of(notifiers)
@@ -73,21 +77,6 @@ class Database(Strict):
     """The DSN that the application gets as ``{dsn}``, if it is another one."""
     scratch: Scratch = Scratch()
     """Where backups are proven and migrations rehearsed."""
-
-
-class Backup(Strict):
-    """The backup that is taken before production is touched, and proven by a restore."""
-
-    directory: str = "{root}/backups"
-    """Where backups are kept, each in a directory of its own (0700)."""
-    keep: Annotated[int, Field(ge=1, le=1000)] = 14
-    """How many backups of the system are kept; those of a release under way always are."""
-    jobs: Annotated[int, Field(ge=1, le=64)] = 2
-    """How many processes dump and restore."""
-    timeout: Duration = 3600.0
-    """After how long a dump or a restore is given up."""
-    headroom: Size = 200_000_000
-    """How much room must stay free on the disk after the backup and its scratch copy."""
 
 
 class SignOff(Strict):
@@ -207,6 +196,10 @@ def _misfit(message: str, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("misfit", "{message}", {"message": message, "at": at})
 
 
+def _dump_unless_told(value: Any) -> Any:
+    return {"kind": backups.DEFAULT, **value} if isinstance(value, dict) else value
+
+
 class ReleaseFile(Strict):
     """Everything that golive must know of a system to take it live, and back."""
 
@@ -230,8 +223,8 @@ class ReleaseFile(Strict):
     """How a new version takes over."""
     migration: AnyMigrator
     """What changes the schema of its database."""
-    backup: Backup = Backup()
-    """The backup before the release."""
+    backup: Annotated[AnyBackup, BeforeValidator(_dump_unless_told)] = Dump()
+    """The backup before the release; a ``dump`` where no kind is given."""
     sign_off: SignOff = SignOff()
     """Who signs."""
     window: Window = Window()

@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks import archive
-from tasks.archive import MANIFEST, Archive, require_equal
+from tasks.backups.dump import Dump
+from tasks.domain import archive
+from tasks.domain.archive import MANIFEST, Archive, require_equal
 from tasks.domain.errors import BackupNotProven
+from tasks.domain.fingerprint import fingerprint
 from tasks.domain.ports import RunningServer, World
-from tasks.fingerprint import fingerprint
 
 ROOT = Path(__file__).parents[2]
 DATA = """
@@ -36,11 +37,11 @@ def run(world: World, dsn: str, script: str) -> None:
 @pytest.fixture
 def taken(world: World, database: str, tmp_path: Path) -> Archive:
     run(world, database, DATA)
-    return archive.take(world, database, tmp_path / "backup", jobs=1, timeout=60, about={})
+    return Dump(jobs=1, timeout=60.0).take(world, database, tmp_path / "backup", {})
 
 
 def largest(taken: Archive) -> Path:
-    return max(taken.dump.iterdir(), key=lambda path: path.stat().st_size)
+    return max(taken.content.iterdir(), key=lambda path: path.stat().st_size)
 
 
 def truncated(taken: Archive) -> None:
@@ -59,9 +60,9 @@ def flipped(taken: Archive) -> None:
 
 
 def flipped_in_the_last_byte(taken: Archive) -> None:
-    content = bytearray((taken.dump / "toc.dat").read_bytes())
+    content = bytearray((taken.content / "toc.dat").read_bytes())
     content[-1] ^= 0x80
-    (taken.dump / "toc.dat").write_bytes(content)
+    (taken.content / "toc.dat").write_bytes(content)
 
 
 def longer(taken: Archive) -> None:
@@ -74,19 +75,19 @@ def without_a_file(taken: Archive) -> None:
 
 
 def without_the_dump(taken: Archive) -> None:
-    shutil.rmtree(taken.dump)
+    shutil.rmtree(taken.content)
 
 
 def with_a_file_more(taken: Archive) -> None:
-    (taken.dump / "9999.dat.gz").write_bytes(b"more")
+    (taken.content / "9999.dat.gz").write_bytes(b"more")
 
 
 def with_a_second_manifest(taken: Archive) -> None:
-    (taken.dump / MANIFEST).write_text("{}")
+    (taken.content / MANIFEST).write_text("{}")
 
 
 def swapped(taken: Archive) -> None:
-    first, second = sorted(taken.dump.glob("*.dat*"))[:2]
+    first, second = sorted(taken.content.glob("*.dat*"))[:2]
     first.rename(first.with_suffix(".x"))
     second.rename(first)
     first.with_suffix(".x").rename(second)
@@ -155,7 +156,7 @@ def copy(world: World, pg_server: RunningServer, database: str, taken: Archive) 
     run(world, pg_server.dsn(), f"CREATE DATABASE {name} TEMPLATE template0")
     dsn = world.databases.with_database(database, name)
     version = taken.manifest["server_version"]
-    world.pg_tools.restore(taken.dump, dsn, server_version=version, jobs=1, timeout=60)
+    world.pg_tools.restore(taken.content, dsn, server_version=version, jobs=1, timeout=60)
     yield dsn
     run(world, pg_server.dsn(), f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -211,10 +212,11 @@ class Killed:
 TAKE = """
 import sys
 from pathlib import Path
-from tasks import archive
+from tasks.backups.dump import Dump
+from tasks.domain import archive
 from tasks.context import world
 dsn, directory = sys.stdin.read().splitlines()
-archive.take(world(), dsn, Path(directory), jobs=1, timeout=60, about={})
+Dump(jobs=1, timeout=60.0).take(world(), dsn, Path(directory), {})
 """
 
 
@@ -262,6 +264,6 @@ def test_a_backup_that_was_killed_is_not_there_and_the_next_one_replaces_what_it
         archive.load(killed.directory)
     with pytest.raises(BackupNotProven):
         archive.load(killed.partial)
-    taken = archive.take(world, database, killed.directory, jobs=1, timeout=60, about={})
+    taken = Dump(jobs=1, timeout=60.0).take(world, database, killed.directory, {})
     assert [path.name for path in killed.directory.parent.iterdir()] == ["backup"]
     assert {name: one["rows"] for name, one in taken.tables.items()} == {"public.item": 500, "public.other": 5}

@@ -217,13 +217,13 @@ def test_a_foreign_process_on_a_port_of_the_rollout_stops_the_release(shop):
 
 def back_up(shop: SmallSystem, *, meanwhile: Any = None, before_comparing: Any = None) -> None:
     """Make the steps of a backup, with something done to the dump, or to the copy's database, in between."""
-    from tasks.backup import compare_copy, dump_database, restore_copy, scratch_cleared
+    from tasks.backup import compare_copy, restore_copy, scratch_cleared, take_backup
     from tasks.context import context_of
     from tasks.driving import operation
     from tasks.scratch import Scratch
 
     with operation("backup", "shop", "v1") as claim, scratch_cleared(claim):
-        location = dump_database.fn(claim)
+        location = take_backup.fn(claim)
         if meanwhile is not None:
             meanwhile(Path(location))
         restore_copy.fn(claim, location)

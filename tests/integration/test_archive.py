@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks import archive
-from tasks.archive import Archive, require_equal, require_room
+from tasks.backups.dump import Dump
+from tasks.domain import archive
+from tasks.domain.archive import Archive, require_equal, require_room
 from tasks.domain.errors import AccessDenied, BackupNotProven, DiskTooSmall, TimedOut
+from tasks.domain.fingerprint import Fingerprint, change_counters, fingerprint
 from tasks.domain.ports import RunningServer, World
-from tasks.fingerprint import Fingerprint, change_counters, fingerprint
 
 DATA = r"""
 CREATE SCHEMA "Odd schema.";
@@ -78,7 +79,7 @@ def run(world: World, dsn: str, script: str) -> None:
 
 
 def took(world: World, dsn: str, directory: Path, jobs: int = 2) -> Archive:
-    return archive.take(world, dsn, directory, jobs=jobs, timeout=60, about={"system": "shop", "release": "r1"})
+    return Dump(jobs=jobs, timeout=60.0).take(world, dsn, directory, {"system": "shop", "release": "r1"})
 
 
 @pytest.fixture
@@ -90,7 +91,7 @@ def copy_of(world: World, pg_server: RunningServer, database: str) -> Iterator[C
         run(world, pg_server.dsn(), f"CREATE DATABASE {name} TEMPLATE template0")
         dsn = world.databases.with_database(database, name)
         version = taken.manifest["server_version"]
-        world.pg_tools.restore(taken.dump, dsn, server_version=version, jobs=2, timeout=60)
+        world.pg_tools.restore(taken.content, dsn, server_version=version, jobs=2, timeout=60)
         return dsn
 
     yield restore
@@ -160,7 +161,7 @@ def test_the_manifest_says_what_was_dumped_and_with_what(world, database, tmp_pa
     assert manifest["database"] == world.databases.name_of(database)
     assert set(manifest["tools"]) == {"pg_dump", "pg_restore"}
     assert set(manifest["files"]) == {
-        str(path.relative_to(taken.directory)) for path in taken.dump.rglob("*") if path.is_file()
+        str(path.relative_to(taken.directory)) for path in taken.content.rglob("*") if path.is_file()
     }
     assert taken.size == sum(path.stat().st_size for path in taken.directory.rglob("*") if path.is_file())
     assert len(taken.digest) == 64
@@ -236,7 +237,7 @@ def test_a_backup_that_takes_too_long_is_given_up_and_leaves_nothing(world, data
     with world.databases.session(database) as other, other.transaction():
         other.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(TimedOut):
-            archive.take(world, database, tmp_path / "backup", jobs=1, timeout=1.0, about={})
+            Dump(jobs=1, timeout=1.0).take(world, database, tmp_path / "backup", {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -375,6 +375,27 @@ def test_what_the_types_refuse_the_schema_refuses_too(old, new):
     assert list(validator().iter_errors(as_data(changed(old, new))))
 
 
+@pytest.mark.parametrize(
+    ("backup", "kind"),
+    [
+        ("", "dump"),
+        ("backup: {keep: 3}", "dump"),
+        ("backup: {kind: dump, jobs: 4}", "dump"),
+        ("backup: {kind: physical, rate: 5MB}", "physical"),
+    ],
+)
+def test_a_backup_is_a_dump_unless_it_says_otherwise_in_the_types_and_in_the_schema(backup, kind):
+    text = changed("migration:", f"{backup}\nmigration:")
+    assert loading.parse(text).backup.kind == kind
+    assert [error.message for error in validator().iter_errors(as_data(text))] == []
+
+
+def test_a_field_of_another_kind_of_backup_is_refused():
+    text = changed("migration:", "backup: {rate: 5MB}\nmigration:")
+    assert "backup.rate: unknown key" in fault(text)
+    assert list(validator().iter_errors(as_data(text)))
+
+
 def test_every_key_of_the_schema_is_described():
     whole = release_file_schema()
 

@@ -1,26 +1,24 @@
-"""A backup as a directory: a dump, a manifest that tells what it must restore to, and a hash of every file."""
+"""A backup as a directory: its content, a manifest that tells what a copy must hold, and a hash of every file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from tasks.domain.errors import BackupNotProven, DiskTooSmall
+from tasks.domain.fingerprint import Fingerprint
 from tasks.domain.ports import Session, World
 from tasks.domain.units import show_bytes
 from tasks.domain.way_back import differences
-from tasks.fingerprint import Fingerprint, change_counters, fingerprint
 
 MANIFEST = "manifest.json"
-DUMP = "dump"
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,19 @@ class Archive:
     manifest: Mapping[str, Any]
 
     @property
-    def dump(self) -> Path:
-        """The directory in pg_dump's own format."""
-        return self.directory / DUMP
+    def kind(self) -> str:
+        """Which kind of backup it is."""
+        return str(self.manifest.get("kind", "dump"))
+
+    @property
+    def content(self) -> Path:
+        """The directory, named like the kind of backup, in the form of the tool that wrote it."""
+        return self.directory / self.kind
+
+    @property
+    def server_version(self) -> int:
+        """The version of production's server, as `Session.server_version`."""
+        return int(self.manifest["server_version"])
 
     @property
     def tables(self) -> Fingerprint:
@@ -47,6 +55,12 @@ class Archive:
 @contextmanager
 def exported_snapshot(session: Session) -> Iterator[str]:
     """Hold a snapshot open that other connections can see the same data through; ended by the block."""
+    # The role may be limited to short transactions, but this one waits for a tool. Which limits there are depends on
+    # the server's version.
+    session.query(
+        "SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN "
+        "('idle_in_transaction_session_timeout', 'transaction_timeout', 'idle_session_timeout')"
+    )
     with session.transaction():
         session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield str(session.value("SELECT pg_export_snapshot()"))
@@ -70,58 +84,34 @@ def require_room(world: World, where: Path, needed: int, headroom: int) -> Mappi
     return {"free": free, "needed": needed, "headroom": headroom}
 
 
-def take(world: World, dsn: str, directory: Path, *, jobs: int, timeout: float, about: Mapping[str, Any]) -> Archive:
-    """Dump a database into ``directory`` and describe it in a manifest, whole or not at all.
+def take(
+    world: World, directory: Path, kind: str, save: Callable[[Path], Mapping[str, Any]], about: Mapping[str, Any]
+) -> Archive:
+    """Make a backup of a kind in ``directory``, whole or not at all, with the hash of every file in its manifest.
 
-    The tables are counted and hashed in the snapshot that is dumped, while it is dumped, so that a restored copy must
-    equal them exactly although production went on writing.
+    ``save`` writes the content into the directory that it is given, and returns what the manifest tells beside
+    ``about``.
     """
     partial = directory.with_name(f".partial-{directory.name}")
     world.host.remove_tree(partial)
     partial.mkdir(parents=True, mode=0o700)
     try:
-        _fill(world, dsn, partial, jobs=jobs, timeout=timeout, about=about)
+        told = save(partial / kind)
+        for path in [partial, *partial.rglob("*")]:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        manifest = {
+            **about,
+            **told,
+            "kind": kind,
+            "finished_at": world.clock.now().isoformat(),
+            "files": {str(path.relative_to(partial)): sha256(path) for path in _files(partial)},
+        }
+        world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         partial.rename(directory)
     except BaseException:
         world.host.remove_tree(partial)
         raise
     return load(directory)
-
-
-def _fill(world: World, dsn: str, partial: Path, *, jobs: int, timeout: float, about: Mapping[str, Any]) -> None:
-    with (
-        world.databases.session(dsn, statement_timeout=timeout, application="golive backup") as session,
-        exported_snapshot(session) as snapshot,
-        ThreadPoolExecutor(1) as beside,
-    ):
-        version = session.server_version
-        # A role may be limited to short idle transactions, but this one waits for pg_dump.
-        session.execute("SET idle_in_transaction_session_timeout = 0")
-        dumping = beside.submit(
-            world.pg_tools.dump,
-            dsn,
-            partial / DUMP,
-            server_version=version,
-            jobs=jobs,
-            snapshot=snapshot,
-            timeout=timeout,
-        )
-        tables = fingerprint(session)
-        counters = change_counters(session)
-        dumping.result()
-    for path in [partial, *partial.rglob("*")]:
-        path.chmod(0o700 if path.is_dir() else 0o600)
-    manifest = {
-        **about,
-        "database": world.databases.name_of(dsn),
-        "server_version": version,
-        "tools": dict(world.pg_tools.versions(version)),
-        "finished_at": world.clock.now().isoformat(),
-        "tables": tables,
-        "counters": counters,
-        "files": {str(path.relative_to(partial)): _sha256(path) for path in _files(partial)},
-    }
-    world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
 
 
 def load(directory: Path) -> Archive:
@@ -134,7 +124,7 @@ def load(directory: Path) -> Archive:
         text = path.read_bytes()
         manifest = json.loads(text)
         expected, _tables = dict(manifest["files"]), dict(manifest["tables"])
-        found = {str(one.relative_to(directory)): _sha256(one) for one in _files(directory)}
+        found = {str(one.relative_to(directory)): sha256(one) for one in _files(directory)}
     except OSError as error:
         where = str(error.filename or path)
         raise BackupNotProven(f"cannot be read: {error.strerror}", where=where, do="use another backup") from error
@@ -170,6 +160,38 @@ def require_equal(archive: Archive, copy: Fingerprint) -> None:
     )
 
 
+def require_sequences(archive: Archive, copy: Mapping[str, int]) -> None:
+    """Raise `BackupNotProven` unless every sequence of the copy stands where it stood while the dump was made.
+
+    Sequences do not keep to snapshots, so that one which went on meanwhile may stand anywhere in between.
+    """
+    wrong = []
+    for name, (before, after) in archive.manifest.get("sequences", {}).items():
+        least, most = sorted((before, after))
+        if name not in copy or not least <= copy[name] <= most:
+            wrong.append(f"{name}: {before} to {after} dumped, {copy.get(name, 'no sequence')} restored")
+    if wrong:
+        raise BackupNotProven(
+            f"{len(wrong)} sequences differ after the restore: {'; '.join(wrong[:5])}",
+            expected="each to go on where it stood",
+            where=str(archive.directory),
+            do="take a new backup; nothing in production was changed",
+        )
+
+
+_LEFTOVER = re.compile(r"\.(?:partial-)?(\d{8}T\d{6})-.+")
+
+
+def leftovers(names: Iterable[str], now: datetime, age: timedelta) -> list[str]:
+    """Return those names in a directory of backups that a killed process left, begun longer ago than ``age``."""
+    found = []
+    for name in names:
+        match = _LEFTOVER.fullmatch(name)
+        if match and now - datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC) > age:
+            found.append(name)
+    return found
+
+
 def name_for(release_id: str, at: datetime) -> str:
     """Return the directory name of a backup, which sorts by time."""
     return f"{at:%Y%m%dT%H%M%S}-{release_id}"
@@ -189,6 +211,7 @@ def _files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / MANIFEST)
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

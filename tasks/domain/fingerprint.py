@@ -1,4 +1,4 @@
-"""What a database holds, as one row count and one content hash for each table."""
+"""What a database holds: a row count and content hash for each table, and how far each sequence has come."""
 
 from __future__ import annotations
 
@@ -35,9 +35,33 @@ _TABLES = """
     ORDER BY 1
 """
 
+LARGE_OBJECTS = "pg_catalog.pg_largeobject"
+"""The name under which all large objects together count as one table, if there are any."""
+
+# Not from pg_largeobject itself, which only a superuser may read.
+_LARGE_OBJECTS = """
+    SELECT count(*) AS rows,
+           coalesce(sum(hashtextextended(oid::text || ' ' || md5(lo_get(oid)), 0)::numeric), 0)::text AS hash
+    FROM pg_largeobject_metadata
+"""
+
+_SEQUENCES = """
+    SELECT format('%I.%I', n.nspname, c.relname) AS name, s.seqincrement AS step
+    FROM pg_sequence s
+    JOIN pg_class c ON c.oid = s.seqrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relpersistence <> 't' AND NOT s.seqcycle
+      AND NOT EXISTS (
+          SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+      )
+    ORDER BY 1
+"""
+
 _COUNTERS = """
     SELECT format('%I.%I', schemaname, relname) AS name, n_tup_ins + n_tup_upd + n_tup_del AS changes
-    FROM pg_stat_user_tables
+    FROM pg_stat_all_tables
+    WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND schemaname !~ '^pg_(toast|temp)'
+       OR relid = 'pg_catalog.pg_largeobject'::regclass AND EXISTS (SELECT FROM pg_largeobject_metadata)
 """
 
 
@@ -56,7 +80,7 @@ def tables(session: Session) -> list[str]:
 
 
 def fingerprint(session: Session) -> dict[str, dict[str, Any]]:
-    """Return the row count and content hash of every table.
+    """Return the row count and content hash of every table, and of all large objects (each below 1 GB) as one.
 
     The hash is the sum of a 64-bit hash of each row's text, so it does not depend on the order of rows. Raises
     `AccessDenied` (42501) where row-level security would hide rows or a table may not be read.
@@ -70,6 +94,18 @@ def fingerprint(session: Session) -> dict[str, dict[str, Any]]:
             f"FROM ONLY {name} t"
         )[0]
         found[name] = {"rows": row["rows"], "hash": row["hash"]}
+    objects = session.query(_LARGE_OBJECTS)[0]
+    if objects["rows"]:
+        found[LARGE_OBJECTS] = {"rows": objects["rows"], "hash": objects["hash"]}
+    return found
+
+
+def sequences(session: Session) -> dict[str, int]:
+    """Return the next value of every sequence, as it is now whatever the snapshot; those that cycle are left out."""
+    found = {}
+    for row in session.query(_SEQUENCES):
+        now = session.query(f"SELECT last_value, is_called FROM {row['name']}")[0]  # noqa: S608
+        found[row["name"]] = now["last_value"] + (row["step"] if now["is_called"] else 0)
     return found
 
 

@@ -1,0 +1,176 @@
+"""The backup as a dump of one database: small, portable between versions, and exact while production goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from tasks.backups import Backup, Place
+from tasks.domain.archive import Archive, database_size, exported_snapshot, require_equal, require_sequences
+from tasks.domain.errors import ToolMissing
+from tasks.domain.fingerprint import change_counters, fingerprint, sequences
+from tasks.domain.ports import Session, World
+
+# Owners, grants and policies name roles. The one that made the server never stands in pg_shdepend.
+_ROLES = """
+    SELECT rolname AS name FROM pg_roles
+    WHERE rolname !~ '^pg_' AND (oid = 10 OR oid IN (
+        SELECT refobjid FROM pg_shdepend
+        WHERE refclassid = 'pg_authid'::regclass
+          AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())))
+    ORDER BY 1
+"""
+
+
+class Dump(Backup):
+    """Dumps the database by pg_dump in a snapshot, in which every table is hashed, and restores it to compare."""
+
+    kind: Literal["dump"] = "dump"
+    """Which kind of backup this is."""
+    jobs: Annotated[int, Field(ge=1, le=64)] = 2
+    """How many processes dump and restore."""
+
+    gentle: bool = False
+    """Whether to spare production: one process, and that behind all others for processor and disk."""
+
+    def require_possible(self, world: World, dsn: str, place: Place | None) -> None:
+        """Raise `ToolMissing` unless there is a fitting pg_dump, and the place has production's extensions."""
+        with world.databases.session(dsn, read_only=True) as session:
+            world.pg_tools.versions(session.server_version)
+            needed = extensions(session)
+        if place is not None:
+            _require_extensions(world, needed, place)
+
+    def room(self, world: World, dsn: str) -> int:
+        """Return the bytes that a backup and its scratch copy may need.
+
+        A dump is taken to need no more than the database itself, and the copy twice that while indexes are built.
+        """
+        with world.databases.session(dsn, read_only=True) as session:
+            return 3 * database_size(session)
+
+    def save(self, world: World, dsn: str, into: Path) -> Mapping[str, Any]:
+        """Dump the database, and return what its tables held in the same snapshot.
+
+        A restored copy must equal that exactly, although production went on writing meanwhile.
+        """
+        with (
+            world.databases.session(dsn, statement_timeout=self.timeout, application="golive backup") as session,
+            exported_snapshot(session) as snapshot,
+            ThreadPoolExecutor(1) as beside,
+        ):
+            version = session.server_version
+            before = sequences(session)
+            dumping = beside.submit(
+                world.pg_tools.dump,
+                dsn,
+                into,
+                server_version=version,
+                jobs=1 if self.gentle else self.jobs,
+                snapshot=snapshot,
+                timeout=self.timeout,
+                prefix=_behind_others(world) if self.gentle else (),
+            )
+            tables = fingerprint(session)
+            counters = change_counters(session)
+            needs = {"roles": roles(session), "extensions": extensions(session)}
+            dumping.result()
+            after = sequences(session)
+        return {
+            "database": world.databases.name_of(dsn),
+            "server_version": version,
+            "tools": dict(world.pg_tools.versions(version)),
+            "tables": tables,
+            "counters": counters,
+            "sequences": {name: (before.get(name, now), now) for name, now in after.items()},
+            **needs,
+        }
+
+    def verify(self, world: World, archive: Archive) -> Mapping[str, Any]:
+        """Return how many entries the archive's table of contents has."""
+        listed = world.pg_tools.archive_list(archive.content, server_version=archive.server_version)
+        return {"entries": sum(not line.startswith(";") for line in listed.splitlines())}
+
+    def copy_into(self, world: World, archive: Archive, place: Place) -> str:
+        """Restore the dump into an empty database, without owners and grants, and return its DSN.
+
+        In a server of golive's own the roles that the dump names are made, without the right to log in.
+        """
+        if needed := archive.manifest.get("extensions"):
+            _require_extensions(world, needed, place)
+        dsn = place.fresh()
+        if place.embedded:
+            _make_roles(world, dsn, archive.manifest.get("roles", ()))
+        self._restore(world, archive, dsn)
+        return dsn
+
+    def prove(self, world: World, archive: Archive, copy: str, production: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Return the fingerprint of the copy, which equals that of the snapshot that was dumped."""
+        with world.databases.session(copy, read_only=True) as session:
+            found = fingerprint(session)
+            at = sequences(session)
+        require_equal(archive, found)
+        require_sequences(archive, at)
+        return {"tables": found, "sequences": len(archive.manifest.get("sequences", ()))}
+
+    def put_back(self, world: World, archive: Archive, dsn: str, place: Place) -> None:  # noqa: ARG002
+        """Restore the dump with owners and grants, whose roles the live server has, and compare every table."""
+        self._restore(world, archive, dsn, keep_rights=True)
+        self.prove(world, archive, dsn, dsn)
+
+    def _restore(self, world: World, archive: Archive, dsn: str, *, keep_rights: bool = False) -> None:
+        with world.databases.session(dsn) as session:
+            version = session.server_version
+        world.pg_tools.restore(
+            archive.content,
+            dsn,
+            server_version=version,
+            jobs=self.jobs,
+            timeout=self.timeout,
+            keep_rights=keep_rights,
+        )
+        with world.databases.session(dsn) as session:
+            # A restored database has no statistics, and checks that explain a query need them.
+            session.execute("ANALYZE")
+
+
+def roles(session: Session) -> list[str]:
+    """Return the roles that owners, grants and row-level policies of the database name."""
+    return [row["name"] for row in session.query(_ROLES)]
+
+
+def extensions(session: Session) -> list[str]:
+    """Return the extensions of the database, without the one that every database has."""
+    return [row["name"] for row in session.query("SELECT extname AS name FROM pg_extension WHERE extname <> 'plpgsql'")]
+
+
+def _require_extensions(world: World, needed: Sequence[str], place: Place) -> None:
+    if not needed:
+        return
+    with world.databases.session(place.dsn("postgres")) as session:
+        there = {row["name"] for row in session.query("SELECT name FROM pg_available_extensions")}
+    if missing := sorted(set(needed) - there):
+        raise ToolMissing(
+            f"the scratch server lacks production's extensions {', '.join(missing)}",
+            expected="every extension of production, to restore its backup",
+            do="set database.scratch.place to same_server or server, or install PostgreSQL's server package with them",
+        )
+
+
+def _make_roles(world: World, dsn: str, names: Sequence[str]) -> None:
+    with world.databases.session(dsn) as session:
+        there = {row["name"] for row in session.query("SELECT rolname AS name FROM pg_roles")}
+        for name in sorted(set(names) - there):
+            quoted = name.replace('"', '""')
+            session.execute(f'CREATE ROLE "{quoted}" NOLOGIN')
+
+
+def _behind_others(world: World) -> tuple[str, ...]:
+    """Return the command that runs a program behind all others, as far as the host has one."""
+    commands = (("nice", "-n", "19"), ("ionice", "-t", "-c", "3"))
+    found = [(str(path), *rest) for program, *rest in commands if (path := world.host.which(program))]
+    return tuple(word for command in found for word in command)

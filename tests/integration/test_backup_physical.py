@@ -1,0 +1,154 @@
+"""The physical backup: the whole server's files, checked by their sums, run as a copy, compared with production."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.adapters.pg_server import EmbeddedServers
+from tasks.backups.physical import Physical
+from tasks.domain.backup_manifest import verify_files
+from tasks.domain.errors import AccessDenied, BackupNotProven, OutsideError, UserError
+from tests.places import OwnPlace, PlaceBeside, run
+
+SEGMENT = 16 * 1024 * 1024
+
+
+@pytest.fixture
+def place(world, open_directory):
+    yield OwnPlace(world, open_directory / "scratch")
+    world.pg_servers.remove(open_directory / "scratch")
+
+
+@pytest.fixture
+def taken(world, database, tmp_path):
+    run(world, database, "CREATE TABLE item AS SELECT n FROM generate_series(1, 1000) n; CHECKPOINT")
+    return Physical(timeout=60.0).take(world, database, tmp_path / "backup", {})
+
+
+def test_a_table_that_was_written_since_is_told_as_changed_and_all_others_are_equal(world, database, place, taken):
+    run(world, database, "CREATE TABLE other AS SELECT 1 AS n")
+    copy = Physical().copy_into(world, taken, place)
+    proof = Physical().prove(world, taken, copy, database)
+    assert (proof["changed_since"], proof["equal"]) == ({}, 1)
+    run(world, copy, "DELETE FROM item WHERE n = 1")
+    with pytest.raises(BackupNotProven, match="1 of 1 tables differ"):
+        Physical().prove(world, taken, copy, database)
+    # Had production written to the table since the backup began, its counter would tell.
+    run(world, database, "DELETE FROM item WHERE n = 1")
+    proof = Physical().prove(world, taken, copy, database)
+    assert proof["equal"] == 0
+    assert proof["changed_since"]["public.item"]["after"] > proof["changed_since"]["public.item"]["before"]
+
+
+def test_what_verified_the_files_is_told(world, taken):
+    said = Physical().verify(world, taken)["checksums_verified_by"]
+    assert said == "golive" or said.startswith("pg_verifybackup ")
+
+
+def test_a_server_of_an_older_version_is_verified_by_its_own_tool_and_booted(world, open_directory, place, tmp_path):
+    with EmbeddedServers().throwaway(open_directory / "old", major=16) as server:
+        if not _is(world, server.dsn(), 16):
+            pytest.skip("there is no server of version 16")
+        run(world, server.dsn(), "CREATE DATABASE shop")
+        dsn = server.dsn("shop")
+        run(world, dsn, "CREATE TABLE item AS SELECT n FROM generate_series(1, 10) n")
+        run(world, dsn, "CREATE UNLOGGED TABLE passing AS SELECT 1 AS n")
+        taken = Physical(timeout=60.0, rate=500_000_000).take(world, dsn, tmp_path / "backup", {})
+        copy = Physical().copy_into(world, taken, place)
+        proof = Physical().prove(world, taken, copy, dsn)
+    assert proof["checksums_verified_by"].startswith("pg_verifybackup 16")
+    assert set(proof["tables"]) == {"public.item"}
+    assert proof["unlogged_left_out"] == ["public.passing"]
+    assert _is(world, copy, 16)
+
+
+def _is(world, dsn, major):
+    with world.databases.session(dsn) as session:
+        return session.server_version // 10000 == major
+
+
+def test_the_copy_runs_with_settings_of_its_own(world, database, place, taken):
+    copy = Physical().copy_into(world, taken, place)
+    with world.databases.session(copy) as session:
+        for name, value in (("archive_mode", "off"), ("fsync", "off"), ("max_logical_replication_workers", "0")):
+            assert session.value(f"SHOW {name}") == value
+        assert session.value("SELECT current_setting('port')") != world.databases.name_of(database)
+        assert session.value("SELECT pg_is_in_recovery()") is False
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda d: flip(d / "global/pg_control"), "global/pg_control"),
+        (lambda d: (d / "PG_VERSION").unlink(), r"PG_VERSION \(missing\)"),
+        (lambda d: (d / "base/more").write_text("x"), "base/more"),
+        (lambda d: flip(d / "backup_manifest"), "backup_manifest"),
+        (lambda d: (d / "backup_manifest").unlink(), "cannot be read"),
+        (lambda d: (d / "backup_manifest").write_text("{}"), "cannot be read"),
+        (lambda d: next((d / "pg_wal").glob("0*0*")).write_bytes(b"short"), "pg_wal/"),
+        (lambda d: [path.unlink() for path in (d / "pg_wal").glob("0*")], "no log file"),
+    ],
+)
+def test_golives_own_check_of_the_servers_manifest_finds_what_is_damaged(damage, said, taken):
+    verify_files(taken.content, segment=SEGMENT, checksums=True)
+    damage(taken.content)
+    with pytest.raises(BackupNotProven, match=said):
+        verify_files(taken.content, segment=SEGMENT, checksums=True)
+
+
+def test_an_entry_removed_from_the_servers_manifest_is_found(taken):
+    path = taken.content / "backup_manifest"
+    manifest = json.loads(path.read_text())
+    manifest["Files"] = manifest["Files"][1:]
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(BackupNotProven, match="its own checksum differs"):
+        verify_files(taken.content, segment=SEGMENT, checksums=True)
+
+
+def test_a_role_without_the_right_to_replicate_is_refused_before_anything(world, database, place, tmp_path):
+    role = world.databases.name_of(database) + "_role"
+    run(world, database, f"CREATE ROLE {role} LOGIN PASSWORD 'word'; GRANT CREATE ON SCHEMA public TO {role}")
+    _, _, after = database.partition("@")
+    try:
+        with pytest.raises(AccessDenied, match="may not copy the server's files") as caught:
+            Physical().require_possible(world, f"postgresql://{role}:word@{after}", place)
+        assert f'ALTER ROLE "{role}" REPLICATION' in caught.value.do
+        with pytest.raises(AccessDenied, match="no connection for replication") as caught:
+            world.pg_tools.require_replication(f"postgresql://{role}:word@{after}")
+        assert "word" not in str(caught.value).replace("password", "")
+    finally:
+        run(world, database, f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_tablespaces_and_a_place_that_others_use_are_refused(world, database, place, open_directory):
+    with pytest.raises(UserError, match="a server of golive's own"):
+        Physical().require_possible(world, database, PlaceBeside(world, database))
+    name = world.databases.name_of(database) + "_space"
+    with world.databases.session(database) as session:
+        session.execute("SET allow_in_place_tablespaces = on")
+        session.execute(f"CREATE TABLESPACE {name} LOCATION ''")
+        try:
+            with pytest.raises(OutsideError, match=name):
+                Physical().require_possible(world, database, place)
+        finally:
+            session.execute(f"DROP TABLESPACE {name}")
+
+
+def test_a_release_is_rehearsed_on_the_copy_of_a_physical_backup(small_system):
+    shop = small_system
+    shop.write({"backup.kind": "physical", "database.scratch": {"place": "embedded"}})
+    shop.release("v1")
+    (row,) = shop.ledger.evidence.backups("shop")
+    assert (row.kind, row.proven) == ("physical", True)
+    assert row.proof["tables"]["public.item"]["rows"] == 500
+    assert row.proof["checksums_verified_by"]
+    shop.no_scratch_is_left()

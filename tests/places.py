@@ -1,0 +1,68 @@
+"""Places for the copy of a backup, as the scratch copy has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.domain.ports import World
+
+
+def run(world: World, dsn: str, script: str) -> None:
+    """Run statements in a database."""
+    with world.databases.session(dsn) as session:
+        session.script(script)
+
+
+def replaced(world: World, server: str, name: str) -> None:
+    """Make an empty database, in place of one of that name."""
+    run(world, server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    run(world, server, f"CREATE DATABASE {name} TEMPLATE template0")
+
+
+@dataclass
+class OwnPlace:
+    """A server of golive's own."""
+
+    world: World
+    directory: Path
+    embedded: bool = True
+
+    def dsn(self, database: str) -> str:
+        return self.world.pg_servers.keep(self.directory).dsn(database)
+
+    def fresh(self) -> str:
+        replaced(self.world, self.dsn("postgres"), "restored")
+        return self.dsn("restored")
+
+    def boot(self, data: Path, major: int, database: str) -> str:
+        server = self.world.pg_servers.boot(self.directory, data, major=major)
+        run(self.world, server.dsn("template1"), f"ALTER DATABASE {database} RENAME TO restored")
+        return server.dsn("restored")
+
+    def remove(self) -> None:
+        self.world.pg_servers.remove(self.directory)
+
+
+@dataclass
+class PlaceBeside:
+    """A database beside production's."""
+
+    world: World
+    production: str
+    embedded: bool = False
+
+    def dsn(self, database: str) -> str:
+        return self.world.databases.with_database(self.production, database)
+
+    def fresh(self) -> str:
+        name = self.world.databases.name_of(self.production) + "_copy"
+        replaced(self.world, self.dsn("postgres"), name)
+        return self.dsn(name)
+
+    def boot(self, data: Path, major: int, database: str) -> str:
+        raise NotImplementedError
+
+    def remove(self) -> None:
+        name = self.world.databases.name_of(self.production) + "_copy"
+        run(self.world, self.dsn("postgres"), f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
