@@ -21,6 +21,7 @@ def up() -> None:
 
     there = bring_up(settings(), note)
     say(f"Prefect's UI: {there.ui}")
+    say(f"it asks for the password that is in {there.password}")
     say(f"{len(there.deployments)} deployments: {', '.join(there.deployments)}")
     say(f"systems: {', '.join(there.systems) or f'none in {settings().systems}'}")
     if there.systems:

@@ -58,8 +58,15 @@ def rollback(
     reason: Reason = "",
     by: By = "",
     accept_loss: Annotated[
-        bool, typer.Option("--accept-loss", help="Accept that a restore loses what was written since the backup.")
-    ] = False,
+        int,
+        typer.Option(
+            "--accept-loss",
+            metavar="ROWS",
+            min=-1,
+            help="How many changed rows may be lost, where a restore of the backup is the only way back; -1: none.",
+            show_default=False,
+        ),
+    ] = -1,
 ) -> None:
     """Take a system back to the version before, by the way that the rehearsal has proven."""
     require_known(system)
@@ -100,6 +107,19 @@ def accept(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
     from tasks.release import accept as accept_step
 
     say(f"{row.id}: {accept_step(release_id, person_name=by, reason=reason)}")
+
+
+@command("stop")
+def stop(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
+    """End a release that has not touched production and that no process drives, and remove what it had set up."""
+    row = book().releases.get(release_id)
+    try:
+        connect_prefect()
+    except GoliveError as error:
+        note(f"without Prefect: {error}")
+    from tasks.release import stop_by_person
+
+    say(f"{row.id}: {stop_by_person(release_id, person_name=by, reason=reason)}")
 
 
 @command("resume")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from prefect import flow
+from pydantic import Field
 
 from flows.parameters import Help, ReleaseId, StartedBy, System, Why
 from tasks.driving import driving
 from tasks.report import publish_report
+from tasks.restore import ANY_LOSS
 from tasks.rollback import (
     begin,
     check_previous,
@@ -18,10 +20,13 @@ from tasks.rollback import (
     require_previous,
     roll_code_back,
     undo_schema,
+    wait_for_ousted,
 )
 
 AcceptLoss = Annotated[
-    bool, Help("Accept that a restore loses what was written since the backup, where that is the only way back.")
+    int,
+    Field(ge=-1, le=ANY_LOSS),
+    Help("How many changed rows may be lost, where a restore of the backup is the only way back; -1 accepts none."),
 ]
 Automatic = Annotated[bool, Help("Leave it off: set where a trigger and not a person asks for it.")]
 Which = Annotated[ReleaseId, Help("Leave it empty for the newest release that touched production, or give one's id.")]
@@ -32,7 +37,7 @@ async def rollback(
     system: System,
     reason: Why = "",
     started_by: StartedBy = "",
-    accept_loss: AcceptLoss = False,
+    accept_loss: AcceptLoss = -1,
     automatic: Automatic = False,
     release: Which = "",
 ) -> str:
@@ -40,6 +45,7 @@ async def rollback(
     row = release_to_roll_back(system, release)
     with driving(begin(row.id, reason=reason, automatic=automatic, started_by=started_by)) as claim:
         try:
+            wait_for_ousted(claim)
             require_previous(claim)
             undo_schema(claim, accept_loss=accept_loss)
             roll_code_back(claim)

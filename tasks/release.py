@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
-from tasks.acting import act, do
+from tasks.acting import act, act_once, do
 from tasks.context import Context, context_of, holder, ledger, world
 from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, NotFound, Refused, UserError
-from tasks.domain.release import FORWARD, MUTATING, State
-from tasks.driving import advance, join, open_release, person, shown
+from tasks.domain.messages import Alert
+from tasks.domain.release import FORWARD, MUTATING, TERMINAL, State
+from tasks.driving import advance, driving, join, open_release, person, shown, take_over
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
 from tasks.preflight import when_open
 from tasks.scratch import Scratch
 from tasks.settings import Settings
-from tasks.telling import tell, tell_of
+from tasks.telling import alert, tell, tell_of
 
 
 def open_or_resume(system: str, version: str, *, reason: str, started_by: str, supersede: bool, resume: str) -> Claim:
@@ -226,12 +229,18 @@ def must_roll_back(claim: Claim, error: BaseException) -> bool:
     )
 
 
-@act
+@act_once
 def accept(release_id: str, *, person_name: str, reason: str) -> str:
-    """Let a person end a release that waits for one: what serves now is taken to be stable."""
+    """Let a person end a release that waits for one: what serves now is taken to be stable.
+
+    A phase that was started alone, touched production and died waits for a person too. Raises `Refused` if it lives.
+    """
     book = ledger(Settings.from_environment())
     row = book.releases.get(release_id)
     note = f"accepted by {person_name}: {reason}"
+    if State(row.state) is State.RUNNING and row.mutation_started_at is not None:
+        advance(take_over(book, row), State.NEEDS_PERSON, "its process died")
+        row = book.releases.get(release_id)
     claim = book.releases.seize(
         row.id,
         State.NEEDS_PERSON,
@@ -241,7 +250,65 @@ def accept(release_id: str, *, person_name: str, reason: str) -> str:
         tell=tell_of(row, State.STABLE, note, moves=book.releases.moves(row.id)),
         verdict="accepted",
     )
-    ctx = context_of(claim)
-    serving = ctx.file.rollout.serving(ctx.site(row.version))
-    do(ctx, "watch", ctx.file.rollout.finish(ctx.site(serving or row.version)))
+    with driving(claim):
+        _end_what_was_replaced(context_of(claim))
     return note
+
+
+def _end_what_was_replaced(ctx: Context) -> None:
+    try:
+        serving = ctx.file.rollout.serving(ctx.site(ctx.release.version))
+        do(ctx, "watch", ctx.file.rollout.finish(ctx.site(serving or ctx.release.version)))
+    except GoliveError as error:
+        # The release is stable; what is left over does no harm, but somebody must know.
+        _tell_of_left_over(ctx, "the old version could not be stopped", "only one version runs", error)
+
+
+def stop_by_person(release_id: str, *, person_name: str, reason: str) -> str:
+    """Let a person end a release that has not touched production, and remove what it had set up.
+
+    Raises `Refused` if it has touched production, has ended, or is driven by a process that was heard of lately.
+    """
+    book = ledger(Settings.from_environment())
+    row = book.releases.get(release_id)
+    if State(row.state) in TERMINAL:
+        raise Refused(f"{release_id} is {row.state}", expected="a release that has not ended", do="nothing")
+    if row.mutation_started_at is not None:
+        raise Refused(
+            f"{release_id} has touched production",
+            expected="a release that has not",
+            do=f"golive rollback {row.system} --release {release_id}, or: golive accept {release_id}",
+        )
+    note = f"stopped by {person_name}: {reason}"
+    with driving(take_over(book, row)) as claim:
+        ctx = context_of(claim)
+        # Before the end: after it the next release may use the same slots.
+        for remove in _set_up_by(ctx):
+            try:
+                remove()
+            except GoliveError as error:
+                _tell_of_left_over(ctx, "something of a stopped release is left over", "nothing is", error)
+        advance(claim, State.STOPPED, note)
+    return note
+
+
+def _set_up_by(ctx: Context) -> list[Callable[[], None]]:
+    """Return the acts that remove what the phases before production have set up.
+
+    The slots of the rehearsal belong to the system: while another release is under way, they are that one's.
+    """
+    active = ctx.ledger.releases.active(ctx.file.system)
+    own = active is None or active.id == ctx.release.id
+
+    def end(slot: str) -> None:
+        ctx.file.platform.stop(ctx.target(), slot)
+
+    slots = [partial(end, f"rehearsal-{who}") for who in ("old", "new") if own]
+    return [*slots, lambda: Scratch(ctx).remove()]
+
+
+def _tell_of_left_over(ctx: Context, title: str, limit: str, error: GoliveError) -> None:
+    seen = ctx.world.secrets.mask(str(error))
+    ctx.world.progress(f"{ctx.release.id}: {title}: {seen}")
+    one = Alert(title, seen, limit, since=ctx.ledger.evidence.now(), next_act="nothing: a person may remove it")
+    alert(ctx, one)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from tasks.context import Context
 from tasks.domain.archive import Archive
-from tasks.domain.errors import GoliveError
+from tasks.domain.errors import GoliveError, NeedsPerson
 from tasks.domain.fingerprint import change_counters
 from tasks.domain.ports import Session
 from tasks.scratch import Scratch
@@ -17,26 +17,48 @@ _LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_librarie
 """Settings that PostgreSQL keeps as a list whose elements are quoted already."""
 
 
-def written_since(ctx: Context, taken: Archive, dsn: str = "") -> int | None:
+ANY_LOSS = 1_000_000_000
+"""So many rows, or more, accept any loss: also an unknown one, which no smaller number can be held against."""
+
+
+def written_since(ctx: Context, taken: Archive) -> int | None:
     """Return how many rows changed since the backup, or None where the statistics were reset meanwhile.
 
     The server reports its counters with a delay of some seconds while a session lasts. What the migration itself wrote
     counts too.
     """
+    with ctx.world.databases.session(ctx.target().dsn, read_only=True) as session:
+        return _changed(session, taken)
+
+
+def _changed(session: Session, taken: Archive) -> int | None:
     before: dict[str, int] = taken.manifest.get("counters", {})
-    with ctx.world.databases.session(dsn or ctx.target().dsn, read_only=True) as session:
-        now = change_counters(session)
+    now = change_counters(session)
     gone = {name for name, count in before.items() if now.get(name, 0) < count}
     if gone or not before:
         return None
     return sum(count - before.get(name, 0) for name, count in now.items())
 
 
-def swap_in_restored(ctx: Context, taken: Archive) -> Mapping[str, Any]:
+def require_accepted(lost: int | None, accepted: int, *, do: str) -> None:
+    """Raise `NeedsPerson` with the number of changed rows that a restore loses, unless so many are accepted."""
+    if lost == 0 or accepted >= ANY_LOSS or (lost is not None and lost <= accepted):
+        return
+    count = "an unknown number of" if lost is None else str(lost)
+    enough = ANY_LOSS if lost is None else lost
+    raise NeedsPerson(
+        f"the only proven way back is the restore of the backup, which loses {count} changed rows",
+        expected=f"at most {accepted}, as was accepted" if accepted >= 0 else "a person who accepts that",
+        do=f"{do} --accept-loss {enough}, or more if it still writes",
+    )
+
+
+def swap_in_restored(ctx: Context, taken: Archive, *, accept_loss: int, do: str) -> Mapping[str, Any]:
     """Restore a backup beside the live database, compare it, and exchange the two by name.
 
-    The live one is kept aside. Connections to it are ended in the moment of the exchange and named in the evidence, and
-    what was written to it since the backup is counted once they have ended.
+    The live one is kept aside. Connections to it are ended in the moment of the exchange and named in the evidence.
+    What was written to it since the backup is counted once they have ended: if that is more than ``accept_loss``,
+    nothing is exchanged, the live database opens again and `NeedsPerson` is raised.
     """
     databases = ctx.world.databases
     live = ctx.target().dsn
@@ -49,14 +71,24 @@ def swap_in_restored(ctx: Context, taken: Archive) -> Mapping[str, Any]:
             _create_like(session, name, incoming)
             new = databases.with_database(live, incoming)
             ctx.file.backup.put_back(ctx.world, taken, new, Scratch(ctx))
+            began = ctx.world.clock.monotonic()
+            with ExitStack() as last:
+                # Opened while the database still lets sessions in.
+                counting = last.enter_context(databases.session(live, read_only=True))
+
+                def settle_loss() -> int | None:
+                    lost = _changed(counting, taken)
+                    require_accepted(lost, accept_loss, do=do)
+                    last.close()
+                    return lost
+
+                pid = counting.value("SELECT pg_backend_pid()")
+                ended, lost = _exchange(session, name, incoming, aside, spared=pid, settle_loss=settle_loss)
+            took = ctx.world.clock.monotonic() - began
         except BaseException:
             with suppress(GoliveError):
                 session.execute(f"DROP DATABASE IF EXISTS {_quoted(incoming)} WITH (FORCE)")
             raise
-        began = ctx.world.clock.monotonic()
-        ended = _exchange(session, name, incoming, aside)
-        took = ctx.world.clock.monotonic() - began
-    lost = written_since(ctx, taken, databases.with_database(live, aside))
     return {"lost_rows": lost, "kept_aside": aside, "ended_connections": ended, "exchange_seconds": took}
 
 
@@ -132,14 +164,21 @@ def _settings(session: Session, live: str, incoming: str) -> list[str]:
     return statements
 
 
-def _exchange(session: Session, name: str, incoming: str, aside: str) -> list[str]:
+def _exchange(
+    session: Session, name: str, incoming: str, aside: str, *, spared: int, settle_loss: Callable[[], int | None]
+) -> tuple[list[str], int | None]:
+    """Exchange the two by name, once nobody writes any more and ``settle_loss`` has raised nothing.
+
+    Returns whose connections were ended and what is lost. The backend ``spared`` is left for ``settle_loss`` to end.
+    """
     session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS false")
     try:
         ended = session.query(
             "SELECT application_name || ' (' || coalesce(usename, '') || ')' AS who, pg_terminate_backend(pid, 5000) "
-            "FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
-            (name,),
+            "FROM pg_stat_activity WHERE datname = %s AND pid NOT IN (pg_backend_pid(), %s)",
+            (name, spared),
         )
+        lost = settle_loss()
         with session.transaction():
             session.execute(f"ALTER DATABASE {_quoted(name)} RENAME TO {_quoted(aside)}")
             session.execute(f"ALTER DATABASE {_quoted(incoming)} RENAME TO {_quoted(name)}")
@@ -147,7 +186,7 @@ def _exchange(session: Session, name: str, incoming: str, aside: str) -> list[st
     except BaseException:
         session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
         raise
-    return [row["who"] for row in ended]
+    return [row["who"] for row in ended], lost
 
 
 def _quoted(name: str) -> str:

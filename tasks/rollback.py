@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from tasks.acting import act, do, do_one
+from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
-from tasks.context import Context, context_of, holder, ledger
+from tasks.context import Context, context_of, holder, is_gone, ledger
 from tasks.domain import archive
 from tasks.domain.errors import GoliveError, NeedsPerson, Refused
 from tasks.domain.outcome import Outcome
-from tasks.domain.release import MUTATING, State
+from tasks.domain.release import MUTATING, TERMINAL, State
 from tasks.domain.way_back import WayBack
 from tasks.driving import advance, person, shown, take_over
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Rehearsal, Release
+from tasks.ledger.models import Step as Begun
 from tasks.ledger.releases import Claim
 from tasks.migrate import MIGRATE_PRODUCTION
+from tasks.migrators import only_runner
 from tasks.rehearse import migrated
-from tasks.restore import reopen, swap_in_restored, written_since
+from tasks.restore import reopen, require_accepted, swap_in_restored, written_since
 from tasks.rollouts import Step
 from tasks.settings import Settings
 from tasks.sources import placed
@@ -32,7 +34,10 @@ TAKE_BACK = "take the schema back"
 RESTORE = "restore the database"
 _UNDOING = frozenset({TAKE_BACK, RESTORE})
 """Steps that are made only if some of the version's migration was in production."""
-_FROM = MUTATING | {State.NEEDS_PERSON, State.STABLE}
+_FROM = MUTATING | {State.RUNNING, State.NEEDS_PERSON, State.STABLE}
+_PAUSE = 0.2
+_LITTLE = 3.0
+"""Seconds between two looks at what an ousted process still does, and those that it gets beyond its own limits."""
 
 
 def release_to_roll_back(system: str, release: str) -> Release:
@@ -55,17 +60,20 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
     """Take hold of a release in order to take it back; of several that try at once, one succeeds.
 
     An ``automatic`` one begins only where the triggers are armed; one that was left half done only a person resumes.
-    Raises `Refused` if production was never touched or the release is not there any more, and `NeedsPerson` for a
-    second automatic rollback.
+    Raises `Refused` if production was never touched, the release is not there any more or a phase that was started
+    alone still runs, and `NeedsPerson` for a second automatic rollback.
     """
     settings = Settings.from_environment()
     book = ledger(settings)
     row = book.releases.get(release_id)
-    if row.mutation_started_at is None:
-        raise Refused(
-            f"{release_id} has not touched production", expected="something to take back", do="nothing: it is as it was"
-        )
     state = State(row.state)
+    if row.mutation_started_at is None:
+        ended = state in TERMINAL
+        raise Refused(
+            f"{release_id} has not touched production",
+            expected="something to take back",
+            do="nothing: it is as it was" if ended else f"to end it: golive stop {release_id} --by … --reason …",
+        )
     if state is State.ROLLING_BACK and not automatic:
         return take_over(book, row)
     if automatic and row.automatic_rollback_at is not None and state in _FROM:
@@ -88,6 +96,8 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
             expected="the newest release that touched production",
             do=f"roll that one back, or release the version you want: golive release {row.system} VERSION",
         )
+    if state is State.RUNNING:
+        take_over(book, row)
     note = f"{'automatic' if automatic else person(started_by)}: {reason}"
     values = {"automatic_rollback_at": book.evidence.now()} if automatic else {}
     return book.releases.seize(
@@ -99,6 +109,53 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
         tell=tell_of(row, State.ROLLING_BACK, note),
         **values,
     )
+
+
+@act_once
+def wait_for_ousted(claim: Claim) -> int:
+    """Wait until a process that lost this release has ended its step in production; return how many were waited for.
+
+    Such a process stops at its next step, but ends the one at hand. Raises `NeedsPerson` if that takes longer than a
+    migration and the readiness of a version may; a person who tries again then is not held up.
+    """
+    ctx = context_of(claim)
+    clock, waited_for = ctx.world.clock, 0
+    given_up = clock.monotonic() + max(_patience(ctx), float(ctx.file.rollout.ready.within) + _LITTLE)
+    while at_work := _at_work(ctx):
+        waited_for = max(waited_for, len(at_work))
+        if clock.monotonic() >= given_up:
+            raise NeedsPerson(
+                "; ".join(f"{who} is still at: {step.name}" for step, who in at_work),
+                expected="an end to what it had begun, before anything is taken back",
+                do=f"end that process, then: golive rollback {ctx.file.system} --release {ctx.release.id}",
+            )
+        clock.sleep(_PAUSE)
+    return waited_for
+
+
+def _patience(ctx: Context) -> float:
+    """Return the seconds that a migration may take with all its tries for a lock."""
+    limits = ctx.file.migration.limits
+    return float(limits.duration) + limits.tries * (float(limits.wait) + _LITTLE) + _LITTLE
+
+
+def _at_work(ctx: Context) -> list[tuple[Begun, str]]:
+    """Return the steps that a process may still be at from which the release was taken while it was heard of.
+
+    Who joins a release without a move knows that whoever held it before is dead or silent, so of those nothing is left.
+    """
+    releases, claim = ctx.ledger.releases, ctx.claim
+    moves = releases.moves(claim.release_id)
+    holders = {move.epoch: move.by for move in moves}
+    seized = {move.epoch - 1 for move in moves if move.after in {State.ROLLING_BACK, State.NEEDS_PERSON}}
+    told = max((move.at for move in moves if move.before == State.ROLLING_BACK), default=None)
+    found = []
+    for step in releases.unfinished(claim.release_id, claim.epoch):
+        who = claim.fenced if step.epoch == claim.epoch - 1 else holders.get(step.epoch, "")
+        heeded = told is None or step.at > told
+        if step.epoch in seized and heeded and who not in {"", holder()} and not is_gone(who):
+            found.append((step, who))
+    return found
 
 
 @act
@@ -115,10 +172,11 @@ def require_previous(claim: Claim) -> str:
 
 
 @act
-def undo_schema(claim: Claim, *, accept_loss: bool) -> Mapping[str, Any]:
+def undo_schema(claim: Claim, *, accept_loss: int) -> Mapping[str, Any]:
     """Take the schema back by the way that the rehearsal has proven.
 
-    Raises `NeedsPerson` with the number of changed rows when only a restore is left and nobody accepted the loss.
+    Raises `NeedsPerson` with the number of changed rows when only a restore is left that loses more of them than
+    ``accept_loss``, and with who is at it when another migration of the database does not end.
     """
     ctx = context_of(claim)
     rehearsal = _rehearsal(ctx)
@@ -126,13 +184,34 @@ def undo_schema(claim: Claim, *, accept_loss: bool) -> Mapping[str, Any]:
         return {"way": "none", "why": "no migration was rehearsed, so none was run"}
     if WayBack(rehearsal.plan) is WayBack.RESTORE:
         reopen(ctx)
-    way, names = _way(ctx, rehearsal)
+    with ExitStack() as held:
+        # What is applied is known only while nobody else can apply anything.
+        if rehearsal.detail["pending"]:
+            _become_only_runner(ctx, held)
+        way, names = _way(ctx, rehearsal)
     if way is WayBack.KEEP or not names:
         return {"way": WayBack.KEEP.value, "why": rehearsal.detail["why"], "applied": names}
     if way is WayBack.DOWNGRADE:
         step = Step(TAKE_BACK, lambda: migrated(ctx.file.migration.downgrade(ctx.target(), names)))
         return {"way": way.value, **do_one(ctx, PHASE, step)}
     return {"way": way.value, **_restore(ctx, accept_loss=accept_loss)}
+
+
+def _become_only_runner(ctx: Context, held: ExitStack) -> None:
+    clock = ctx.world.clock
+    given_up = clock.monotonic() + _patience(ctx)
+    while True:
+        try:
+            held.enter_context(only_runner(ctx.target()))
+        except Refused as error:
+            if clock.monotonic() >= given_up:
+                raise NeedsPerson(
+                    error.seen,
+                    expected="no other migration, before anything is taken back",
+                    do=f"end that session, then: golive rollback {ctx.file.system} --release {ctx.release.id}",
+                ) from error
+        else:
+            return
 
 
 def _way(ctx: Context, rehearsal: Rehearsal) -> tuple[WayBack, list[str]]:
@@ -151,20 +230,19 @@ def _way(ctx: Context, rehearsal: Rehearsal) -> tuple[WayBack, list[str]]:
     return way, applied
 
 
-def _restore(ctx: Context, *, accept_loss: bool) -> Mapping[str, Any]:
+def _restore(ctx: Context, *, accept_loss: int) -> Mapping[str, Any]:
     found = ctx.ledger.evidence.backup_of(ctx.release.id)
     if found is None:
         raise NeedsPerson("no proven backup of this release", do="restore by hand: golive status shows the backups")
     taken = archive.load(Path(found.location))
+    again = f"golive rollback {ctx.file.system} --release {ctx.release.id}"
     lost = written_since(ctx, taken)
-    if not accept_loss and lost != 0:
-        count = "an unknown number of" if lost is None else str(lost)
-        raise NeedsPerson(
-            f"the only proven way back is the restore of {found.location}, which loses {count} changed rows",
-            expected="a person who accepts that",
-            do=f"golive rollback --release {ctx.release.id} --accept-loss",
-        )
-    step = Step(RESTORE, lambda: {"counted_before": lost, **swap_in_restored(ctx, taken)})
+    require_accepted(lost, accept_loss, do=again)
+
+    def restore() -> Mapping[str, Any]:
+        return {"counted_before": lost, **swap_in_restored(ctx, taken, accept_loss=accept_loss, do=again)}
+
+    step = Step(RESTORE, restore)
     return do_one(ctx, PHASE, step)
 
 

@@ -27,6 +27,7 @@ class OwnPlace:
     world: World
     directory: Path
     embedded: bool = True
+    keeps_rights: bool = False
 
     def dsn(self, database: str) -> str:
         return self.world.pg_servers.keep(self.directory).dsn(database)
@@ -51,6 +52,7 @@ class PlaceBeside:
     world: World
     production: str
     embedded: bool = False
+    keeps_rights: bool = False
 
     def dsn(self, database: str) -> str:
         return self.world.databases.with_database(self.production, database)

@@ -96,7 +96,9 @@ class Dump(Backup):
         return {"entries": sum(not line.startswith(";") for line in listed.splitlines())}
 
     def copy_into(self, world: World, archive: Archive, place: Place) -> str:
-        """Restore the dump into an empty database, without owners and grants, and return its DSN.
+        """Restore the dump into an empty database, and return its DSN.
+
+        Owners and grants come with it only where the place keeps them.
 
         In a server of golive's own the roles that the dump names are made, without the right to log in.
         """
@@ -105,7 +107,7 @@ class Dump(Backup):
         dsn = place.fresh()
         if place.embedded:
             _make_roles(world, dsn, archive.manifest.get("roles", ()))
-        self._restore(world, archive, dsn)
+        self._restore(world, archive, dsn, keep_rights=place.keeps_rights)
         return dsn
 
     def prove(self, world: World, archive: Archive, copy: str, production: str) -> Mapping[str, Any]:  # noqa: ARG002

@@ -82,9 +82,9 @@ for _state in MUTATING:
 for _state in (State.MIGRATE, State.DEPLOY):
     MOVES[_state] |= {State.STOPPED}
 MOVES[State.WATCHING] |= {State.SUPERSEDED}
-# A phase that is started alone knows only that it runs, and how it ended.
+# A phase that is started alone knows only that it runs, and how it ended; one that was killed may be taken back.
 MOVES[State.PLANNED] |= {State.RUNNING}
-MOVES[State.RUNNING] = frozenset({State.DONE, State.STOPPED, State.NEEDS_PERSON})
+MOVES[State.RUNNING] = frozenset({State.DONE, State.STOPPED, State.NEEDS_PERSON, State.ROLLING_BACK})
 for _state in TERMINAL:
     MOVES[_state] = frozenset()
 # After a release has ended well, a person may still take it back.

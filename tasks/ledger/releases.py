@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import func, select, true, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from tasks.domain.errors import ActiveRelease, Fenced, IllegalMove, NotFound, Refused
 from tasks.domain.messages import Note
@@ -46,11 +46,16 @@ class Opening:
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to drive a release. It ends when another process takes the release over, which raises the epoch."""
+    """The right to drive a release. It ends when another process takes the release over, which raises the epoch.
+
+    ``fenced`` is the process that held the release until then, if it was heard of in the minute before: it may be alive
+    and in the middle of a step.
+    """
 
     release_id: str
     epoch: int
     holder: str
+    fenced: str = ""
 
 
 class Releases:
@@ -128,18 +133,17 @@ class Releases:
             row = session.get(Release, release_id, with_for_update=True)
             if row is None:
                 raise NotFound(f"no release {release_id!r} in the ledger")
-            now = session.scalar(select(func.clock_timestamp())) or datetime.now().astimezone()
-            other = row.holder not in ("", holder, dead)
-            alive = other and row.holder_seen and now - row.holder_seen < HOLDER_SILENT_AFTER
+            now = _now(session)
+            alive = _heard_of(row, now, apart_from=(holder, dead))
             if alive and not force:
                 raise Refused(
-                    f"{release_id} is driven by {row.holder}, heard of {(now - row.holder_seen).seconds} s ago",  # type: ignore[operator]
+                    f"{release_id} is driven by {alive}, heard of {(now - row.holder_seen).seconds} s ago",  # type: ignore[operator]
                     expected="no other process at it",
                     do="wait a minute if that process is dead",
                 )
             row.epoch += 1
             row.holder, row.holder_seen = holder, now
-            return Claim(release_id, row.epoch, holder)
+            return Claim(release_id, row.epoch, holder, alive)
 
     def beat(self, claim: Claim) -> None:
         """Say that the holder is alive; raises `Fenced`."""
@@ -200,7 +204,8 @@ class Releases:
                 row = session.get(Release, release_id, with_for_update=True)
                 if row is None:
                     raise NotFound(f"no release {release_id!r} in the ledger")
-                claim = Claim(release_id, row.epoch + 1, holder)
+                fenced = _heard_of(row, _now(session), apart_from=(holder,))
+                claim = Claim(release_id, row.epoch + 1, holder, fenced)
                 self._move(session, claim, before, after, note, tell, values)
                 row.epoch, row.holder, row.holder_seen = claim.epoch, holder, func.clock_timestamp()
                 return claim
@@ -320,6 +325,17 @@ class Releases:
         with self._engine.transaction() as session:
             return session.scalars(select(Step).where(Step.release_id == release_id).order_by(Step.id)).all()
 
+    def unfinished(self, release_id: str, before: int) -> Sequence[Step]:
+        """Return the steps that change production and were begun in an epoch below ``before``, but never reported."""
+        end = aliased(Step)
+        with self._engine.transaction() as session:
+            return session.scalars(
+                select(Step)
+                .where(Step.release_id == release_id, Step.event == "started", Step.mutates, Step.epoch < before)
+                .where(~select(end.id).where(end.started == Step.id).exists())
+                .order_by(Step.id)
+            ).all()
+
     def moves(self, release_id: str) -> Sequence[Move]:
         """Return a release's moves in order."""
         with self._engine.transaction() as session:
@@ -340,3 +356,13 @@ class Releases:
                 .limit(1)
             )
         return last if last is not None and last.action == "block" else None
+
+
+def _now(session: Session) -> datetime:
+    return session.scalar(select(func.clock_timestamp())) or datetime.now().astimezone()
+
+
+def _heard_of(row: Release, now: datetime, *, apart_from: Sequence[str]) -> str:
+    """Return who holds a release, if that is another process and it was heard of in the last minute."""
+    heard = row.holder_seen is not None and now - row.holder_seen < HOLDER_SILENT_AFTER
+    return row.holder if heard and row.holder not in apart_from else ""

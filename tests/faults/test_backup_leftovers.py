@@ -17,14 +17,14 @@ def backups(system: SmallSystem) -> list[str]:
 
 def fail_to_prove(system: SmallSystem) -> tuple[str, str]:
     """Make a backup whose dump is harmed before its restore, and return its directory's name and what was said."""
-    from tasks.backup import dump_database, restore_copy, scratch_cleared
+    from tasks.backup import restore_copy, scratch_cleared, take_backup
     from tasks.driving import operation
 
     dumped = []
 
     def backup() -> None:
         with operation("backup", "shop", "v1") as claim, scratch_cleared(claim):
-            dumped.append(Path(dump_database.fn(claim)))
+            dumped.append(Path(take_backup.fn(claim)))
             (dumped[0] / "dump/toc.dat").write_bytes(b"")
             restore_copy.fn(claim, str(dumped[0]))
 

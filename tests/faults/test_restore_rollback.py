@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tasks import restore
 from tasks.adapters.postgres import Postgres
+from tasks.backups.dump import Dump
 from tasks.domain.errors import ChecksFailed, LockNotGranted, NeedsPerson, Refused
 from tasks.domain.ports import RunningServer
 from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, a_running_system
@@ -120,18 +120,19 @@ def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_dat
         shop.rollback(reason="API answers failed", started_by="guard", automatic=True)
     assert shop.latest().state == "needs_person"
 
-    with pytest.raises(NeedsPerson, match="loses 21 changed rows.*at most 20"):
+    with pytest.raises(NeedsPerson, match=r"loses 21 changed rows.*at most 20"):
         shop.rollback(reason="accepted", started_by="bob", accept_loss=20, release=row.id)
 
-    fill = restore._fill
+    put_back = Dump.put_back
 
-    def fill_while_it_is_written(*given: Any) -> None:
-        fill(*given)
+    def put_back_while_it_is_written(*given: Any) -> None:
+        put_back(*given)
         shop.sql("INSERT INTO item (title, price) SELECT 'written meanwhile', 1 FROM generate_series(1, 5)")
 
-    with monkeypatch.context() as patched, pytest.raises(NeedsPerson, match="loses 26 changed rows") as more:
-        patched.setattr(restore, "_fill", fill_while_it_is_written)
+    monkeypatch.setattr(Dump, "put_back", put_back_while_it_is_written)
+    with pytest.raises(NeedsPerson, match="loses 26 changed rows") as more:
         shop.rollback(reason="accepted", started_by="bob", accept_loss=21, release=row.id)
+    monkeypatch.setattr(Dump, "put_back", put_back)
     assert "--accept-loss 26" in more.value.do
     assert (shop.latest().state, shop.serving()) == ("needs_person", "v2-up")
     assert shop.sql("SELECT count(*) AS n FROM item WHERE title LIKE 'written %'") == [{"n": 25}]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import PrivateAttr
@@ -231,8 +231,8 @@ def test_where_a_check_is_needed_nothing_that_decides_is_never_a_success(of):
         require(of, "health", needed=True)
     assert caught.value.exit_code == 5
     with pytest.raises(Inconclusive):
-        conclude.fn(None, of, "health")
-    conclude.fn(None, of, "preflight")
+        conclude.fn(cast("Any", None), of, "health")
+    conclude.fn(cast("Any", None), of, "preflight")
 
 
 def test_one_check_that_decides_is_enough_where_one_is_needed():
