@@ -356,8 +356,11 @@ def _tell_if_abandoned(ctx: Context, now: datetime) -> None:
 def _way_out(row: Release) -> str:
     if State(row.state) is State.ROLLING_BACK:
         return f"wait for a person: golive resume {row.id} goes on with the rollback"
-    back = f", or golive rollback --release {row.id}" if row.mutation_started_at is not None else ""
-    return f"wait for a person: golive resume {row.id}{back}"
+    touched = row.mutation_started_at is not None
+    back = f"golive rollback {row.system} --release {row.id}" if touched else f"golive stop {row.id}"
+    if row.scope != "release":
+        return f"wait for a person: {back}"
+    return f"wait for a person: golive resume {row.id}, or {back}"
 
 
 @act

@@ -11,7 +11,7 @@ from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of, holder, is_gone, ledger
 from tasks.domain import archive
-from tasks.domain.errors import GoliveError, NeedsPerson, Refused
+from tasks.domain.errors import GoliveError, NeedsPerson, Refused, UserError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
 from tasks.domain.way_back import WayBack
@@ -41,10 +41,16 @@ _LITTLE = 3.0
 
 
 def release_to_roll_back(system: str, release: str) -> Release:
-    """Return the release named, or else the newest one of the system that touched production; raises `Refused`."""
+    """Return the release named, or else the newest one of the system that touched production.
+
+    Raises `UserError` for the id of another system's release, and `Refused`.
+    """
     book = ledger(Settings.from_environment())
     if release:
-        return book.releases.get(release)
+        row = book.releases.get(release)
+        if row.system != system:
+            raise UserError(f"{release} is a release of {row.system}", expected=f"one of {system}", do="correct it")
+        return row
     newest = _newest_in_production(book, system)
     if newest is None:
         raise Refused(f"no release of {system} has touched production", do="name a release: golive status lists them")

@@ -67,6 +67,14 @@ def test_the_id_of_a_release_of_another_version_is_refused(shop):
         shop.release("v1", resume=row.id)
 
 
+def test_the_id_of_another_systems_release_is_not_rolled_back(shop):
+    from tasks.rollback import release_to_roll_back
+
+    row = a_release_that_waits(shop)
+    with pytest.raises(UserError, match="is a release of shop"):
+        release_to_roll_back("glad-labs", row.id)
+
+
 def test_a_guard_that_cannot_be_started_does_not_take_a_healthy_release_back(shop, monkeypatch):
     def broken() -> str:
         raise OSError("no more processes")
