@@ -140,7 +140,7 @@ def assert_live_once(system: SmallSystem, release: str) -> None:
     ("edge", "at"),
     [
         ("after", "fetch the code"),
-        ("after", "dump"),
+        ("after", "take the backup"),
         ("after", "migrate the copy up, down and up"),
         ("after", "migrate production"),
         ("after", "stop the old version"),

@@ -141,7 +141,6 @@ def test_a_slow_slack_holds_up_neither_a_release_nor_its_end(ledger: Ledger, sla
     assert ledger.outbox.dead_letters() == []
 
 
-@pytest.mark.slow
 def test_a_message_that_slack_takes_after_golive_stopped_waiting_is_not_sent_again(
     ledger: Ledger, slack: FakeSlack
 ) -> None:
@@ -249,7 +248,6 @@ def flushing(database: str, slack: FakeSlack) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", _PROCESS], env={**os.environ, **names}, cwd=ROOT)
 
 
-@pytest.mark.slow
 def test_a_process_killed_while_it_delivers_loses_nothing_and_doubles_nothing(
     ledger: Ledger, slack: FakeSlack, database: str
 ) -> None:

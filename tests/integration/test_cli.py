@@ -21,7 +21,7 @@ from tests.flows import GROW, SmallSystem
 from tests.services import free_port
 from tests.watched import deploy, end_watch, probed, probes_of, put_under_watch, watch_file
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).resolve().parents[2]
 Golive = Callable[..., subprocess.CompletedProcess[str]]
 
