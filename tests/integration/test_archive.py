@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -269,13 +270,13 @@ def test_changes_are_counted_by_table(world, database):
 
 
 def test_a_disk_that_is_too_small_is_refused_with_figures(world, tmp_path):
-    free = world.host.disk_free(tmp_path)
     reckoned = require_room(world, tmp_path / "not" / "yet", 1000, 1000)
     assert reckoned["needed"] == 1000
     with pytest.raises(DiskTooSmall) as caught:
         require_room(world, tmp_path, 10**15, 2 * 10**8)
     assert "1000.0 TB for the work and 200.0 MB to spare" in str(caught.value)
-    assert f"{free / 1e9:.0f}"[:1] in str(caught.value)
+    # Other processes write to the same disk, so which figure it is cannot be foretold.
+    assert re.search(r"\d+\.\d [MG]B free", str(caught.value))
     assert str(tmp_path) in str(caught.value)
     assert caught.value.exit_code == 6
 
