@@ -98,6 +98,9 @@ class LocalServer:
             **(guarded if self.password else {}),
             # Prefect's own words repeat what the ledger and the report say; warnings still come through.
             "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
+            # What golive itself says of its steps and checks stands in the log of the run.
+            "PREFECT_LOGGING_EXTRA_LOGGERS": "golive",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         }
 
     @property

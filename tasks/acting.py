@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar, cast
@@ -14,10 +15,14 @@ from prefect.settings import PREFECT_API_URL
 
 from tasks.context import Context, world
 from tasks.domain.errors import GoliveError
+from tasks.domain.units import show_seconds
 from tasks.rollouts import Step
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+LOG = logging.getLogger("golive")
+"""What stands in the log of a Prefect run: each step and each check, with what came of it."""
 
 RETRY_DELAYS = [1.0, 3.0, 9.0]
 """Seconds before each further try of a step."""
@@ -121,6 +126,7 @@ def do_one(ctx: Context, phase: str, step: Step) -> Mapping[str, Any]:
     taken the release over.
     """
     releases, clock = ctx.ledger.releases, ctx.world.clock
+    LOG.info("%s: %s", phase, step.name)
     number = releases.intend(ctx.claim, phase, step.name, mutates=step.mutates, detail={})
     began = clock.monotonic()
     try:
@@ -136,6 +142,11 @@ def do_one(ctx: Context, phase: str, step: Step) -> Mapping[str, Any]:
             took=clock.monotonic() - began,
             detail={"error": type(error).__name__, "seen": shown},
         )
+        LOG.log(
+            logging.ERROR, "%s: %s: failed: %s", phase, step.name, shown
+        )  # without a traceback, which is not masked
         raise
-    releases.report(ctx.claim, phase, step.name, number, event="done", took=clock.monotonic() - began, detail=detail)
+    took = clock.monotonic() - began
+    releases.report(ctx.claim, phase, step.name, number, event="done", took=took, detail=detail)
+    LOG.info("%s: %s: done in %s", phase, step.name, show_seconds(took))
     return detail

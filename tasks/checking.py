@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from typing import Any
 
-from tasks.acting import act
+from tasks.acting import LOG, act
 from tasks.adapters.secrets import MASK
 from tasks.checks import Check
 from tasks.context import Context, context_of
@@ -114,6 +115,9 @@ def look_at(ctx: Context, phase: str, checks: Sequence[Check], target: Target) -
     """Make checks and put what they saw on record under ``phase``."""
     seen = measure_all(checks, target)
     ctx.ledger.evidence.measured(ctx.release.id, phase, seen)
+    for one in seen:
+        level = logging.INFO if one.outcome is Outcome.PASSED else logging.WARNING
+        LOG.log(level, "%s: %s: %s: %s", phase, one.check, one.outcome, one.reading.seen)
     return seen
 
 

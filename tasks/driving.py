@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from tasks.acting import LOG
 from tasks.context import context_of, holder, is_gone, ledger, production, world
 from tasks.courier import Courier, running
 from tasks.domain.errors import GoliveError, LedgerError, Refused
@@ -129,6 +131,8 @@ def shown(claim: Claim, error: BaseException) -> str:
 def driving(claim: Claim) -> Iterator[Claim]:
     """Keep the release held, and its messages going out, until the block ends; then let it go."""
     ctx = context_of(claim)
+    # Loggers of others stay at the root's level.
+    LOG.setLevel(logging.INFO)
     ended = threading.Event()
 
     def beat() -> None:

@@ -274,14 +274,16 @@ def slower(
         return Finding("slower", Alarm.UNKNOWN, seen, counts)
     p = slower_p(burst, baseline, 1 + trigger.than)
     now, before = percentile(burst, 0.5), percentile(baseline, 0.5)
-    is_slower = p < SURE and now - before > trigger.floor
+    grown = max(0.0, now - before)
+    is_slower = p < SURE and grown > trigger.floor
     again = previous is not None and previous.state in {Alarm.SUSPICIOUS, Alarm.FIRES}
     state = (Alarm.FIRES if again else Alarm.SUSPICIOUS) if is_slower else Alarm.QUIET
-    sign, p_sign = (">", "<") if is_slower else ("not >", "≥" if p >= SURE else "<")
+    sign, p_sign = (">", "<") if p < SURE else ("not >", "≥")
     seen = (
         f"median {show_seconds(now)} {sign} {1 + trigger.than:g} × {show_seconds(before)} before "
-        f"(p = {p:.2g} {p_sign} {SURE:g}; grown by {show_seconds(max(0.0, now - before))}, "
-        f"floor {show_seconds(trigger.floor)}){', twice running' if state is Alarm.FIRES else ''}"
+        f"(p = {p:.2g} {p_sign} {SURE:g}; grown by {show_seconds(grown)}, which is "
+        f"{'above' if grown > trigger.floor else 'within'} the floor of {show_seconds(trigger.floor)})"
+        f"{', twice running' if state is Alarm.FIRES else ''}"
     )
     evidence = {**counts, "p": p, "now": summarise(burst).as_json(), "before": summarise(baseline).as_json()}
     return Finding("slower", state, seen, evidence)

@@ -7,17 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from tasks.acting import LOG
 from tasks.domain.errors import ActiveRelease, Refused, RehearsalFailed
 from tests.flows import GROW
 from tests.services import free_port
 
 
-def test_each_phase_can_be_run_alone_and_has_its_own_record(small_system):
+def test_each_phase_can_be_run_alone_and_has_its_own_record(small_system, caplog, monkeypatch):
     shop = small_system
+    monkeypatch.setattr(LOG, "handlers", [caplog.handler])
     shop.add_version("v2", up={"1_grow": GROW})
     shop.phase("deploy", "v1", started_by="ann")
     assert (shop.latest().scope, shop.latest().state, shop.latest().started_by) == ("deploy", "done", "ann")
     assert shop.serving() == "v1"
+    assert "deploy: fetch the code: done in" in caplog.text  # what the run's page shows in Prefect
 
     with shop.untouched():
         shop.phase("preflight", "v2")

@@ -125,7 +125,10 @@ class TestSlower:
         assert slower(Slower(), burst, BASELINE, quiet).state is Alarm.SUSPICIOUS
 
     def test_a_fast_service_may_vary_below_the_floor(self):
-        assert slower(Slower(), [0.010] * 30, [0.002] * 240).state is Alarm.QUIET
+        within = slower(Slower(), [0.010] * 30, [0.002] * 240)
+        assert within.state is Alarm.QUIET
+        assert "median 10 ms > 1.5 × 2 ms before" in within.seen
+        assert "grown by 8 ms, which is within the floor of 50 ms" in within.seen
         assert slower(Slower(floor=0.0), [0.010] * 30, [0.002] * 240).state is Alarm.SUSPICIOUS
 
     def test_too_little_data_is_unknown(self):
