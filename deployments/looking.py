@@ -161,15 +161,16 @@ def backups_table(backups: Sequence[Mapping[str, Any]]) -> Table:
 def next_act(one: Mapping[str, Any], missing: Sequence[str]) -> str:
     """Return what a person may do about a release now, as commands; empty if nothing."""
     release_id, state = one["id"], State(one["state"])
+    stop = f"golive stop {release_id} --by … --reason …"
     if state is State.AWAITING_GO and missing:
-        return "\n".join(f"golive approve {release_id} --role {role}" for role in missing)
+        return "\n".join([*(f"golive approve {release_id} --role {role}" for role in missing), stop])
     if state is State.NEEDS_PERSON:
         take = f"golive rollback {one['system']} --release {release_id} --reason …" if one["touched_production"] else ""
         return "\n".join(filter(None, [take, f"golive accept {release_id} --by … --reason …"]))
     if state is State.WATCHING:
         return f"golive rollback {one['system']} --release {release_id} --reason …"
     if state not in TERMINAL and one["driven_by"] is None:
-        return f"golive resume {release_id}"
+        return f"golive resume {release_id}" + ("" if one["touched_production"] else f"\n{stop}")
     return ""
 
 

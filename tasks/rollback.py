@@ -272,7 +272,7 @@ def check_previous(claim: Claim) -> int:
     if serving != previous:
         raise NeedsPerson(f"{serving or 'nothing'} serves after the rollback", expected=previous)
     seen = look_at(ctx, PHASE, ctx.file.checks.compatibility, ctx.target(previous))
-    require(seen, f"{previous} after the rollback")
+    require(seen, f"{previous} after the rollback", needed=True)
     return len(seen)
 
 

@@ -252,6 +252,12 @@ def test_a_rollback_is_not_advised_where_production_is_untouched() -> None:
     assert "rollback" not in looking.next_act(_facts(State.NEEDS_PERSON, touched_production=False), [])
 
 
+def test_a_release_may_be_stopped_until_production_is_touched() -> None:
+    for state, missing in ((State.AWAITING_GO, ["dba"]), (State.BACKUP, [])):
+        assert "golive stop shop-1" in looking.next_act(_facts(state, touched_production=False), missing)
+    assert "stop" not in looking.next_act(_facts(State.MIGRATE), [])
+
+
 def test_markup_in_a_reason_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     from deployments.output import console, say
 
