@@ -109,7 +109,7 @@ class Physical(Backup):
         verified = self.verify(world, archive)
         unlogged = set(archive.manifest["unlogged"])
         with world.databases.session(copy, read_only=True) as session:
-            found = {name: one for name, one in fingerprint(session).items() if name not in unlogged}
+            found = {name: one for name, one in fingerprint(session, archive.tables).items() if name not in unlogged}
         differ = differences(archive.tables, found)
         changed = self._seen_written(world, archive, set(differ), production)
         require_equal(
@@ -139,7 +139,9 @@ class Physical(Backup):
             world.pg_tools.dump(copy, content, server_version=version, snapshot=None, **limits)
             world.pg_tools.restore(content, dsn, server_version=target, keep_rights=True, **limits)
             with world.databases.session(dsn) as session:
-                require_equal(replace(archive, manifest={**archive.manifest, "tables": held}), fingerprint(session))
+                require_equal(
+                    replace(archive, manifest={**archive.manifest, "tables": held}), fingerprint(session, held)
+                )
                 session.execute("ANALYZE")
         finally:
             world.host.remove_tree(content)

@@ -154,6 +154,43 @@ def test_rows_that_swap_their_values_are_noticed(world, database, tmp_path):
     assert held(world, database) != before
 
 
+@pytest.mark.parametrize(
+    ("column", "before", "after"),
+    [
+        ("numeric", "1.0", "1.00"),
+        ("float8", "0", "-0"),
+        ("interval", "1 day", "24:00:00"),
+        ("jsonb", "[1.0]", "[1.00]"),
+        ("text[]", "{1}", "[0:0]={1}"),
+    ],
+)
+def test_values_that_count_as_equal_but_are_not_alike_are_told_apart(column, before, after, world, database):
+    run(world, database, f"CREATE TABLE alike (value {column}); INSERT INTO alike VALUES ('{before}')")
+    first = held(world, database)
+    run(world, database, f"UPDATE alike SET value = '{after}'")
+    assert held(world, database) != first
+
+
+def test_a_row_is_hashed_alike_by_every_version_of_the_server(world, open_directory):
+    seen: dict[int, Fingerprint] = {}
+    for major in (14, 16, 18):
+        with world.pg_servers.throwaway(open_directory / str(major), major=major) as server:
+            run(world, server.dsn(), f"{DATA}; UPDATE kinds SET at = '2026-02-28', key = md5(id::text)::uuid")
+            with world.databases.session(server.dsn()) as session:
+                seen[session.server_version // 10000] = fingerprint(session)
+    assert len(seen) > 1
+    assert len({json.dumps(one, sort_keys=True) for one in seen.values()}) == 1
+
+
+def test_a_backup_whose_rows_were_hashed_as_text_is_still_compared_as_text(world, database):
+    run(world, database, "CREATE TABLE item AS SELECT n, n::text AS word FROM generate_series(1, 5) n")
+    with world.databases.session(database) as session:
+        total = session.value("SELECT sum(hashtextextended((t.*)::text, 0))::text FROM item t")
+        earlier = {"public.item": {"rows": 5, "hash": total}}
+        assert fingerprint(session, earlier) == earlier
+        assert fingerprint(session)["public.item"]["hash"] != total
+
+
 def test_the_manifest_says_what_was_dumped_and_with_what(world, database, tmp_path):
     run(world, database, "CREATE TABLE item AS SELECT n FROM generate_series(1, 5) n")
     taken = took(world, database, tmp_path / "backup")
