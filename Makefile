@@ -29,6 +29,9 @@ test: $(VENV)/.dev  ## all tests
 	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
+bench: $(VENV)/.dev  ## the figures of the benchmarks, with what is aimed at; takes a quarter of an hour and 15 GB
+	@$(BIN)/python -m tests.benchmarks
+
 lint: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -28,9 +28,10 @@ class OwnPlace:
     directory: Path
     embedded: bool = True
     keeps_rights: bool = False
+    major: int | None = None
 
     def dsn(self, database: str) -> str:
-        return self.world.pg_servers.keep(self.directory).dsn(database)
+        return self.world.pg_servers.keep(self.directory, major=self.major).dsn(database)
 
     def fresh(self) -> str:
         replaced(self.world, self.dsn("postgres"), "restored")

@@ -55,7 +55,7 @@ class EmbeddedServers:
         Raises `ToolMissing` if no version fits, `AccessDenied` if the server's account cannot reach the directory.
         """
         account = server_account()
-        cluster = Cluster(directory, _usable(_binaries(major), account), account)
+        cluster = Cluster(directory, usable(_binaries(major), account), account)
         if directory.exists() and any(directory.iterdir()):
             if not (directory / "password").exists():
                 raise UserError("the directory holds something else", where=str(directory), do="name a new directory")
@@ -73,7 +73,7 @@ class EmbeddedServers:
         account = server_account()
         made_by = _made_by(directory)
         binaries = _binaries(major) if made_by is None else _binaries(made_by, exact=True)
-        cluster = Cluster(directory, _usable(binaries, account), account)
+        cluster = Cluster(directory, usable(binaries, account), account)
         if made_by is None:
             return _new(cluster)
         cluster.start()
@@ -91,7 +91,7 @@ class EmbeddedServers:
         """
         self.remove(directory)
         account = server_account()
-        cluster = Cluster(directory, _usable(_binaries(major, exact=True), account), account)
+        cluster = Cluster(directory, usable(_binaries(major, exact=True), account), account)
         cluster.make_directory()
         cluster.adopt(data, _NOT_DURABLE | _COPY)
         cluster.start()
@@ -103,7 +103,7 @@ class EmbeddedServers:
             account = server_account()
             made_by = _made_by(directory)
             binaries = _binaries(made_by, exact=made_by is not None)
-            _discard(Cluster(directory, _usable(binaries, account), account))
+            _discard(Cluster(directory, usable(binaries, account), account))
 
 
 class EmbeddedServer:
@@ -151,7 +151,7 @@ class EmbeddedServer:
     def _cluster(self) -> Cluster:
         account = server_account()
         made_by = _made_by(self._directory)
-        return Cluster(self._directory, _usable(_binaries(made_by, exact=True), account), account)
+        return Cluster(self._directory, usable(_binaries(made_by, exact=True), account), account)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -194,7 +194,7 @@ def _discard(cluster: Cluster) -> None:
 
 
 @cache
-def _installed() -> Sequence[tuple[int, Path]]:
+def installed() -> Sequence[tuple[int, Path]]:
     """Return major version and directory of each server, the system's before the wheel's."""
     packaged = package_directories(lambda parent: sorted(p.name for p in parent.glob("*")))
     found = []
@@ -207,24 +207,24 @@ def _installed() -> Sequence[tuple[int, Path]]:
 
 
 def _binaries(major: int | None, *, exact: bool = False) -> Path:
-    installed = _installed()
+    there = installed()
     if major is None:
         wheel = set(wheel_directories())
-        own = [entry for entry in installed if entry[1] in wheel]
-        if own or installed:
-            return max(own or installed, key=lambda entry: entry[0])[1]
+        own = [entry for entry in there if entry[1] in wheel]
+        if own or there:
+            return max(own or there, key=lambda entry: entry[0])[1]
     else:
-        fit = [entry for entry in installed if (entry[0] == major if exact else entry[0] >= major)]
+        fit = [entry for entry in there if (entry[0] == major if exact else entry[0] >= major)]
         if fit:
             return min(fit, key=lambda entry: entry[0])[1]
     raise ToolMissing(
-        f"no PostgreSQL server that fits; there are: {', '.join(str(entry[0]) for entry in installed) or 'none'}",
+        f"no PostgreSQL server that fits; there are: {', '.join(str(entry[0]) for entry in there) or 'none'}",
         expected=f"version {major}{'' if exact else ' or newer'}" if major else "any version",
         do="install PostgreSQL's server package of that version",
     )
 
 
-def _usable(binaries: Path, account: Account) -> Path:
+def usable(binaries: Path, account: Account) -> Path:
     """Return where the account can run these programs: a copy, if golive is root and lives where others may not go."""
     if account.may_enter(binaries / "postgres"):
         return binaries
