@@ -9,13 +9,13 @@ from tasks.domain.ports import Session
 
 _LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"})
 """Settings that PostgreSQL keeps as a list whose elements are quoted already."""
-_LONGEST = 63
+LONGEST = 63
 """Bytes of a name; PostgreSQL cuts a longer one off, so that two could become one."""
 
 
 def beside(name: str, word: str) -> str:
     """Return a name that begins like ``name`` and ends with ``word``, short enough for PostgreSQL to keep whole."""
-    room = _LONGEST - 1 - len(word.encode())
+    room = LONGEST - 1 - len(word.encode())
     return f"{name.encode()[:room].decode(errors='ignore')}_{word}"
 
 

@@ -101,7 +101,7 @@ def test_up_starts_all_that_a_person_needs_and_down_ends_it(own: Golive, own_env
     own("init", "shop")
     said = own("up").stdout
     ui = said.split("Prefect's UI: ")[1].split()[0]
-    assert "11 deployments: approve, backup" in said
+    assert "13 deployments: approve, backup" in said
     assert "systems: shop" in said
     password = Path(said.split("password that is in ")[1].splitlines()[0])
     assert password.stat().st_mode & 0o777 == 0o600
@@ -206,6 +206,34 @@ def test_a_system_goes_live_and_back_by_commands_alone(small_system: SmallSystem
     assert "colours run" in golive("release", "shop", "v2", code=3).stderr
     report = Path(golive("report", newest["id"]).stdout.strip())
     assert "colours run" in report.read_text()
+
+
+def test_backups_are_taken_shown_drilled_and_restored_by_commands(small_system: SmallSystem) -> None:
+    shop = small_system
+    golive = _runner(dict(os.environ))
+    assert "golive backup shop VERSION" in golive("backup", "shop", code=2).stderr
+    said = golive("backup", "shop", "v1", "--by", "ana").stdout
+    assert "proven: by restore in " in said
+    assert "2 tables and 600 rows equal" in said
+    (one,) = json.loads(golive("backups", "--json").stdout)
+    assert f"backup {one['id']} of shop: dump" in said
+    assert f"where: {one['location']}" in said
+    assert (one["system"], one["proven"], one["needed_by"], one["drill"]) == ("shop", True, [], None)
+    assert f"shop: backup {one['id']} of " in golive("drill", "shop").stdout
+    shown = golive("backups", "shop").stdout
+    assert "by drill of " in shown
+    assert one["location"] in shown
+    other = f"{shop.dsn} back".replace(" ", "%20")
+    refused = golive("restore", str(one["id"]), "--to", other.replace("postgres@", "postgres:hidden-word@"), code=2)
+    assert "the DSN holds a password" in refused.stderr
+    assert "hidden-word" not in refused.stderr
+    try:
+        assert "2 tables compared" in golive("restore", str(one["id"]), "--to", other).stdout
+        assert shop.sql("SELECT count(*) AS n FROM item", other) == [{"n": 500}]
+        kept = shop.sql_in_ledger("SELECT file_text FROM release WHERE scope = 'restore'")
+        assert "${env:GOLIVE_RESTORE_TO}" in kept[0]["file_text"]
+    finally:
+        shop.sql(f'DROP DATABASE IF EXISTS "{other.rpartition("/")[2].replace("%20", " ")}"')
 
 
 def test_a_check_that_fails_ends_the_command_with_its_own_code_and_no_traceback(small_system: SmallSystem) -> None:
