@@ -57,7 +57,7 @@ def backup(
 
 
 def _serving(system: str) -> str:
-    """Return the version that serves, or else the newest one on record; raises `UserError`."""
+    """Return the version that serves; raises `UserError` if none does."""
     from tasks.context import production, world
     from tasks.rollouts import Site
     from tasks.spec import loading

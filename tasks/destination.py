@@ -143,22 +143,24 @@ def production_of(world: World, settings: Settings, book: Ledger, dsn: str) -> s
     Two DSNs may look different and lead to one database, so servers are asked who they are. Raises `Refused` where that
     cannot be learned of a system with an active release whose database has the same name.
     """
-    databases = world.databases
-    if settings.ledger_url is not None and _same(world, settings.ledger_url, dsn):
+    name = world.databases.name_of(dsn)
+    kept = settings.ledger_url
+    if kept and world.databases.name_of(kept) == name and _server(world, kept) == _server(world, dsn):
         raise Refused("that is golive's own ledger", do="name another database")
     for system, declared in _declared(settings, book):
         try:
             live = world.secrets.resolve(declared)
-            if _same(world, live, dsn):
-                return system
+            began = _server(world, live) if world.databases.name_of(live) == name else None
         except GoliveError as error:
-            active = book.releases.active(system)
-            if active is not None and not _named_otherwise(world, declared, databases.name_of(dsn)):
+            if active := book.releases.active(system):
                 raise Refused(
                     f"{system} has the active release {active.id}, and its production cannot be asked: {error.seen}",
                     expected="to be sure that this is another database",
                     do="let golive reach that production, or wait for the end of its release",
                 ) from error
+        else:
+            if began is not None and began == _server(world, dsn):
+                return system
     return ""
 
 
@@ -187,12 +189,6 @@ def _declared(settings: Settings, book: Ledger) -> Iterator[tuple[str, str]]:
                 yield name, loading.parse(active.file_text, active.file).database.dsn
 
 
-def _same(world: World, one: str, other: str) -> bool:
-    if world.databases.name_of(one) != world.databases.name_of(other):
-        return False
-    return bool(_server(world, one) == _server(world, other))
-
-
 def _server(world: World, dsn: str) -> Any:
     """Return what tells a running server from all others, also from a copy of its files."""
     try:
@@ -206,10 +202,3 @@ def _server(world: World, dsn: str) -> Any:
 def _began(world: World, dsn: str) -> Any:
     with world.databases.session(dsn, read_only=True) as session:
         return session.value("SELECT pg_postmaster_start_time()")
-
-
-def _named_otherwise(world: World, declared: str, name: str) -> bool:
-    try:
-        return world.databases.name_of(world.secrets.resolve(declared)) != name
-    except GoliveError:
-        return False

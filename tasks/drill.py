@@ -97,7 +97,7 @@ def _drill(system: str, newest_within: float, started_by: str) -> Drilled:
 
 @contextmanager
 def _quietly(opened: Claim) -> Iterator[Claim]:
-    """Drive a drill without telling people that it runs; however it ends, its scratch copy goes."""
+    """Drive a drill without telling people that it runs."""
     with driving(opened) as claim:
         ctx = context_of(claim)
         ctx.ledger.releases.move(claim, State.PLANNED, State.RUNNING)
@@ -107,9 +107,6 @@ def _quietly(opened: Claim) -> Iterator[Claim]:
             with suppress(GoliveError):
                 ctx.ledger.releases.move(claim, State.RUNNING, State.STOPPED, note=shown(claim, error))
             raise
-        finally:
-            with suppress(GoliveError):
-                Scratch(ctx).remove()
 
 
 def _judged(claim: Claim, one: Backup | None, newest_within: float) -> Drilled:
@@ -159,7 +156,11 @@ def prove_newest(claim: Claim, backup: int) -> Mapping[str, Any]:
         place = Scratch(ctx, major=taken.server_version // 10000)
         if place.embedded:
             require_room(ctx.world, place.directory, _room(ctx, one), ctx.file.backup.headroom)
-        return prove_again(ctx.world, one, plan_of(ctx.ledger, ctx.settings, one), taken, place)
+        try:
+            return prove_again(ctx.world, one, plan_of(ctx.ledger, ctx.settings, one), taken, place)
+        finally:
+            with suppress(GoliveError):
+                place.remove()
 
     return do_one(ctx, SCOPE, Step("restore and compare once more", prove, mutates=False))
 

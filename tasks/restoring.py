@@ -10,7 +10,7 @@ from tasks import destination
 from tasks.acting import act, act_once, do_one
 from tasks.apart import open_apart
 from tasks.context import Context, context_of, is_gone, ledger, world
-from tasks.domain.errors import GoliveError, Refused, SqlFailed
+from tasks.domain.errors import AccessDenied, GoliveError, Refused, SqlFailed
 from tasks.domain.ports import Session
 from tasks.domain.release import TERMINAL, State
 from tasks.driving import to_its_end
@@ -113,9 +113,11 @@ def _bring_back(ctx: Context, backup: int) -> Mapping[str, Any]:
             tables = require_as_proven(ctx.world, one, taken, new)
             took = clock.monotonic() - began
             _exchange(session, where.name, incoming, aside)
-        except BaseException:
+        except BaseException as error:
             with suppress(GoliveError):
                 session.execute(f"DROP DATABASE IF EXISTS {quoted(incoming)} WITH (FORCE)")
+            if isinstance(error, AccessDenied) and not error.do:
+                error.do = f"use a role that owns {where.name}, may create databases, and may give them its owner"
             raise
         kept = aside and _kept(ctx, session, databases.with_database(where.dsn, aside), aside)
     return {

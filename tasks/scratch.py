@@ -90,9 +90,10 @@ class Scratch:
             return self._exists(session, self._name(PRISTINE))
 
     def remove(self) -> None:
-        """Remove the databases, and the embedded server with them."""
+        """Remove the databases, and the server of golive's own with them."""
+        # Also where copies lie elsewhere: one of a backup of another kind may have been booted here.
+        self._world.pg_servers.remove(self.directory)
         if self.embedded:
-            self._world.pg_servers.remove(self.directory)
             return
         with self._world.databases.session(self.dsn("postgres")) as session:
             for database in (REHEARSAL, PRISTINE):

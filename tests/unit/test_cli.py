@@ -289,6 +289,30 @@ def test_a_release_may_be_stopped_until_production_is_touched() -> None:
     assert "stop" not in looking.next_act(_facts(State.MIGRATE), [])
 
 
+@pytest.mark.parametrize(
+    ("proven", "drill", "words"),
+    [
+        (False, None, "no"),
+        (True, None, "by restore"),
+        (True, {"at": "2026-11-22T12:00:00+00:00", "outcome": "passed"}, "by drill of 2026-11-22"),
+        (True, {"at": "2026-11-22T12:00:00+00:00", "outcome": "failed"}, "drill failed of 2026-11-22"),
+        (True, {"at": "2026-11-22T12:00:00+00:00", "outcome": "unknown"}, "drill unknown of 2026-11-22"),
+    ],
+)
+def test_a_backup_is_shown_with_what_has_proven_it(proven: bool, drill: Any, words: str) -> None:
+    table = looking.backups_table(
+        [
+            {"id": 7, "system": "shop", "at": "2026-11-20T12:00:00+00:00", "kind": "dump", "safety_copy": True,
+             "bytes": 1, "took": 1.0, "proven": proven, "drill": drill, "needed_by": ["shop-1"],
+             "location": "/backups/1"}
+        ]
+    )  # fmt: skip
+    (shown,) = zip(*(column.cells for column in table.columns), strict=True)
+    cells = [str(cell) for cell in shown]
+    assert words in cells
+    assert {"7", "shop", "dump, of a restore", "shop-1", "/backups/1"} <= set(cells)
+
+
 def test_markup_in_a_reason_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     from deployments.output import console, say
 
