@@ -222,9 +222,14 @@ def test_backups_are_taken_shown_drilled_and_restored_by_commands(small_system: 
     assert (one["system"], one["proven"], one["needed_by"]) == ("shop", True, [])
     assert one["drill"]["outcome"] == "passed"
     assert drilled == f"shop: {one['drill']['seen']}\n"
-    other = f"{shop.dsn}%20back"
+    # The command line holds no password: libpq finds it in its own file.
+    words = shop.home / "pgpass"
+    words.write_text(f"*:*:*:*:{shop.dsn.partition('postgres:')[2].partition('@')[0]}\n")
+    words.chmod(0o600)
+    golive = _runner({**os.environ, "PGPASSFILE": str(words)})
+    other, bare = f"{shop.dsn}%20back", f"postgresql://postgres@{shop.dsn.rpartition('@')[2]}%20back"
     try:
-        assert "2 tables compared" in golive("restore", str(one["id"]), "--to", other).stdout
+        assert "2 tables compared" in golive("restore", str(one["id"]), "--to", bare).stdout
         assert shop.sql("SELECT count(*) AS n FROM item", other) == [{"n": 500}]
         kept = shop.sql_in_ledger("SELECT file_text FROM release WHERE scope = 'restore'")
         assert "${env:GOLIVE_RESTORE_TO}" in kept[0]["file_text"]

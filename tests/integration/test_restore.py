@@ -210,7 +210,6 @@ def opening(shop: SmallSystem) -> Any:
 def test_production_without_a_release_can_be_restored_by_its_systems_name(shop):
     kept = content(shop.dsn)
     shop.sql("DELETE FROM note")
-    shop.stop_service()
     said = restore(backup_id(shop), "shop", replace=True)
     try:
         assert content(shop.dsn) == kept
