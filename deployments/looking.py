@@ -10,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.domain.errors import NotFound
+from tasks.domain.outcome import Outcome
 from tasks.domain.release import TERMINAL, State
 from tasks.domain.units import show_bytes, show_seconds
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Release
+from tasks.ledger.models import Backup, Look, Release
 
 _STYLES = {
     State.STABLE: "green",
@@ -100,21 +101,42 @@ def health_of(book: Ledger) -> dict[str, Any]:
     }
 
 
-def backups_of(book: Ledger, system: str) -> list[dict[str, Any]]:
-    """Return the backups of a system that are kept, the newest first; ``bytes`` on disk, ``took`` in seconds."""
-    return [
-        {
-            "id": row.id,
-            "release": row.release_id,
-            "at": row.at.isoformat(),
-            "kind": row.kind,
-            "location": row.location,
-            "bytes": row.bytes,
-            "took": row.took,
-            "proven": row.proven,
-        }
-        for row in book.evidence.backups(system)
-    ]
+def backups_of(book: Ledger, system: str | None) -> list[dict[str, Any]]:
+    """Return the backups that are kept, of one system or of all, the newest first.
+
+    ``bytes`` on disk, ``took`` and ``proof.restore_seconds`` in seconds; ``safety_copy`` tells one that a restore took
+    of what it replaced; ``drill`` is the newest one; ``needed_by`` are the releases that have not ended and may go back
+    to it.
+    """
+    drills = book.evidence.drills()
+    return [_backup_facts(book, row, drills.get(row.id)) for row in book.evidence.backups(system)]
+
+
+def _backup_facts(book: Ledger, row: Backup, drill: Look | None) -> dict[str, Any]:
+    of = book.releases.get(row.release_id)
+    tables = row.proof.get("tables", {})
+    return {
+        "id": row.id,
+        "system": row.system,
+        "release": row.release_id,
+        "at": row.at.isoformat(),
+        "kind": row.kind,
+        "safety_copy": of.scope == "restore",
+        "location": row.location,
+        "bytes": row.bytes,
+        "took": row.took,
+        "proven": row.proven,
+        "proof": {
+            "tables": len(tables),
+            "rows": sum(one["rows"] for one in tables.values()),
+            "restore_seconds": row.proof.get("restore_seconds"),
+            "manifest_sha256": row.proof.get("manifest_sha256"),
+        },
+        "drill": {"at": drill.at.isoformat(), "outcome": drill.outcome, "seen": drill.findings["seen"]}
+        if drill is not None
+        else None,
+        "needed_by": [of.id] if of.ended_at is None else [],
+    }
 
 
 def releases_table(facts: Sequence[Mapping[str, Any]], now: datetime) -> Table:
@@ -144,18 +166,38 @@ def details_table(one: Mapping[str, Any]) -> Table:
 
 def backups_table(backups: Sequence[Mapping[str, Any]]) -> Table:
     """Return backups as a table."""
-    table = _table("taken", "size", "took", "proven", "release", "location")
+    table = _table("id", "system", "taken", "kind", "size", "took", "proven", "needed by", "location")
     for one in backups:
-        proven = Text("by restore", style="green") if one["proven"] else Text("no", style="red")
         table.add_row(
+            Text(str(one["id"])),
+            Text(one["system"]),
             Text(_moment(one["at"])),
+            Text(one["kind"] + (", of a restore" if one["safety_copy"] else "")),
             Text(show_bytes(one["bytes"])),
             Text(show_seconds(one["took"])),
-            proven,
-            Text(one["release"]),
+            _proven(one),
+            Text(", ".join(one["needed_by"]) or "–"),
             Text(one["location"], overflow="fold"),
         )
     return table
+
+
+def proof_of(one: Mapping[str, Any]) -> str:
+    """Return by what a backup is proven, in words."""
+    if not one["proven"]:
+        return "no"
+    proof = one["proof"]
+    took = f" in {show_seconds(proof['restore_seconds'])}" if proof["restore_seconds"] is not None else ""
+    return f"by restore{took}, {proof['tables']} tables and {proof['rows']} rows equal"
+
+
+def _proven(one: Mapping[str, Any]) -> Text:
+    drill = one["drill"]
+    if not one["proven"] or drill is None:
+        return Text("by restore" if one["proven"] else "no", style="green" if one["proven"] else "red")
+    passed = drill["outcome"] == Outcome.PASSED
+    words = "by drill" if passed else f"drill {drill['outcome']}"
+    return Text(f"{words} of {_moment(drill['at'])[:10]}", style="green" if passed else "red")
 
 
 def next_act(one: Mapping[str, Any], missing: Sequence[str]) -> str:
@@ -177,7 +219,9 @@ def next_act(one: Mapping[str, Any], missing: Sequence[str]) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
-        table.add_column(column, no_wrap=column in {"release", "state", "since", "at", "taken"}, overflow="fold")
+        table.add_column(
+            column, no_wrap=column in {"id", "release", "state", "since", "at", "taken", "proven"}, overflow="fold"
+        )
     return table
 
 

@@ -18,13 +18,27 @@ from flows.monitor import monitor
 from flows.preflight import preflight
 from flows.rehearse import rehearse
 from flows.release import release
+from flows.restore import restore
+from flows.restore_drill import restore_drill
 from flows.rollback import rollback
 from tasks.context import ledger
 from tasks.domain.errors import Refused, UserError
 from tasks.domain.release import FORWARD, State
 from tasks.settings import Settings
 
-__all__ = ["PHASES", "approve", "guard_anyway", "monitor", "release", "resume", "rollback", "run"]
+__all__ = [
+    "PHASES",
+    "approve",
+    "backup",
+    "guard_anyway",
+    "monitor",
+    "release",
+    "restore",
+    "restore_drill",
+    "resume",
+    "rollback",
+    "run",
+]
 
 R = TypeVar("R")
 

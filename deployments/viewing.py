@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.commands import AsJson, ReleaseId, System, book, command, print_json, require_known, settings
+from deployments.commands import AsJson, ReleaseId, book, command, print_json, settings
 from deployments.output import console, masked, say
 from tasks.domain.errors import NotFound
 from tasks.domain.release import State
@@ -87,18 +87,3 @@ def report(
     say(str(path))
     if show:
         typer.launch(path.as_uri())
-
-
-@command("backups")
-def backups(system: System, *, as_json: AsJson = False) -> None:
-    """List the backups of a system that are kept, and whether a restore has proven them."""
-    from deployments import looking
-
-    require_known(system)
-    found = looking.backups_of(book(), system)
-    if as_json:
-        print_json(found)
-    elif found:
-        console().print(looking.backups_table(found))
-    else:
-        say(f"no backup of {system}")

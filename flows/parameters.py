@@ -22,14 +22,17 @@ class Help:
 
 
 class Offered:
-    """Lets the form offer the systems that have a release file when the deployments are registered.
+    """Lets the form offer ``more`` and the systems that have a release file when the deployments are registered.
 
     Any other name is refused by the flow itself, which knows the files of now and names the nearest one.
     """
 
+    def __init__(self, *more: str) -> None:
+        self.more = more
+
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         offered = systems_in(Settings.from_environment().systems)
-        return {**handler(core), **({"enum": offered} if offered else {})}
+        return {**handler(core), **({"enum": [*self.more, *offered]} if offered else {})}
 
 
 System = Annotated[

@@ -7,6 +7,7 @@ from prefect import flow
 from flows.backup import backup
 from flows.parameters import ReleaseId, StartedBy, System, Version
 from tasks.backup import scratch_cleared
+from tasks.deploy import fetch_code
 from tasks.driving import operation
 from tasks.rehearse import derive_way_back, prepare_copy, rehearse_migration, rehearse_versions
 
@@ -15,13 +16,14 @@ from tasks.rehearse import derive_way_back, prepare_copy, rehearse_migration, re
 async def rehearse(system: System, version: Version, started_by: StartedBy = "", release: ReleaseId = "") -> str:
     """Migrate the copy up, down and up, run both versions against it, and return the proven way back.
 
-    Started alone, it takes and proves a backup first.
+    Started alone, it brings the version's code and takes and proves a backup first.
     """
     with (
         operation("rehearse", system, version, release, started_by=started_by) as claim,
         scratch_cleared(claim),
     ):
         if not release:
+            fetch_code(claim, "rehearse")
             await backup(system, version, started_by, claim.release_id)
         prepare_copy(claim)
         migration = rehearse_migration(claim)

@@ -181,9 +181,15 @@ def operation(
         yield _own(release, scope, system, version)
         return
     reason = f"the phase {scope} alone"
-    with driving(
-        open_release(system, version, scope=scope, mutates=mutates, started_by=started_by, reason=reason)
-    ) as claim:
+    opened = open_release(system, version, scope=scope, mutates=mutates, started_by=started_by, reason=reason)
+    with to_its_end(opened) as claim:
+        yield claim
+
+
+@contextmanager
+def to_its_end(opened: Claim) -> Iterator[Claim]:
+    """Drive an operation of its own, telling people: it runs, and then is done, stopped, or left to a person."""
+    with driving(opened) as claim:
         advance(claim, State.RUNNING)
         try:
             yield claim

@@ -12,10 +12,7 @@ from tasks.domain.errors import GoliveError, NeedsPerson
 from tasks.domain.fingerprint import change_counters
 from tasks.domain.ports import Session
 from tasks.scratch import Scratch
-
-_LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"})
-"""Settings that PostgreSQL keeps as a list whose elements are quoted already."""
-
+from tasks.twin import beside, create_like, quoted
 
 ANY_LOSS = 1_000_000_000
 """So many rows, or more, accept any loss: also an unknown one, which no smaller number can be held against."""
@@ -64,11 +61,11 @@ def swap_in_restored(ctx: Context, taken: Archive, *, accept_loss: int, do: str)
     live = ctx.target().dsn
     name = databases.name_of(live)
     stamp = f"{ctx.world.clock.now():%Y%m%d%H%M%S}"
-    incoming, aside = f"{name[:40]}_restored_{stamp}", f"{name[:40]}_before_{stamp}"
+    incoming, aside = beside(name, f"restored_{stamp}"), beside(name, f"before_{stamp}")
     admin = databases.with_database(live, "postgres")
     with databases.session(admin) as session:
         try:
-            _create_like(session, name, incoming)
+            create_like(session, name, incoming)
             new = databases.with_database(live, incoming)
             ctx.file.backup.put_back(ctx.world, taken, new, Scratch(ctx))
             began = ctx.world.clock.monotonic()
@@ -87,7 +84,7 @@ def swap_in_restored(ctx: Context, taken: Archive, *, accept_loss: int, do: str)
             took = ctx.world.clock.monotonic() - began
         except BaseException:
             with suppress(GoliveError):
-                session.execute(f"DROP DATABASE IF EXISTS {_quoted(incoming)} WITH (FORCE)")
+                session.execute(f"DROP DATABASE IF EXISTS {quoted(incoming)} WITH (FORCE)")
             raise
     return {"lost_rows": lost, "kept_aside": aside, "ended_connections": ended, "exchange_seconds": took}
 
@@ -98,70 +95,7 @@ def reopen(ctx: Context) -> None:
     name = databases.name_of(live)
     with databases.session(databases.with_database(live, "postgres")) as session:
         if session.value("SELECT datallowconn FROM pg_database WHERE datname = %s", (name,)) is False:
-            session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
-
-
-def _create_like(session: Session, live: str, incoming: str) -> None:
-    """Create an empty database with what no dump of the contents holds: owner, locale, limits, grants, settings."""
-    row = session.query(
-        "SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding, spcname AS tablespace, "
-        "to_jsonb(d) AS all FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s",
-        (live,),
-    )[0]
-    more: Mapping[str, Any] = row["all"]
-    session.execute(
-        f"CREATE DATABASE {_quoted(incoming)} TEMPLATE template0 OWNER {_quoted(row['owner'])} "
-        f"ENCODING {_literal(row['encoding'])} LC_COLLATE {_literal(more['datcollate'])} "
-        f"LC_CTYPE {_literal(more['datctype'])} {_provider(more)}"
-        f"TABLESPACE {_quoted(row['tablespace'])} CONNECTION LIMIT {int(more['datconnlimit'])}"
-    )
-    for statement in (*_grants(session, live, incoming), *_settings(session, live, incoming)):
-        session.execute(statement)
-
-
-def _provider(row: Mapping[str, Any]) -> str:
-    """Return the clauses for a locale that is not the C library's."""
-    # The columns' names depend on the server's version.
-    locale = row.get("datlocale") or row.get("daticulocale")
-    if row.get("datlocprovider") == "i":
-        rules = f"ICU_RULES {_literal(row['daticurules'])} " if row.get("daticurules") else ""
-        return f"LOCALE_PROVIDER icu ICU_LOCALE {_literal(str(locale))} {rules}"
-    if row.get("datlocprovider") == "b":
-        return f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {_literal(str(locale))} "
-    return ""
-
-
-def _grants(session: Session, live: str, incoming: str) -> list[str]:
-    rows = session.query(
-        "SELECT a.privilege_type AS what, a.is_grantable AS further, "
-        "CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END AS who "
-        "FROM pg_database d, aclexplode(d.datacl) a WHERE d.datname = %s",
-        (live,),
-    )
-    if not rows:
-        return []
-    to = _quoted(incoming)
-    return [f"REVOKE ALL ON DATABASE {to} FROM PUBLIC"] + [
-        f"GRANT {row['what']} ON DATABASE {to} TO {_quoted(row['who']) if row['who'] else 'PUBLIC'}"
-        f"{' WITH GRANT OPTION' if row['further'] else ''}"
-        for row in rows
-    ]
-
-
-def _settings(session: Session, live: str, incoming: str) -> list[str]:
-    rows = session.query(
-        "SELECT CASE WHEN s.setrole <> 0 THEN pg_get_userbyid(s.setrole) END AS who, unnest(s.setconfig) AS setting "
-        "FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = %s",
-        (live,),
-    )
-    statements = []
-    for row in rows:
-        name, _, value = row["setting"].partition("=")
-        whose = f"ROLE {_quoted(row['who'])} IN DATABASE" if row["who"] else "DATABASE"
-        shown = value if name in _LISTS else _literal(value)
-        parts = ".".join(_quoted(part) for part in name.split("."))
-        statements.append(f"ALTER {whose} {_quoted(incoming)} SET {parts} TO {shown}")
-    return statements
+            session.execute(f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS true")
 
 
 def _exchange(
@@ -171,7 +105,7 @@ def _exchange(
 
     Returns whose connections were ended and what is lost. The backend ``spared`` is left for ``settle_loss`` to end.
     """
-    session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS false")
+    session.execute(f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS false")
     try:
         ended = session.query(
             "SELECT application_name || ' (' || coalesce(usename, '') || ')' AS who, pg_terminate_backend(pid, 5000) "
@@ -180,19 +114,10 @@ def _exchange(
         )
         lost = settle_loss()
         with session.transaction():
-            session.execute(f"ALTER DATABASE {_quoted(name)} RENAME TO {_quoted(aside)}")
-            session.execute(f"ALTER DATABASE {_quoted(incoming)} RENAME TO {_quoted(name)}")
-            session.execute(f"ALTER DATABASE {_quoted(aside)} ALLOW_CONNECTIONS true")
+            session.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(aside)}")
+            session.execute(f"ALTER DATABASE {quoted(incoming)} RENAME TO {quoted(name)}")
+            session.execute(f"ALTER DATABASE {quoted(aside)} ALLOW_CONNECTIONS true")
     except BaseException:
-        session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
+        session.execute(f"ALTER DATABASE {quoted(name)} ALLOW_CONNECTIONS true")
         raise
     return [row["who"] for row in ended], lost
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    # With E'' a backslash means the same whatever standard_conforming_strings says.
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

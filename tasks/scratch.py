@@ -18,8 +18,10 @@ class Scratch:
     On an embedded server the databases are named plainly; on a shared one their names carry the release's id.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Context, *, major: int | None = None) -> None:
+        """Name the place; ``major`` is the version that an embedded server must have at least, if not production's."""
         self._ctx = ctx
+        self._major = major
         self._world = ctx.world
         self._plan = ctx.file.database.scratch
         self.directory = ctx.place(self._plan.directory) / ctx.release.id
@@ -27,7 +29,7 @@ class Scratch:
     def dsn(self, database: str) -> str:
         """Return the DSN of one of the scratch databases, starting the embedded server if it does not run."""
         if self.embedded:
-            server = self._world.pg_servers.keep(self.directory, major=self._production_major())
+            server = self._world.pg_servers.keep(self.directory, major=self._least_major())
             return server.dsn(database)
         return self._world.databases.with_database(self._server_dsn(), self._name(database))
 
@@ -88,9 +90,10 @@ class Scratch:
             return self._exists(session, self._name(PRISTINE))
 
     def remove(self) -> None:
-        """Remove the databases, and the embedded server with them."""
+        """Remove the databases, and the server of golive's own with them."""
+        # Also where copies lie elsewhere: one of a backup of another kind may have been booted here.
+        self._world.pg_servers.remove(self.directory)
         if self.embedded:
-            self._world.pg_servers.remove(self.directory)
             return
         with self._world.databases.session(self.dsn("postgres")) as session:
             for database in (REHEARSAL, PRISTINE):
@@ -109,7 +112,9 @@ class Scratch:
         declared = self._plan.dsn or self._ctx.file.database.dsn
         return self._world.secrets.resolve(declared)
 
-    def _production_major(self) -> int:
+    def _least_major(self) -> int:
+        if self._major is not None:
+            return self._major
         with self._world.databases.session(self._ctx.target().dsn) as session:
             return session.server_version // 10000
 

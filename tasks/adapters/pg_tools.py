@@ -7,6 +7,7 @@ before 17 refuses: an archive written by pg_dump 17 or later can only be restore
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import tempfile
@@ -31,6 +32,7 @@ VERIFY_TIMEOUT = 3600.0
 """Seconds for a question to a program, an archive's table of contents, a schema, the checksums of a base backup."""
 
 _SENDS_TRANSACTION_TIMEOUT = 17
+_FILES = ("PGPASSFILE", "PGSERVICEFILE", "PGSYSCONFDIR")
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,8 @@ class ClientTools:
         rest = {key: value for key, value in given.items() if key not in dsns.ENVIRONMENT and key not in dsns.SECRETS}
         argument = "--dbname=" + make_conninfo("", **{**rest, "dbname": dsns.name_of(dsn)})
         if not password:
-            yield _Connection(argument, env)
+            # Where a person keeps passwords for libpq; psycopg finds them there too.
+            yield _Connection(argument, {name: os.environ[name] for name in _FILES if name in os.environ} | env)
             return
         if "\n" in password:
             raise UserError("the password holds a line break, which PostgreSQL's password file cannot", do="change it")

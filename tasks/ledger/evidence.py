@@ -8,9 +8,13 @@ from typing import Any
 
 from sqlalchemy import func, insert, select
 
+from tasks.domain.errors import NotFound
 from tasks.domain.outcome import Measurement as Seen
 from tasks.ledger import models
 from tasks.ledger.engine import LedgerEngine
+
+DRILL = "restore drill"
+"""The source of a look that tells what came of restoring a backup once more; its findings name the backup."""
 
 
 class Evidence:
@@ -114,15 +118,36 @@ class Evidence:
             session.flush()
             return row.id
 
-    def backups(self, system: str) -> Sequence[models.Backup]:
-        """Return the backups of a system that have not been removed, the newest first."""
+    def backups(self, system: str | None = None) -> Sequence[models.Backup]:
+        """Return the backups of a system, or of all, that have not been removed, the newest first."""
         gone = select(models.BackupRemoval.backup_id)
+        query = select(models.Backup).where(models.Backup.id.not_in(gone)).order_by(models.Backup.id.desc())
+        if system is not None:
+            query = query.where(models.Backup.system == system)
         with self._engine.transaction() as session:
-            return session.scalars(
-                select(models.Backup)
-                .where(models.Backup.system == system, models.Backup.id.not_in(gone))
-                .order_by(models.Backup.id.desc())
+            return session.scalars(query).all()
+
+    def backup(self, backup_id: int) -> models.Backup:
+        """Return a backup that is kept; raises `NotFound`, also with the reason for which it was removed."""
+        with self._engine.transaction() as session:
+            row = session.get(models.Backup, backup_id)
+            removal = session.scalar(select(models.BackupRemoval).where(models.BackupRemoval.backup_id == backup_id))
+        if row is None:
+            raise NotFound(f"no backup {backup_id} in the ledger", do="golive backups lists those there are")
+        if removal is not None:
+            raise NotFound(
+                f"backup {backup_id} of {row.system} was removed at {removal.at:%Y-%m-%d %H:%M}: {removal.reason}",
+                do=f"use another one: golive backups {row.system}",
+            )
+        return row
+
+    def drills(self) -> Mapping[int, models.Look]:
+        """Return the newest drill of each backup."""
+        with self._engine.transaction() as session:
+            rows = session.scalars(
+                select(models.Look).where(models.Look.source == DRILL).order_by(models.Look.id)
             ).all()
+        return {row.findings["backup"]: row for row in rows if row.findings["backup"] is not None}
 
     def backup_of(self, release_id: str) -> models.Backup | None:
         """Return the newest proven backup that was taken for a release."""

@@ -210,7 +210,7 @@ class Probe(Record, Base):
 
 
 class Look(Record, Base):
-    """One judgement of a release under watch, with the findings it rests on."""
+    """One judgement of a release under watch, or of a backup that was drilled, with the findings it rests on."""
 
     __tablename__ = "look"
     release_id: Mapped[str] = _of_release()

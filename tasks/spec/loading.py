@@ -7,6 +7,7 @@ import re
 import types
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
 
@@ -79,6 +80,16 @@ def parse(text: str, where: str = FILE_NAME) -> ReleaseFile:
         first, rest = faults[0], faults[1:]
         also = "".join(f"\n{fault}" for fault in rest)
         raise ReleaseFileError(f"{first}{also}", do="golive schema gives the whole form of the file") from error
+
+
+def with_database(text: str, dsn: str) -> str:
+    """Return the text of a release file that leads to another database, by a secret reference; all else stays."""
+    tree = YAML().load(text)
+    kept = {key: value for key, value in tree["database"].items() if key not in {"dsn", "application_dsn"}}
+    tree["database"] = {"dsn": dsn, **kept}
+    changed = StringIO()
+    YAML().dump(tree, changed)
+    return changed.getvalue()
 
 
 def _plain(node: Any) -> Any:

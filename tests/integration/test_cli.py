@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from deployments.serving import guard_again
+from tasks.adapters.postgres import Postgres
 from tasks.settings import Settings
 from tests.flows import GROW, SmallSystem
 from tests.services import free_port
@@ -101,7 +102,7 @@ def test_up_starts_all_that_a_person_needs_and_down_ends_it(own: Golive, own_env
     own("init", "shop")
     said = own("up").stdout
     ui = said.split("Prefect's UI: ")[1].split()[0]
-    assert "11 deployments: approve, backup" in said
+    assert "13 deployments: approve, backup" in said
     assert "systems: shop" in said
     password = Path(said.split("password that is in ")[1].splitlines()[0])
     assert password.stat().st_mode & 0o777 == 0o600
@@ -206,6 +207,34 @@ def test_a_system_goes_live_and_back_by_commands_alone(small_system: SmallSystem
     assert "colours run" in golive("release", "shop", "v2", code=3).stderr
     report = Path(golive("report", newest["id"]).stdout.strip())
     assert "colours run" in report.read_text()
+
+
+def test_backups_are_taken_shown_drilled_and_restored_by_commands(small_system: SmallSystem) -> None:
+    shop = small_system
+    golive = _runner(dict(os.environ))
+    said = golive("backup", "shop", "v1", "--by", "ana").stdout
+    assert "proven: by restore in " in said
+    assert "2 tables and 600 rows equal" in said
+    drilled = golive("drill", "shop").stdout
+    (one,) = json.loads(golive("backups", "--json").stdout)
+    assert f"backup {one['id']} of shop: dump" in said
+    assert f"where: {one['location']}" in said
+    assert (one["system"], one["proven"], one["needed_by"]) == ("shop", True, [])
+    assert one["drill"]["outcome"] == "passed"
+    assert drilled == f"shop: {one['drill']['seen']}\n"
+    # The command line holds no password: libpq finds it in its own file.
+    words = shop.home / "pgpass"
+    words.write_text(f"*:*:*:*:{shop.dsn.partition('postgres:')[2].partition('@')[0]}\n")
+    words.chmod(0o600)
+    golive = _runner({**os.environ, "PGPASSFILE": str(words)})
+    other, bare = f"{shop.dsn}%20back", f"postgresql://postgres@{shop.dsn.rpartition('@')[2]}%20back"
+    try:
+        assert "2 tables compared" in golive("restore", str(one["id"]), "--to", bare).stdout
+        assert shop.sql("SELECT count(*) AS n FROM item", other) == [{"n": 500}]
+        kept = shop.sql_in_ledger("SELECT file_text FROM release WHERE scope = 'restore'")
+        assert "${env:GOLIVE_RESTORE_TO}" in kept[0]["file_text"]
+    finally:
+        shop.sql(f'DROP DATABASE IF EXISTS "{Postgres().name_of(other)}"')
 
 
 def test_a_check_that_fails_ends_the_command_with_its_own_code_and_no_traceback(small_system: SmallSystem) -> None:

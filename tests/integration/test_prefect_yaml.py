@@ -71,12 +71,15 @@ def test_entrypoints_are_modules_so_that_no_file_of_flows_shadows_a_library() ->
     assert all(":" not in one["entrypoint"] and "/" not in one["entrypoint"] for one in DEPLOYMENTS.values())
 
 
-def test_only_the_monitor_runs_by_itself_every_hour_and_never_twice_at_once() -> None:
+def test_only_the_monitor_and_the_drill_run_by_themselves_and_never_twice_at_once() -> None:
     scheduled = {name: one["schedules"] for name, one in DEPLOYMENTS.items() if one["schedules"]}
-    assert list(scheduled) == ["monitor"]
-    (schedule,) = scheduled["monitor"]
-    assert (schedule["cron"], schedule["timezone"], schedule["active"]) == ("0 * * * *", "UTC", True)
-    assert DEPLOYMENTS["monitor"]["concurrency_limit"]["limit"] == 1
+    assert {name: schedule["cron"] for name, (schedule,) in scheduled.items()} == {
+        "monitor": "0 * * * *",
+        "restore-drill": "0 3 * * 0",
+    }
+    for name, (schedule,) in scheduled.items():
+        assert (schedule["timezone"], schedule["active"]) == ("UTC", True)
+        assert DEPLOYMENTS[name]["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -96,4 +99,18 @@ def test_a_form_offers_the_systems_or_takes_an_id(name: str) -> None:
     if "system" in properties:
         assert "glad-labs" in properties["system"]["enum"]
     else:
-        assert properties["waiting"]["pattern"]
+        assert properties["backup" if name == "restore" else "waiting"]["pattern"]
+
+
+@pytest.mark.parametrize(
+    "to", ["postgresql://ana:word@db/shop", "host=db dbname=shop", "${env:A}/x", "${env:}", "${other:A}", "../shop", ""]
+)
+def test_the_form_of_a_restore_takes_no_dsn(to: str) -> None:
+    from prefect.exceptions import ParameterTypeError
+
+    from flows.restore import restore
+
+    assert restore.validate_parameters({"backup": "1", "to": "${env:A}"})["to"] == "${env:A}"
+    assert restore.validate_parameters({"backup": "1", "to": "glad-labs"})["to"] == "glad-labs"
+    with pytest.raises(ParameterTypeError):
+        restore.validate_parameters({"backup": "1", "to": to})

@@ -141,6 +141,37 @@ def test_a_wrong_word_is_told_before_anything_is_started(tmp_path: Path, words: 
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize(
+    "to",
+    [
+        "postgresql://ana:hidden-word@db/shop",
+        "postgresql://ana@db/shop?password=hidden-word",
+        "postgresql://ana@db/shop?pass%77ord=hidden-word",
+        "host=db dbname=shop password = 'hidden-word'",
+        "host=db dbname=shop sslpassword=hidden-word",
+        "postgresql://ana:hidden-word${env:SHOP_TAIL}@db/shop",
+    ],
+)
+def test_a_restore_takes_no_password_on_the_command_line_and_says_how_else(to: str) -> None:
+    seen = golive("restore", "1", "--to", to)
+    assert seen.exit_code == 2
+    assert "the DSN holds a password" in seen.stderr
+    assert "${env:NAME}" in seen.stderr
+    assert "hidden-word" not in seen.output
+
+
+def test_a_restore_takes_a_dsn_whose_password_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.keeping import HANDED_OVER, _without_a_secret
+
+    monkeypatch.setenv("SHOP_WORD", "hidden-word")
+    monkeypatch.setenv(HANDED_OVER, "")
+    for given in ("${env:SHOP_DSN}", "${file:/etc/golive/dsn}", "${block:shop}", "glad-labs"):
+        assert _without_a_secret(given) == given
+    assert _without_a_secret("postgresql://ana:${env:SHOP_WORD}@db/shop") == "${env:GOLIVE_RESTORE_TO}"
+    assert os.environ[HANDED_OVER] == "postgresql://ana:hidden-word@db/shop"
+    assert _without_a_secret("postgresql://ana@db/F2X_NeuroHub") == "${env:GOLIVE_RESTORE_TO}"
+
+
 @pytest.mark.parametrize("kind", [errors.GoliveError, *errors.GoliveError.__subclasses__()])
 def test_every_error_has_its_own_exit_code(kind: type[errors.GoliveError]) -> None:
     def fails() -> None:
@@ -256,6 +287,30 @@ def test_a_release_may_be_stopped_until_production_is_touched() -> None:
     for state, missing in ((State.AWAITING_GO, ["dba"]), (State.BACKUP, [])):
         assert "golive stop shop-1" in looking.next_act(_facts(state, touched_production=False), missing)
     assert "stop" not in looking.next_act(_facts(State.MIGRATE), [])
+
+
+@pytest.mark.parametrize(
+    ("proven", "drill", "words"),
+    [
+        (False, None, "no"),
+        (True, None, "by restore"),
+        (True, {"at": "2026-11-22T12:00:00+00:00", "outcome": "passed"}, "by drill of 2026-11-22"),
+        (True, {"at": "2026-11-22T12:00:00+00:00", "outcome": "failed"}, "drill failed of 2026-11-22"),
+        (True, {"at": "2026-11-22T12:00:00+00:00", "outcome": "unknown"}, "drill unknown of 2026-11-22"),
+    ],
+)
+def test_a_backup_is_shown_with_what_has_proven_it(proven: bool, drill: Any, words: str) -> None:
+    table = looking.backups_table(
+        [
+            {"id": 7, "system": "shop", "at": "2026-11-20T12:00:00+00:00", "kind": "dump", "safety_copy": True,
+             "bytes": 1, "took": 1.0, "proven": proven, "drill": drill, "needed_by": ["shop-1"],
+             "location": "/backups/1"}
+        ]
+    )  # fmt: skip
+    (shown,) = zip(*(column.cells for column in table.columns), strict=True)
+    cells = [str(cell) for cell in shown]
+    assert words in cells
+    assert {"7", "shop", "dump, of a restore", "shop-1", "/backups/1"} <= set(cells)
 
 
 def test_markup_in_a_reason_is_printed_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
