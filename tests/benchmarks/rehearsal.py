@@ -15,13 +15,13 @@ from tests.flows import SmallSystem, prefect_api
 
 UP = {
     "1_column": "ALTER TABLE pgbench_accounts ADD COLUMN colour text NOT NULL DEFAULT 'none';",
-    "2_index": "-- golive: no transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS tinted ON pgbench_accounts (colour);",
+    "2_index": "-- golive: no transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS hued ON pgbench_accounts (colour);",
     "3_check": "ALTER TABLE pgbench_accounts ADD CONSTRAINT positive CHECK (aid > 0) NOT VALID;",
     "4_valid": "ALTER TABLE pgbench_accounts VALIDATE CONSTRAINT positive;",
 }
 DOWN = {
     "1_column": "ALTER TABLE pgbench_accounts DROP COLUMN colour;",
-    "2_index": "-- golive: no transaction\nDROP INDEX CONCURRENTLY IF EXISTS tinted;",
+    "2_index": "-- golive: no transaction\nDROP INDEX CONCURRENTLY IF EXISTS hued;",
     "3_check": "ALTER TABLE pgbench_accounts DROP CONSTRAINT positive;",
     "4_valid": "SELECT 1;",
 }
