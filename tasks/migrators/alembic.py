@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,12 @@ from tasks.domain.kind import Argv
 from tasks.domain.ports import Command
 from tasks.domain.release_files import RelativePath
 from tasks.domain.target import Target
-from tasks.domain.units import show_seconds
-from tasks.migrators import LockSamples, Migrated, Migrator, new_application, only_runner, retry_lock, sampled_locks
+from tasks.domain.units import milliseconds, show_seconds
+from tasks.migrators import Migrated, Migrator, only_runner
+from tasks.migrators._alembic_revisions import Revision, has_way_down, heads_among, parse, with_ancestors
+from tasks.migrators._locks import LockSamples, sampled_locks
+from tasks.migrators._retry import retry_lock
+from tasks.migrators._runner import new_application
 
 _START_UP = 60.0
 """Seconds that Alembic may take on top of what the migration may take."""
@@ -90,7 +93,7 @@ class Alembic(Migrator):
                 return Migrated((), target.world.clock.monotonic() - began, locks_exact=False)
             goal = self.revision if self.revision in {"head", "heads"} else state.goal[0]
             samples, tries = self._change(target, "upgrade", goal)
-            if left := set(state.pending) - _with_ancestors(state.revisions, self._current(target)):
+            if left := set(state.pending) - with_ancestors(state.revisions, self._current(target)):
                 raise CommandFailed(
                     f"it ended well and yet {', '.join(sorted(left))} is not applied", where="alembic upgrade"
                 )
@@ -102,7 +105,7 @@ class Alembic(Migrator):
         A revision that cannot be read by golive's Python counts as one without.
         """
         state = self._state(target)
-        return all(_has_way_down(target, state.revisions[name]) for name in state.pending or state.goal)
+        return all(has_way_down(target, state.revisions[name]) for name in state.pending or state.goal)
 
     def downgrade(self, target: Target, names: Sequence[str]) -> Migrated:
         """Downgrade past the named revisions that are applied, and read back that the database is there.
@@ -112,41 +115,41 @@ class Alembic(Migrator):
         began = target.world.clock.monotonic()
         with only_runner(target):
             revisions = self._revisions(target)
-            applied = _with_ancestors(revisions, self._current(target))
+            applied = with_ancestors(revisions, self._current(target))
             gone = [name for name in revisions if name in applied and name in names]
             left = applied - set(gone)
             if not gone:
                 return Migrated((), target.world.clock.monotonic() - began, locks_exact=False)
-            if orphans := sorted(_with_ancestors(revisions, left) - left):
-                builds = ", ".join(n for n in revisions if n in left and orphans[0] in _with_ancestors(revisions, [n]))
+            if orphans := sorted(with_ancestors(revisions, left) - left):
+                builds = ", ".join(n for n in revisions if n in left and orphans[0] in with_ancestors(revisions, [n]))
                 raise Refused(f"{builds} builds on {orphans[0]} and would be lost too", where=self.directory)
-            heads = _heads(revisions, left)
+            heads = heads_among(revisions, left)
             if len(heads) > 1:
                 raise Refused(f"what is left has {len(heads)} heads: {', '.join(heads)}", where=self.directory)
             goal = heads[0] if heads else "base"
             samples, tries = self._change(target, "downgrade", goal)
-            if still := _with_ancestors(revisions, self._current(target)) & set(gone):
+            if still := with_ancestors(revisions, self._current(target)) & set(gone):
                 raise CommandFailed(
                     f"it ended well and yet {', '.join(sorted(still))} is applied", where="alembic downgrade"
                 )
         return _migrated(gone[::-1], target.world.clock.monotonic() - began, samples, tries)
 
-    def _revisions(self, target: Target) -> dict[str, _Revision]:
+    def _revisions(self, target: Target) -> dict[str, Revision]:
         """Return the release's revisions, each after those that it builds on."""
-        found = _parse(self._alembic(target, "history", "--verbose"))
+        found = parse(self._alembic(target, "history", "--verbose"))
         return {revision.id: revision for revision in reversed(found)}
 
     def _state(self, target: Target) -> _State:
         revisions = self._revisions(target)
         goal = self._goal(revisions)
-        missing = _with_ancestors(revisions, goal) - _with_ancestors(revisions, self._current(target))
+        missing = with_ancestors(revisions, goal) - with_ancestors(revisions, self._current(target))
         return _State(revisions, goal, [name for name in revisions if name in missing])
 
     def _current(self, target: Target) -> list[str]:
-        return [revision.id for revision in _parse(self._alembic(target, "current", "--verbose"))]
+        return [revision.id for revision in parse(self._alembic(target, "current", "--verbose"))]
 
-    def _goal(self, revisions: dict[str, _Revision]) -> list[str]:
-        heads = _heads(revisions, revisions)
+    def _goal(self, revisions: dict[str, Revision]) -> list[str]:
+        heads = heads_among(revisions, revisions)
         if self.revision == "heads" or (self.revision == "head" and len(heads) < 2):
             return heads
         found = [name for name in revisions if name.startswith(self.revision)]
@@ -170,8 +173,8 @@ class Alembic(Migrator):
 
     def _alembic(self, target: Target, *arguments: str, application: str = "golive alembic") -> str:
         """Run Alembic and return what it printed."""
-        options = f"-c lock_timeout={_milliseconds(self.limits.wait)} "
-        options += f"-c statement_timeout={_milliseconds(self.limits.duration)}"
+        options = f"-c lock_timeout={milliseconds(self.limits.wait)} "
+        options += f"-c statement_timeout={milliseconds(self.limits.duration)}"
         dsn, rest = self._dsn(target.dsn, options)
         secret = {name: target.fill(value) for name, value in self.environment.items()} | {self.dsn_variable: dsn}
         command = Command(
@@ -216,80 +219,12 @@ class Alembic(Migrator):
 
 
 @dataclass(frozen=True)
-class _Revision:
-    id: str
-    parents: tuple[str, ...]
-    depends: tuple[str, ...]
-    path: str
-
-
-@dataclass(frozen=True)
 class _State:
     """The release's revisions, those to reach, and those still to be applied, each in order."""
 
-    revisions: dict[str, _Revision]
+    revisions: dict[str, Revision]
     goal: list[str]
     pending: list[str]
-
-
-def _parse(said: str) -> list[_Revision]:
-    """Read what Alembic prints with ``--verbose``: blocks of ``Key: value``, the message indented below."""
-    found: list[dict[str, str]] = []
-    for line in said.splitlines():
-        key, colon, value = line.partition(": ")
-        if colon and key == "Rev":
-            found.append({"Rev": value.split()[0]})
-        elif colon and found:
-            found[-1].setdefault(key, value.strip())
-    return [
-        _Revision(
-            id=block["Rev"],
-            parents=tuple(re.findall(r"[^\s,<>]+", block.get("Parent", block.get("Merges", "")).replace("<base>", ""))),
-            depends=tuple(re.findall(r"[^\s,]+", block.get("Also depends on", ""))),
-            path=block.get("Path", ""),
-        )
-        for block in found
-    ]
-
-
-def _with_ancestors(revisions: dict[str, _Revision], names: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    todo = list(names)
-    while todo:
-        name = todo.pop()
-        if name not in seen and name in revisions:
-            seen.add(name)
-            todo += [*revisions[name].parents, *revisions[name].depends]
-    return seen
-
-
-def _heads(revisions: dict[str, _Revision], among: Iterable[str]) -> list[str]:
-    chosen = list(among)
-    parents = {parent for name in chosen for parent in revisions[name].parents}
-    return [name for name in revisions if name in chosen and name not in parents]
-
-
-def _has_way_down(target: Target, revision: _Revision) -> bool:
-    try:
-        body = ast.parse(target.world.host.read(Path(revision.path)) or "").body
-    except SyntaxError as error:
-        target.world.progress(
-            f"{revision.path}: golive's Python cannot read it ({error.msg}); taken as without a way back"
-        )
-        return False
-    functions = {node.name: node.body for node in body if isinstance(node, ast.FunctionDef)}
-    down = functions.get("downgrade", [])
-    return _idle(functions.get("upgrade", [])) or not (_idle(down) or any(isinstance(node, ast.Raise) for node in down))
-
-
-def _idle(body: Sequence[ast.stmt]) -> bool:
-    """Tell whether statements do nothing: ``pass``, ``...``, a docstring, a bare ``return``."""
-    return all(
-        isinstance(node, ast.Pass)
-        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        or (isinstance(node, ast.Return) and node.value is None)
-        for node in body
-    )
 
 
 def _migrated(names: Sequence[str], took: float, samples: LockSamples, tries: int) -> Migrated:
@@ -302,7 +237,3 @@ def _migrated(names: Sequence[str], took: float, samples: LockSamples, tries: in
     if samples.trouble:
         notes.append(f"locks were not looked at to the end: {samples.trouble.seen}")
     return Migrated(tuple(names), took, samples.locks, tries, locks_exact=False, notes=tuple(notes))
-
-
-def _milliseconds(duration: float) -> int:
-    return max(1, round(duration * 1000))

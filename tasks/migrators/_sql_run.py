@@ -1,0 +1,166 @@
+"""Running SQL files under the limits of a migration, with every lock that they hold."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from tasks.domain.errors import OutsideError, SqlFailed, TimedOut
+from tasks.domain.ports import Session
+from tasks.domain.sql_text import Script, Statement, concurrent_index
+from tasks.domain.target import Target
+from tasks.domain.units import milliseconds, show_seconds
+from tasks.migrators import HeldLock, Limits, Migrated
+from tasks.migrators._locks import longest, sampled_locks
+from tasks.migrators._retry import retry_lock
+from tasks.migrators._runner import new_application
+
+_NO_TRANSACTION = "-- golive: no transaction"
+
+_RELATIONS = """
+SELECT c.oid::bigint AS oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'm', 'f', 'v') AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
+  AND c.oid IS DISTINCT FROM to_regclass(%s)
+"""
+_OWN_LOCKS = """
+SELECT relation::bigint AS oid, mode FROM pg_locks
+WHERE pid = pg_backend_pid() AND granted AND locktype = 'relation'
+"""
+_INVALID_INDEX = """
+SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE NOT i.indisvalid AND i.indrelid = to_regclass(%s) AND c.relname = (parse_ident(%s))[1]
+"""
+
+Booking = Callable[[Session, float], None]
+"""Changes the table of applied files; gets the seconds that the file took so far."""
+
+
+def _nothing(_session: Session, _took: float) -> None:
+    """Book nothing."""
+
+
+class Run:
+    """Applies scripts under the limits, and adds up what that took and which locks it held."""
+
+    def __init__(self, target: Target, limits: Limits, table: str) -> None:
+        self.target, self.limits, self.table = target, limits, table
+        self.clock = target.world.clock
+        self.application = new_application()
+        self.applied: list[str] = []
+        self.locks: list[HeldLock] = []
+        self.notes: list[str] = []
+        self.tries, self.exact = 1, True
+        self.began = self.clock.monotonic()
+        self.worked = 0.0
+
+    def result(self) -> Migrated:
+        took = self.clock.monotonic() - self.began
+        return Migrated(tuple(self.applied), took, longest(self.locks), self.tries, self.exact, tuple(self.notes))
+
+    def apply(self, script: Script, name: str, *, before: Booking = _nothing, after: Booking = _nothing) -> None:
+        self.target.world.progress(f"{script.name}: {len(script.statements)} statements")
+        if script.transactional:
+            _, tries = retry_lock(self.target, self.limits, partial(self._in_one_transaction, script, before, after))
+            self.tries += tries - 1
+        else:
+            self._one_by_one(script, after)
+        self.applied.append(name)
+
+    def _in_one_transaction(self, script: Script, before: Booking, after: Booking) -> None:
+        with self._session() as session:
+            began = self.clock.monotonic()
+            # What is not there yet when the transaction begins is seen by nobody else, so its locks hold nobody up.
+            known = {row["oid"]: row["name"] for row in session.query(_RELATIONS, (self.table,))}
+            taken: dict[tuple[int, str], float] = {}
+            where = script.name
+            try:
+                with session.transaction():
+                    before(session, 0.0)
+                    for statement in script.statements:
+                        where = f"{script.name}:{statement.line}"
+                        started = self.clock.monotonic()
+                        self._check_time(started - began)
+                        session.script(statement.text)
+                        for row in session.query(_OWN_LOCKS):
+                            taken.setdefault((row["oid"], row["mode"]), started)
+                    where = f"{script.name}, at its end"
+                    after(session, self.clock.monotonic() - began)
+            except OutsideError as error:
+                raise _at(error, where) from error
+            ended = self.clock.monotonic()
+        self.worked += ended - began
+        self.locks += [HeldLock(known[oid], mode, ended - at) for (oid, mode), at in taken.items() if oid in known]
+
+    def _one_by_one(self, script: Script, after: Booking) -> None:
+        self.exact = False
+        with sampled_locks(self.target, self.application) as samples, self._session() as session:
+            began = self.clock.monotonic()
+            for statement in script.statements:
+                run = partial(self._by_itself, session, script, statement)
+                _, tries = retry_lock(self.target, self.limits, run)
+                self.tries += tries - 1
+            took = self.clock.monotonic() - began
+            self.worked += took
+            try:
+                with session.transaction():
+                    after(session, took)
+            except OutsideError as error:
+                raise _at(error, f"{script.name}, at its end") from error
+        self.locks += samples.locks
+        if samples.trouble:
+            self.notes.append(f"{script.name}: locks were not looked at to the end: {samples.trouble.seen}")
+
+    def _by_itself(self, session: Session, script: Script, statement: Statement) -> None:
+        try:
+            self._check_time(0.0)
+            # With a lock_timeout, a long transaction elsewhere makes CONCURRENTLY fail and leave an invalid index.
+            wait = 0 if statement.concurrent else milliseconds(self.limits.wait)
+            session.execute("SELECT set_config('lock_timeout', %s, false)", (str(wait),))
+            index = concurrent_index(statement)
+            if index and (left := session.value(_INVALID_INDEX, (index.table, index.name))):
+                session.execute(f"DROP INDEX CONCURRENTLY {left}")
+                self.notes.append(f"{script.name}:{statement.line}: dropped {left}, invalid since an earlier try")
+            session.script(statement.text)
+        except OutsideError as error:
+            again = "the statements before it are in force: see that they bear being repeated, then run the file again"
+            raise _at(error, f"{script.name}:{statement.line}", do=again) from error
+
+    def _check_time(self, at_work: float) -> None:
+        if self.worked + at_work >= self.limits.duration:
+            raise TimedOut("the migration takes too long", expected=f"at most {show_seconds(self.limits.duration)}")
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[Session]:
+        """Open a new session for each try, so that no file's settings reach the next."""
+        with self.target.world.databases.session(
+            self.target.dsn,
+            statement_timeout=max(0.001, self.limits.duration - self.worked),
+            lock_timeout=max(0.001, self.limits.wait),
+            application=self.application,
+        ) as session:
+            # Should golive be stopped or cut off in mid-transaction, the server ends it and its locks.
+            idle = milliseconds(max(1.0, self.limits.lock))
+            session.execute("SELECT set_config('idle_in_transaction_session_timeout', %s, false)", (str(idle),))
+            if session.server_version >= 140000:
+                with contextlib.suppress(SqlFailed):  # not on every platform of the server
+                    session.execute("SET client_connection_check_interval = '1s'")
+            yield session
+
+
+def _at(error: OutsideError, where: str, do: str = "") -> OutsideError:
+    """Return the error with the place in the file at which it arose."""
+    name, _, line = where.rpartition(":")
+    if name and (inner := re.match(r"line (\d+): ", error.seen)):  # the session counts from the statement's start
+        error.seen, where = error.seen[inner.end() :], f"{name}:{int(line) + int(inner[1]) - 1}"
+    if isinstance(error, SqlFailed):
+        if error.sqlstate == "25001":
+            do = f"let the file begin with '{_NO_TRANSACTION}'"
+        do = do or error.do or "mend the file, and release it as a version of its own"
+        return SqlFailed(error.seen, sqlstate=error.sqlstate, expected=error.expected, where=where, do=do)
+    if isinstance(error, TimedOut):
+        do = do or error.do or "do it in smaller steps, or raise migration.limits.duration"
+    return type(error)(error.seen, expected=error.expected, where=where, do=do or error.do)
