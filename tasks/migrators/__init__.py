@@ -11,9 +11,11 @@ from pydantic import Field
 
 from tasks.domain.kind import Duration, Kind, Strict
 from tasks.domain.target import Target
+from tasks.migrators._fence import fence_off
+from tasks.migrators._pooler import require_direct
 from tasks.migrators._runner import only_runner
 
-__all__ = ["HeldLock", "Limits", "Migrated", "Migrator", "only_runner"]
+__all__ = ["HeldLock", "Limits", "Migrated", "Migrator", "fence_off", "only_runner"]
 
 
 class Limits(Strict):
@@ -21,12 +23,19 @@ class Limits(Strict):
 
     duration: Duration = 30.0
     """The longest that the whole migration may take."""
+    statement: Duration = 0.0
+    """``statement_timeout``: the longest that any one statement may take; 0 leaves only ``duration``."""
     lock: Duration = 5.0
     """The longest that any one table may be locked against the application."""
     wait: Duration = 0.5
     """``lock_timeout`` of each try: how long others may queue behind the migration while it waits."""
     tries: Annotated[int, Field(ge=1, le=100)] = 10
     """How often a lock is tried for before the migration is given up."""
+
+    @property
+    def per_statement(self) -> float:
+        """The seconds that one statement may take."""
+        return float(min(self.statement or self.duration, self.duration))
 
 
 @dataclass(frozen=True)
@@ -58,6 +67,11 @@ class Migrator(Kind):
     may_roll_back: bool = True
     """Whether golive may take the schema back by the migrator's own way down."""
 
+    def require_possible(self, target: Target) -> None:
+        """Raise `Refused` where a migration of ``target.dsn`` could not be run within its limits; changes nothing."""
+        with target.world.databases.session(target.dsn, statement_timeout=10) as session:
+            require_direct(target, session)
+
     @abstractmethod
     def fingerprint(self, target: Target) -> str:
         """Return a hash of all that the migration would run, so that a sign-off holds for exactly that."""
@@ -68,6 +82,10 @@ class Migrator(Kind):
 
         Raises `Refused` if what was applied before is no longer what the release holds.
         """
+
+    def begun(self, target: Target) -> Sequence[str]:  # noqa: ARG002 - for those that know
+        """Return the names of what is pending and yet may be applied in part, because an earlier run ended midway."""
+        return ()
 
     @abstractmethod
     def upgrade(self, target: Target) -> Migrated:

@@ -54,6 +54,12 @@ class LockSamples:
                 key = (str(row["xact"]), row["relation"], str(row["mode"]))
                 self._spans[key] = (self._spans.get(key, (at, at))[0], at)
 
+    def join(self, other: LockSamples) -> None:
+        """Take in what was seen of another run."""
+        self.session_seen |= other.session_seen
+        self.trouble = self.trouble or other.trouble
+        self._spans |= other._spans
+
     @property
     def locks(self) -> tuple[HeldLock, ...]:
         """What was held, each with the seconds from the first to the last look that saw it, and one interval more."""

@@ -6,9 +6,11 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from tasks.domain.errors import Refused
+from tasks.domain.errors import LockNotGranted, Refused
 from tasks.domain.ports import Session
 from tasks.domain.target import Target
+from tasks.migrators._fence import Fence
+from tasks.migrators._pooler import require_direct
 
 # One key for every migration of a database: "golive" as bytes.
 _RUNNER_KEY = int.from_bytes(b"golive", "big")
@@ -34,24 +36,33 @@ def new_application() -> str:
 
 
 @contextmanager
-def only_runner(target: Target) -> Iterator[None]:
+def only_runner(target: Target) -> Iterator[Fence]:
     """Hold the database's migration lock during a block, so that no two migrations of it run at once.
 
     Raises `Refused`, naming the holder, if another one still has it after three seconds, or if a session of a run that
-    was killed is still at work. The lock is polled for: a session that waits for an advisory lock has a snapshot, and
-    CREATE INDEX CONCURRENTLY would wait for that one.
+    was killed is still at work; `Fenced` if the release is another process's meanwhile. The lock is polled for: a
+    session that waits for an advisory lock has a snapshot, and CREATE INDEX CONCURRENTLY would wait for that one.
     """
     clock = target.world.clock
     application = f"golive migration lock {target.system} {target.version}"[:63]
-    with target.world.databases.session(target.dsn, statement_timeout=10, application=application) as session:
+    with target.world.databases.session(
+        target.dsn, statement_timeout=10, lock_timeout=_RUNNER_WAIT, application=application
+    ) as session:
+        require_direct(target, session)
         if session.server_version >= 140000:
             session.execute("SET idle_session_timeout = 0")
         given_up = clock.monotonic() + _RUNNER_WAIT
         while not session.value("SELECT pg_try_advisory_lock(%s::bigint)", (_RUNNER_KEY,)):
             _wait_on(target, given_up, shown(session, _HOLDER, (_RUNNER_KEY,)))
+        fence = Fence(session, target)
+        try:
+            # A session that began before the fence is seen below, and one that begins later sees the fence.
+            fence.raise_()
+        except LockNotGranted:
+            _wait_on(target, 0.0, shown(session, _AT_WORK))
         while session.value(f"SELECT EXISTS ({_AT_WORK})"):
             _wait_on(target, given_up, shown(session, _AT_WORK))
-        yield
+        yield fence
 
 
 def _wait_on(target: Target, given_up: float, holder: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
 
@@ -17,7 +18,7 @@ from tasks.domain.release_files import RelativePath, matching
 from tasks.domain.sql_text import Script, parse
 from tasks.domain.target import Target
 from tasks.migrators import Migrated, Migrator, only_runner
-from tasks.migrators._sql_run import Run
+from tasks.migrators._sql_run import Run, nothing
 
 _DOWN = ".down.sql"
 
@@ -26,8 +27,9 @@ class Sql(Migrator):
     """Applies SQL files in order, each once, and keeps a table of what was applied.
 
     A file runs in one transaction together with its row in that table. One that begins with
-    ``-- golive: no transaction`` runs statement by statement instead, for CREATE INDEX CONCURRENTLY and the like; since
-    its row is written after the last of them, its statements must bear being repeated.
+    ``-- golive: no transaction`` runs statement by statement instead, for CREATE INDEX CONCURRENTLY and the like. Its
+    row says that it has begun before the first and is completed after the last of them; what stopped in between is run
+    again from its beginning, or taken back, so the statements of both ways must bear that (IF EXISTS).
     """
 
     kind: Literal["sql"] = "sql"
@@ -58,34 +60,44 @@ class Sql(Migrator):
         `Refused` when another migration runs or a file cannot be run.
         """
         scripts = self._scripts(target)
-        with only_runner(target):
-            run = Run(target, self.limits, self._table)
+        with only_runner(target) as fence:
+            run = Run(target, self.limits, self._table, fence)
+            begun = self.begun(target)
             for script in self._pending(target, scripts):
-                run.apply(script, script.name, after=partial(self._record, target, script))
+                record = partial(self._record, target, script)
+                if script.transactional:
+                    run.apply(script, script.name, after=record)
+                else:
+                    undo = nothing if script.name in begun else partial(self._forget, script.name)
+                    run.apply(script, script.name, before=record, after=record, undo=undo)
             return run.result()
+
+    def begun(self, target: Target) -> Sequence[str]:
+        """Return the files without a transaction that a run has begun and not ended."""
+        return [name for name, row in self._rows(target).items() if not row.complete]
 
     def can_downgrade(self, target: Target) -> bool:
         """Tell whether every file that this version has applied, or would apply, has its way back."""
-        applied = self._applied(target)
+        rows = self._rows(target)
         return all(
             target.world.host.exists(target.release_dir / down)
             for name, down in self._ways(target).items()
-            if name not in applied or applied[name][1] == target.version
+            if name not in rows or rows[name].version == target.version
         )
 
     def downgrade(self, target: Target, names: Sequence[str]) -> Migrated:
-        """Run the ways back of those of the named files that are applied, the last one first.
+        """Run the ways back of those of the named files that are applied or begun, the last one first.
 
         Raises `Refused` for a name or a way back that the release does not hold, before anything ran.
         """
         ways = self._ways(target)
         if strange := sorted(set(names) - set(ways)):
             raise Refused("is not one of this release's files", where=strange[0])
-        with only_runner(target):
-            applied = self._applied(target)
-            backwards = [name for name in reversed(ways) if name in names and name in applied]
+        with only_runner(target) as fence:
+            rows = self._rows(target)
+            backwards = [name for name in reversed(ways) if name in names and name in rows]
             scripts = [_read(target, ways[name]) for name in backwards]
-            run = Run(target, self.limits, self._table)
+            run = Run(target, self.limits, self._table, fence)
             for name, script in zip(backwards, scripts, strict=True):
                 # The row goes first, so that the way back may drop the schema in which the table lives.
                 moment = "before" if script.transactional else "after"
@@ -113,23 +125,23 @@ class Sql(Migrator):
     def _table(self) -> str:
         return quoted(self.table_schema, self.table)
 
-    def _applied(self, target: Target) -> dict[str, tuple[str, str]]:
-        """Return the hash and the version of each applied file."""
+    def _rows(self, target: Target) -> dict[str, _Row]:
+        """Return what the table says of each file that was applied or begun."""
         with target.world.databases.session(
             target.dsn, read_only=True, statement_timeout=10, application="golive migration"
         ) as session:
             if session.value("SELECT to_regclass(%s)::text", (self._table,)) is None:
                 return {}
-            rows = session.query(f"SELECT name, sha256, applied_by_version FROM {self._table}")  # noqa: S608 - quoted
-        return {row["name"]: (row["sha256"], row["applied_by_version"]) for row in rows}
+            rows = session.query(f"SELECT name, sha256, applied_by_version, took FROM {self._table}")  # noqa: S608 - quoted
+        return {row["name"]: _Row(row["sha256"], row["applied_by_version"], row["took"] is not None) for row in rows}
 
     def _pending(self, target: Target, scripts: Sequence[Script]) -> list[Script]:
-        applied = self._applied(target)
+        applied = {name: row for name, row in self._rows(target).items() if row.complete}
         for script in scripts:
-            was = applied.get(script.name, (script.sha256, ""))[0]
-            if was != script.sha256:
+            row = applied.get(script.name)
+            if row and row.sha256 != script.sha256:
                 raise Refused(
-                    f"the file was changed after it was applied: it was {was} and is {script.sha256} (SHA-256)",
+                    f"the file was changed after it was applied: it was {row.sha256} and is {script.sha256} (SHA-256)",
                     expected="the file as it was applied",
                     where=script.name,
                     do="put the file back as it was, and write the change into a new file",
@@ -137,16 +149,19 @@ class Sql(Migrator):
         return [script for script in scripts if script.name not in applied]
 
     def _record(self, target: Target, script: Script, session: Session, took: float) -> None:
+        """Write that a file is applied, or with ``took`` 0 that it has begun."""
         session.execute("RESET ROLE")  # the file may have changed it
         if session.value("SELECT to_regclass(%s)::text", (self._table,)) is None:
             session.execute(
                 f"CREATE TABLE {self._table} (name text PRIMARY KEY, sha256 text NOT NULL,"
-                " applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), took double precision NOT NULL,"
+                " applied_at timestamptz NOT NULL DEFAULT clock_timestamp(), took double precision,"
                 " applied_by_version text NOT NULL)"
             )
         session.execute(
-            f"INSERT INTO {self._table} (name, sha256, took, applied_by_version) VALUES (%s, %s, %s, %s)",  # noqa: S608 - quoted
-            (script.name, script.sha256, took, target.version),
+            f"INSERT INTO {self._table} (name, sha256, took, applied_by_version) VALUES (%s, %s, %s, %s) "  # noqa: S608 - quoted
+            "ON CONFLICT (name) DO UPDATE SET (sha256, took, applied_by_version, applied_at) = "
+            "(EXCLUDED.sha256, EXCLUDED.took, EXCLUDED.applied_by_version, clock_timestamp())",
+            (script.name, script.sha256, took or None, target.version),
         )
 
     def _forget(self, name: str, session: Session, _took: float) -> None:
@@ -154,6 +169,13 @@ class Sql(Migrator):
         session.execute(f"DELETE FROM {self._table} WHERE name = %s", (name,))  # noqa: S608 - quoted
         if not session.value(f"SELECT count(*) FROM {self._table}"):  # noqa: S608 - quoted
             session.execute(f"DROP TABLE {self._table}")
+
+
+@dataclass(frozen=True)
+class _Row:
+    sha256: str
+    version: str
+    complete: bool
 
 
 def _read(target: Target, name: str) -> Script:
