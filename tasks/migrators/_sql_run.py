@@ -140,8 +140,9 @@ class Run:
 
     def _book(self, session: Session, where: str, booking: Booking, took: float) -> None:
         try:
-            self.fence.require()
             with session.transaction():
+                session.execute("RESET ROLE")  # the file may have changed it
+                self.fence.hold(session)
                 booking(session, took)
         except OutsideError as error:
             raise _at(error, where) from error
