@@ -9,7 +9,7 @@ from tasks.checking import start_looks
 from tasks.deploy import fetch_code
 from tasks.driving import operation
 from tasks.health import conclude, record_baselines
-from tasks.preflight import check_backup, check_foundations, check_ports, check_window
+from tasks.preflight import check_backup, check_foundations, check_migration, check_ports, check_window
 
 
 @flow(name="preflight", flow_run_name="{system} {version} · preflight")
@@ -22,6 +22,7 @@ async def preflight(system: System, version: Version, started_by: StartedBy = ""
         foundations = check_foundations(claim)
         conclude(claim, foundations, "preflight")
         check_backup(claim)
+        check_migration(claim)
         looks = start_looks(claim, "preflight")
         conclude(claim, [seen for look in looks for seen in look.result()], "preflight")
         record_baselines(claim)

@@ -7,7 +7,7 @@ import socket
 import sys
 import uuid
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from tasks.adapters.secrets import SecretStore
 from tasks.domain.errors import SecretMissing
 from tasks.domain.ports import World
 from tasks.domain.target import Target
+from tasks.domain.turn import Turn
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
@@ -131,6 +132,11 @@ class Context:
         return production(self.file, self.settings, self.world, of).at(
             baseline=self.ledger.evidence.baselines(self.release.id)
         )
+
+    def in_turn(self) -> Target:
+        """Return production as a target to migrate: only while this process holds the release."""
+        require = partial(self.ledger.releases.beat, self.claim)
+        return self.target().at(turn=Turn(self.release.id, self.release.created_at, self.claim.epoch, require))
 
     def site(self, version: str) -> Site:
         """Return where a rollout of ``version`` works."""

@@ -45,7 +45,7 @@ def migrate_production(claim: Claim) -> Mapping[str, Any]:
     Raises `LockNotGranted` once its tries for a lock are used up; what was applied before then stays on record.
     """
     ctx = context_of(claim)
-    return do_one(ctx, PHASE, Step(MIGRATE_PRODUCTION, lambda: migrated(ctx.file.migration.upgrade(ctx.target()))))
+    return do_one(ctx, PHASE, Step(MIGRATE_PRODUCTION, lambda: migrated(ctx.file.migration.upgrade(ctx.in_turn()))))
 
 
 @act

@@ -83,6 +83,18 @@ def check_backup(claim: Claim) -> str:
 
 
 @act
+def check_migration(claim: Claim) -> str:
+    """Refuse to begin where the migration could not be run within its limits; return its kind."""
+    ctx = context_of(claim)
+
+    def check() -> dict[str, Any]:
+        ctx.file.migration.require_possible(ctx.target())
+        return {"kind": ctx.file.migration.kind}
+
+    return str(do_one(ctx, PHASE, Step("check that the migration can be run", check, mutates=False))["kind"])
+
+
+@act
 def check_foundations(claim: Claim) -> list[Measurement]:
     """Make the checks that every release needs: client tools, database and rights, disk."""
     ctx = context_of(claim)

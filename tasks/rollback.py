@@ -11,7 +11,7 @@ from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of, holder, is_gone, ledger
 from tasks.domain import archive
-from tasks.domain.errors import GoliveError, NeedsPerson, Refused, UserError
+from tasks.domain.errors import Fenced, GoliveError, NeedsPerson, Refused, UserError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
 from tasks.domain.way_back import WayBack
@@ -21,7 +21,7 @@ from tasks.ledger.models import Rehearsal, Release
 from tasks.ledger.models import Step as Begun
 from tasks.ledger.releases import Claim
 from tasks.migrate import MIGRATE_PRODUCTION
-from tasks.migrators import only_runner
+from tasks.migrators import fence_off, only_runner
 from tasks.rehearse import migrated
 from tasks.restore import reopen, require_accepted, swap_in_restored, written_since
 from tasks.rollouts import Step
@@ -198,7 +198,7 @@ def undo_schema(claim: Claim, *, accept_loss: int) -> Mapping[str, Any]:
     if way is WayBack.KEEP or not names:
         return {"way": WayBack.KEEP.value, "why": rehearsal.detail["why"], "applied": names}
     if way is WayBack.DOWNGRADE:
-        step = Step(TAKE_BACK, lambda: migrated(ctx.file.migration.downgrade(ctx.target(), names)))
+        step = Step(TAKE_BACK, lambda: migrated(ctx.file.migration.downgrade(ctx.in_turn(), names)))
         return {"way": way.value, **do_one(ctx, PHASE, step)}
     return {"way": way.value, **_restore(ctx, accept_loss=accept_loss)}
 
@@ -208,7 +208,9 @@ def _become_only_runner(ctx: Context, held: ExitStack) -> None:
     given_up = clock.monotonic() + _patience(ctx)
     while True:
         try:
-            held.enter_context(only_runner(ctx.target()))
+            held.enter_context(only_runner(ctx.in_turn()))
+        except Fenced:
+            raise
         except Refused as error:
             if clock.monotonic() >= given_up:
                 raise NeedsPerson(
@@ -221,16 +223,18 @@ def _become_only_runner(ctx: Context, held: ExitStack) -> None:
 
 
 def _way(ctx: Context, rehearsal: Rehearsal) -> tuple[WayBack, list[str]]:
-    """Return the way back and the migrations that were really applied.
+    """Return the way back and the migrations that were really applied, wholly or in part.
 
     A migration that stopped half way was not rehearsed with the old version, so keeping it is not proven: it is taken
     down if that way is.
     """
+    migrator, target = ctx.file.migration, ctx.target()
     planned = list(rehearsal.detail["pending"])
-    pending = set(ctx.file.migration.pending(ctx.target())) if planned else set()
-    applied = [name for name in planned if name not in pending]
+    pending = set(migrator.pending(target)) if planned else set()
+    begun = pending.intersection(migrator.begun(target)) if pending else set()
+    applied = [name for name in planned if name not in pending or name in begun]
     way = WayBack(rehearsal.plan)
-    if way is WayBack.KEEP and 0 < len(applied) < len(planned):
+    if way is WayBack.KEEP and applied and (begun or len(applied) < len(planned)):
         exact = Outcome(rehearsal.detail["downgrade"]["exact"]) is Outcome.PASSED
         way = WayBack.DOWNGRADE if exact else WayBack.RESTORE
     return way, applied
@@ -246,7 +250,10 @@ def _restore(ctx: Context, *, accept_loss: int) -> Mapping[str, Any]:
     require_accepted(lost, accept_loss, do=again)
 
     def restore() -> Mapping[str, Any]:
-        return {"counted_before": lost, **swap_in_restored(ctx, taken, accept_loss=accept_loss, do=again)}
+        done = swap_in_restored(ctx, taken, accept_loss=accept_loss, do=again)
+        # What the restored database knows of turns is as old as its backup.
+        fence_off(ctx.in_turn())
+        return {"counted_before": lost, **done}
 
     step = Step(RESTORE, restore)
     return do_one(ctx, PHASE, step)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tasks.context import Context
 from tasks.domain.ports import Session
+from tasks.domain.relation import quoted
 
 PRISTINE = "restored"
 REHEARSAL = "rehearsal"
@@ -58,8 +59,8 @@ class Scratch:
         """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN."""
         name = self._name(PRISTINE)
         with self._world.databases.session(self.dsn("postgres")) as session:
-            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
-            session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE template0")
+            session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+            session.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
         return self.dsn(PRISTINE)
 
     def boot(self, data: Path, major: int, database: str) -> str:
@@ -67,8 +68,8 @@ class Scratch:
         server = self._world.pg_servers.boot(self.directory, data, major=major)
         with self._world.databases.session(server.dsn("template1")) as session:
             if database != PRISTINE:
-                session.execute(f"DROP DATABASE IF EXISTS {_quoted(PRISTINE)} WITH (FORCE)")
-                session.execute(f"ALTER DATABASE {_quoted(database)} RENAME TO {_quoted(PRISTINE)}")
+                session.execute(f"DROP DATABASE IF EXISTS {quoted(PRISTINE)} WITH (FORCE)")
+                session.execute(f"ALTER DATABASE {quoted(database)} RENAME TO {quoted(PRISTINE)}")
             if not self._exists(session, "postgres"):
                 session.execute("CREATE DATABASE postgres TEMPLATE template0")
         return server.dsn(PRISTINE)
@@ -77,9 +78,9 @@ class Scratch:
         """Make the rehearsal's database as a copy of the restored one, and return its DSN."""
         name, template = self._name(REHEARSAL), self._name(PRISTINE)
         with self._world.databases.session(self.dsn("postgres")) as session:
-            session.execute(f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
+            session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
             strategy = " STRATEGY FILE_COPY" if session.server_version >= 150000 else ""
-            session.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE {_quoted(template)}{strategy}")
+            session.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)}{strategy}")
         return self.dsn(REHEARSAL)
 
     def is_restored(self) -> bool:
@@ -97,7 +98,7 @@ class Scratch:
             return
         with self._world.databases.session(self.dsn("postgres")) as session:
             for database in (REHEARSAL, PRISTINE):
-                session.execute(f"DROP DATABASE IF EXISTS {_quoted(self._name(database))} WITH (FORCE)")
+                session.execute(f"DROP DATABASE IF EXISTS {quoted(self._name(database))} WITH (FORCE)")
 
     @staticmethod
     def _exists(session: Session, name: str) -> bool:
@@ -117,7 +118,3 @@ class Scratch:
             return self._major
         with self._world.databases.session(self._ctx.target().dsn) as session:
             return session.server_version // 10000
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

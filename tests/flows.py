@@ -339,7 +339,8 @@ class SmallSystem:
         with Postgres().session(self.dsn) as session:
             columns = session.query(
                 "SELECT table_name, column_name, data_type, column_default, is_nullable "
-                "FROM information_schema.columns WHERE table_schema = 'public' ORDER BY 1, ordinal_position"
+                "FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'golive_fence' "
+                "ORDER BY 1, ordinal_position"
             )
             tables = fingerprint(session)
         return {"tables": tables, "columns": [tuple(row.values()) for row in columns]}

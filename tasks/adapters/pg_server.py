@@ -18,6 +18,7 @@ from tasks.adapters.pg_binaries import package_directories, version_in, wheel_di
 from tasks.adapters.pg_cluster import START_TIMEOUT, Cluster
 from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import SqlFailed, TimedOut, ToolMissing, UserError
+from tasks.domain.relation import quoted
 
 COPIES = Path("/var/cache/golive-postgresql")
 """Where the wheel's programs are copied when golive is root and its own directory is closed to others."""
@@ -133,9 +134,8 @@ class EmbeddedServer:
         cluster = self._cluster()
         with Postgres().session(cluster.dsn("postgres")) as session:
             if session.value("SELECT 1 FROM pg_database WHERE datname = %s", (database,)) is None:
-                quoted = database.replace('"', '""')
                 try:
-                    session.execute(f'CREATE DATABASE "{quoted}"')
+                    session.execute(f"CREATE DATABASE {quoted(database)}")
                 except SqlFailed as error:
                     # duplicate_database, unique_violation: another process was faster.
                     if error.sqlstate not in {"42P04", "23505"}:

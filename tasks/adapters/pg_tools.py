@@ -24,6 +24,7 @@ from tasks.adapters import dsn as dsns
 from tasks.adapters.pg_binaries import package_directories, version_in, wheel_directories
 from tasks.domain.errors import AccessDenied, CommandFailed, GoliveError, ToolMissing, UserError
 from tasks.domain.ports import Command, Finished, Host
+from tasks.domain.turn import FENCE
 
 PROBE_TIMEOUT = 20.0
 LIST_TIMEOUT = 300.0
@@ -166,7 +167,14 @@ class ClientTools:
 
         pg_dump's wording changes with its version: to compare two servers give the higher ``server_version`` to both.
         """
-        argv = ["--schema-only", "--no-owner", "--no-acl", "--no-password", "--encoding=UTF8"]
+        argv = [
+            "--schema-only",
+            "--no-owner",
+            "--no-acl",
+            "--no-password",
+            "--encoding=UTF8",
+            f"--exclude-table=*.{FENCE}",
+        ]
         return _normalised(self._run(self._client(server_version, dsn), "pg_dump", argv, dsn, SCHEMA_TIMEOUT).stdout)
 
     @cached_property

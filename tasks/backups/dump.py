@@ -14,6 +14,7 @@ from tasks.domain.archive import Archive, database_size, exported_snapshot, requ
 from tasks.domain.errors import ToolMissing
 from tasks.domain.fingerprint import change_counters, fingerprint, sequences
 from tasks.domain.ports import Session, World
+from tasks.domain.relation import quoted
 
 # Owners, grants and policies name roles. The one that made the server never stands in pg_shdepend.
 _ROLES = """
@@ -167,8 +168,7 @@ def _make_roles(world: World, dsn: str, names: Sequence[str]) -> None:
     with world.databases.session(dsn) as session:
         there = {row["name"] for row in session.query("SELECT rolname AS name FROM pg_roles")}
         for name in sorted(set(names) - there):
-            quoted = name.replace('"', '""')
-            session.execute(f'CREATE ROLE "{quoted}" NOLOGIN')
+            session.execute(f"CREATE ROLE {quoted(name)} NOLOGIN")
 
 
 def _behind_others(world: World) -> tuple[str, ...]:

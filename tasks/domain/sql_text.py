@@ -251,3 +251,11 @@ def concurrent_index(statement: Statement) -> ConcurrentIndex | None:
     skip("ONLY")
     end = next((at for at, word in enumerate(words) if word in {"(", "USING"}), len(words))
     return ConcurrentIndex(name, "".join(rest[:end]))
+
+
+def reindexed(statement: Statement) -> str:
+    """Return the index or table, as it is written, that ``REINDEX … CONCURRENTLY`` rebuilds; empty for any other."""
+    words = [word for word in statement.words if word not in {"(", ")"}]
+    if words[:1] != ["REINDEX"] or words[1:3] not in (["INDEX", "CONCURRENTLY"], ["TABLE", "CONCURRENTLY"]):
+        return ""
+    return "".join(statement.tokens[statement.words.index("CONCURRENTLY") + 1 :])

@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks.domain.errors import ReleaseFileError
 from tasks.domain.ports import World
+from tasks.domain.turn import Turn
 
 PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "python")
 """The names that may stand in braces in a release file's texts."""
@@ -23,7 +24,8 @@ class Target:
     """One running, or soon to run, version of a system, with the world to look at it through.
 
     ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
-    release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases.
+    release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``turn`` is there only where
+    production is to be migrated.
     """
 
     world: World
@@ -35,6 +37,7 @@ class Target:
     root: Path = Path()
     release_dir: Path = Path()
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    turn: Turn | None = None
 
     def at(self, **changes: Any) -> Target:
         """Return the same target with some fields changed."""

@@ -76,3 +76,8 @@ def show_bytes(value: float) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     return f"{value:.1f} TB"
+
+
+def milliseconds(duration: float) -> int:
+    """Return seconds as PostgreSQL's settings take them; at least 1, since 0 would mean no limit."""
+    return max(1, round(duration * 1000))

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
-import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field
 
-from tasks.domain.errors import CommandFailed, LockNotGranted, Refused, TimedOut
+from tasks.domain.errors import CommandFailed, Refused
 from tasks.domain.kind import Argv
-from tasks.domain.ports import Command
 from tasks.domain.release_files import RelativePath
 from tasks.domain.target import Target
-from tasks.domain.units import show_seconds
-from tasks.migrators import LockSamples, Migrated, Migrator, new_application, only_runner, retry_lock, sampled_locks
-
-_START_UP = 60.0
-"""Seconds that Alembic may take on top of what the migration may take."""
-
-# In a traceback the class of the error stands for its SQLSTATE; psycopg 2 and 3, asyncpg and pg8000 write these.
-_LOCK_NOT_GRANTED = re.compile(r"\bLockNotAvailable(?:Error)?\b|\b55P03\b")
-_CANCELED = re.compile(r"\bQueryCanceled(?:Error)?\b|\b57014\b")
+from tasks.migrators import Migrated, Migrator, only_runner
+from tasks.migrators._alembic_revisions import Revision, has_way_down, heads_among, parse, with_ancestors
+from tasks.migrators._fence import Fence
+from tasks.migrators._locks import LockSamples
+from tasks.migrators._tool import LockTimeoutBy, Scheme, Tool, Variable, migrated
 
 
 class Alembic(Migrator):
     """Runs Alembic in the release's own environment; lock_timeout reaches it through PGOPTIONS.
 
-    That takes a driver on libpq (psycopg 2 or 3). asyncpg does not read PGOPTIONS: there ``env.py`` must set
-    ``server_settings`` itself. A migration under ``autocommit_block`` gets the same lock_timeout.
+    That takes a driver on libpq (psycopg 2 or 3). asyncpg does not read PGOPTIONS: there ``env.py`` must hand it on as
+    ``server_settings``, or preflight refuses the release. A migration under ``autocommit_block`` gets the same
+    lock_timeout.
     """
 
     kind: Literal["alembic"] = "alembic"
@@ -47,12 +39,20 @@ class Alembic(Migrator):
     """The program with its first arguments; placeholders such as ``{release_dir}`` may stand in it, but no secrets."""
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")] = "head"
     """The revision to reach: ``head``, ``heads`` or a revision's id."""
-    dsn_variable: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "DATABASE_URL"
+    dsn_variable: Variable = "DATABASE_URL"
     """The environment variable from which ``env.py`` takes the database's URL."""
-    dsn_scheme: Annotated[str, Field(pattern=r"^(postgresql(\+[a-z0-9_]+)?)?$", examples=["postgresql+psycopg"])] = ""
+    dsn_scheme: Scheme = ""
     """The scheme to give the URL, by which SQLAlchemy chooses its driver; empty leaves it."""
     environment: dict[str, str] = Field(default_factory=dict)
     """Further environment variables; placeholders and references to secrets may stand in their values."""
+    lock_timeout_by: LockTimeoutBy = "golive"
+    """Who limits the wait for a lock: ``golive`` through PGOPTIONS, or ``release``, whose ``env.py`` does it itself."""
+
+    def require_possible(self, target: Target) -> None:
+        """Raise `Refused` where the DSN leads through a pooler, or no lock_timeout would reach the database."""
+        super().require_possible(target)
+        if self.lock_timeout_by == "golive":
+            self._tool(target).require_limits(self._words(target, "current"), "alembic current")
 
     def fingerprint(self, target: Target) -> str:
         """Return a hash of the revisions, ``env.py``, Alembic's settings, and the limits."""
@@ -84,17 +84,17 @@ class Alembic(Migrator):
         migration runs.
         """
         began = target.world.clock.monotonic()
-        with only_runner(target):
+        with only_runner(target) as fence:
             state = self._state(target)
             if not state.pending:
                 return Migrated((), target.world.clock.monotonic() - began, locks_exact=False)
             goal = self.revision if self.revision in {"head", "heads"} else state.goal[0]
-            samples, tries = self._change(target, "upgrade", goal)
-            if left := set(state.pending) - _with_ancestors(state.revisions, self._current(target)):
+            samples, tries = self._change(target, fence, "upgrade", goal)
+            if left := set(state.pending) - with_ancestors(state.revisions, self._current(target)):
                 raise CommandFailed(
                     f"it ended well and yet {', '.join(sorted(left))} is not applied", where="alembic upgrade"
                 )
-        return _migrated(state.pending, target.world.clock.monotonic() - began, samples, tries)
+        return migrated(state.pending, target.world.clock.monotonic() - began, samples, tries)
 
     def can_downgrade(self, target: Target) -> bool:
         """Tell whether each pending revision has a ``downgrade`` that does something; with none pending, the last one.
@@ -102,7 +102,7 @@ class Alembic(Migrator):
         A revision that cannot be read by golive's Python counts as one without.
         """
         state = self._state(target)
-        return all(_has_way_down(target, state.revisions[name]) for name in state.pending or state.goal)
+        return all(has_way_down(target, state.revisions[name]) for name in state.pending or state.goal)
 
     def downgrade(self, target: Target, names: Sequence[str]) -> Migrated:
         """Downgrade past the named revisions that are applied, and read back that the database is there.
@@ -110,43 +110,43 @@ class Alembic(Migrator):
         Raises `Refused` if a revision that is not named builds on them, or what is left has more than one head.
         """
         began = target.world.clock.monotonic()
-        with only_runner(target):
+        with only_runner(target) as fence:
             revisions = self._revisions(target)
-            applied = _with_ancestors(revisions, self._current(target))
+            applied = with_ancestors(revisions, self._current(target))
             gone = [name for name in revisions if name in applied and name in names]
             left = applied - set(gone)
             if not gone:
                 return Migrated((), target.world.clock.monotonic() - began, locks_exact=False)
-            if orphans := sorted(_with_ancestors(revisions, left) - left):
-                builds = ", ".join(n for n in revisions if n in left and orphans[0] in _with_ancestors(revisions, [n]))
+            if orphans := sorted(with_ancestors(revisions, left) - left):
+                builds = ", ".join(n for n in revisions if n in left and orphans[0] in with_ancestors(revisions, [n]))
                 raise Refused(f"{builds} builds on {orphans[0]} and would be lost too", where=self.directory)
-            heads = _heads(revisions, left)
+            heads = heads_among(revisions, left)
             if len(heads) > 1:
                 raise Refused(f"what is left has {len(heads)} heads: {', '.join(heads)}", where=self.directory)
             goal = heads[0] if heads else "base"
-            samples, tries = self._change(target, "downgrade", goal)
-            if still := _with_ancestors(revisions, self._current(target)) & set(gone):
+            samples, tries = self._change(target, fence, "downgrade", goal)
+            if still := with_ancestors(revisions, self._current(target)) & set(gone):
                 raise CommandFailed(
                     f"it ended well and yet {', '.join(sorted(still))} is applied", where="alembic downgrade"
                 )
-        return _migrated(gone[::-1], target.world.clock.monotonic() - began, samples, tries)
+        return migrated(gone[::-1], target.world.clock.monotonic() - began, samples, tries)
 
-    def _revisions(self, target: Target) -> dict[str, _Revision]:
+    def _revisions(self, target: Target) -> dict[str, Revision]:
         """Return the release's revisions, each after those that it builds on."""
-        found = _parse(self._alembic(target, "history", "--verbose"))
+        found = parse(self._alembic(target, "history", "--verbose"))
         return {revision.id: revision for revision in reversed(found)}
 
     def _state(self, target: Target) -> _State:
         revisions = self._revisions(target)
         goal = self._goal(revisions)
-        missing = _with_ancestors(revisions, goal) - _with_ancestors(revisions, self._current(target))
+        missing = with_ancestors(revisions, goal) - with_ancestors(revisions, self._current(target))
         return _State(revisions, goal, [name for name in revisions if name in missing])
 
     def _current(self, target: Target) -> list[str]:
-        return [revision.id for revision in _parse(self._alembic(target, "current", "--verbose"))]
+        return [revision.id for revision in parse(self._alembic(target, "current", "--verbose"))]
 
-    def _goal(self, revisions: dict[str, _Revision]) -> list[str]:
-        heads = _heads(revisions, revisions)
+    def _goal(self, revisions: dict[str, Revision]) -> list[str]:
+        heads = heads_among(revisions, revisions)
         if self.revision == "heads" or (self.revision == "head" and len(heads) < 2):
             return heads
         found = [name for name in revisions if name.startswith(self.revision)]
@@ -161,148 +161,25 @@ class Alembic(Migrator):
             raise Refused(f"{len(found)} revisions are called {self.revision}", expected="one", where=self.directory)
         return [self.revision] if self.revision in revisions else found
 
-    def _change(self, target: Target, verb: str, revision: str) -> tuple[LockSamples, int]:
-        application = new_application()
-        with sampled_locks(target, application) as samples:
-            run = partial(self._alembic, target, verb, revision, application=application)
-            _, tries = retry_lock(target, self.limits, run)
-        return samples, tries
-
-    def _alembic(self, target: Target, *arguments: str, application: str = "golive alembic") -> str:
+    def _alembic(self, target: Target, *arguments: str) -> str:
         """Run Alembic and return what it printed."""
-        options = f"-c lock_timeout={_milliseconds(self.limits.wait)} "
-        options += f"-c statement_timeout={_milliseconds(self.limits.duration)}"
-        dsn, rest = self._dsn(target.dsn, options)
-        secret = {name: target.fill(value) for name, value in self.environment.items()} | {self.dsn_variable: dsn}
-        command = Command(
-            tuple(target.fill(part) for part in self.command) + arguments,
-            cwd=target.release_dir / self.directory,
-            env={"PGAPPNAME": application, "PGOPTIONS": rest, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
-            secret_env=secret,
-            timeout=self.limits.duration + _START_UP,
-            ok_exit=tuple(range(-64, 256)),
-        )
-        ended = target.world.host.run(command)
-        if ended.exit_code == 0:
-            return ended.stdout
-        said = f"{ended.stdout}\n{ended.stderr}"
-        where = f"alembic {' '.join(arguments)}"
-        if _LOCK_NOT_GRANTED.search(said):
-            raise LockNotGranted("lock not granted [55P03]", where=where)
-        if _CANCELED.search(said):
-            raise TimedOut(
-                "a statement was cancelled [57014]",
-                expected=f"within {show_seconds(self.limits.duration)}",
-                where=where,
-            )
-        for value in sorted((dsn, urlsplit(dsn).password or dsn, *secret.values()), key=len, reverse=True):
-            said = said.replace(value, "•••") if len(value) > 3 else said
-        last = "\n".join(line[:500] for line in said.strip().splitlines()[-15:])
-        places = re.findall(rf'File "{re.escape(str(command.cwd))}/([^"]+)", line ([0-9]+)', said)
-        deepest = [f"{file}:{line}" for file, line in places if "site-packages" not in file][-1:]
-        seen = f"exit code {ended.exit_code}:\n{target.world.secrets.mask(last)}"
-        raise CommandFailed(seen, where=", ".join([where, *deepest]))
+        return self._tool(target).run(self._words(target, *arguments), f"alembic {' '.join(arguments)}")
 
-    def _dsn(self, dsn: str, options: str) -> tuple[str, str]:
-        """Return the URL for ``env.py`` and what remains for PGOPTIONS: options in a URL would hide those."""
-        url = urlsplit(dsn)
-        if not url.scheme.startswith("postgres"):
-            raise Refused("the database's DSN is not a URL", expected="postgresql://…, as SQLAlchemy takes it")
-        scheme = self.dsn_scheme or re.sub(r"^postgres\b", "postgresql", url.scheme)
-        query = {key: value for key, value in parse_qsl(url.query) if key != "application_name"}
-        if "options" in query:
-            query["options"], options = f"{query['options']} {options}", ""
-        return urlunsplit((scheme, url.netloc, url.path, urlencode(query, quote_via=quote), "")), options
+    def _change(self, target: Target, fence: Fence, verb: str, revision: str) -> tuple[LockSamples, int]:
+        return self._tool(target).change(fence, self._words(target, verb, revision), f"alembic {verb} {revision}")
 
+    def _words(self, target: Target, *arguments: str) -> tuple[str, ...]:
+        return tuple(target.fill(part) for part in self.command) + arguments
 
-@dataclass(frozen=True)
-class _Revision:
-    id: str
-    parents: tuple[str, ...]
-    depends: tuple[str, ...]
-    path: str
+    def _tool(self, target: Target) -> Tool:
+        cwd = target.release_dir / self.directory
+        return Tool(target, self.limits, cwd, self.dsn_variable, self.dsn_scheme, self.environment)
 
 
 @dataclass(frozen=True)
 class _State:
     """The release's revisions, those to reach, and those still to be applied, each in order."""
 
-    revisions: dict[str, _Revision]
+    revisions: dict[str, Revision]
     goal: list[str]
     pending: list[str]
-
-
-def _parse(said: str) -> list[_Revision]:
-    """Read what Alembic prints with ``--verbose``: blocks of ``Key: value``, the message indented below."""
-    found: list[dict[str, str]] = []
-    for line in said.splitlines():
-        key, colon, value = line.partition(": ")
-        if colon and key == "Rev":
-            found.append({"Rev": value.split()[0]})
-        elif colon and found:
-            found[-1].setdefault(key, value.strip())
-    return [
-        _Revision(
-            id=block["Rev"],
-            parents=tuple(re.findall(r"[^\s,<>]+", block.get("Parent", block.get("Merges", "")).replace("<base>", ""))),
-            depends=tuple(re.findall(r"[^\s,]+", block.get("Also depends on", ""))),
-            path=block.get("Path", ""),
-        )
-        for block in found
-    ]
-
-
-def _with_ancestors(revisions: dict[str, _Revision], names: Iterable[str]) -> set[str]:
-    seen: set[str] = set()
-    todo = list(names)
-    while todo:
-        name = todo.pop()
-        if name not in seen and name in revisions:
-            seen.add(name)
-            todo += [*revisions[name].parents, *revisions[name].depends]
-    return seen
-
-
-def _heads(revisions: dict[str, _Revision], among: Iterable[str]) -> list[str]:
-    chosen = list(among)
-    parents = {parent for name in chosen for parent in revisions[name].parents}
-    return [name for name in revisions if name in chosen and name not in parents]
-
-
-def _has_way_down(target: Target, revision: _Revision) -> bool:
-    try:
-        body = ast.parse(target.world.host.read(Path(revision.path)) or "").body
-    except SyntaxError as error:
-        target.world.progress(
-            f"{revision.path}: golive's Python cannot read it ({error.msg}); taken as without a way back"
-        )
-        return False
-    functions = {node.name: node.body for node in body if isinstance(node, ast.FunctionDef)}
-    down = functions.get("downgrade", [])
-    return _idle(functions.get("upgrade", [])) or not (_idle(down) or any(isinstance(node, ast.Raise) for node in down))
-
-
-def _idle(body: Sequence[ast.stmt]) -> bool:
-    """Tell whether statements do nothing: ``pass``, ``...``, a docstring, a bare ``return``."""
-    return all(
-        isinstance(node, ast.Pass)
-        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
-        or (isinstance(node, ast.Return) and node.value is None)
-        for node in body
-    )
-
-
-def _migrated(names: Sequence[str], took: float, samples: LockSamples, tries: int) -> Migrated:
-    notes = []
-    if not samples.session_seen:
-        notes.append(
-            "no session of Alembic was seen, so its locks are unknown: either it was very short, or its driver reads "
-            "neither PGAPPNAME nor PGOPTIONS (asyncpg does not) and no lock_timeout was in force"
-        )
-    if samples.trouble:
-        notes.append(f"locks were not looked at to the end: {samples.trouble.seen}")
-    return Migrated(tuple(names), took, samples.locks, tries, locks_exact=False, notes=tuple(notes))
-
-
-def _milliseconds(duration: float) -> int:
-    return max(1, round(duration * 1000))

@@ -15,6 +15,9 @@ class NoMigration(Migrator):
     kind: Literal["none"] = "none"
     """No migration."""
 
+    def require_possible(self, target: Target) -> None:
+        """Refuse nothing."""
+
     def fingerprint(self, target: Target) -> str:  # noqa: ARG002 - there is nothing to look at
         """Return the hash of nothing to run."""
         return "none"

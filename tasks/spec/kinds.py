@@ -28,10 +28,15 @@ PACKAGES: dict[ModuleType, type[Kind]] = {
 
 @cache
 def kinds_in(package: ModuleType) -> dict[str, type[Kind]]:
-    """Return the kinds of a package by name; raises `TypeError` for a file that does not hold just its own kind."""
+    """Return the kinds of a package by name; raises `TypeError` for a file that does not hold just its own kind.
+
+    A file whose name begins with an underscore holds what kinds of the package share.
+    """
     base = PACKAGES[package]
     found: dict[str, type[Kind]] = {}
     for info in pkgutil.iter_modules(package.__path__):
+        if info.name.startswith("_"):
+            continue
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         here = [
             value

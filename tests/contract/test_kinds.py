@@ -25,6 +25,7 @@ ALL = [
     pytest.param(package, info.name, id=f"{package.__name__.removeprefix('tasks.')}.{info.name}")
     for package in PACKAGES
     for info in pkgutil.iter_modules(package.__path__)
+    if not info.name.startswith("_")
 ]
 every_kind = pytest.mark.parametrize(("package", "name"), ALL)
 
@@ -52,7 +53,7 @@ def test_every_package_of_kinds_is_known():
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.__name__)
 def test_a_package_has_kinds_and_each_is_found_by_its_file(package):
-    files = {path.stem for path in Path(package.__path__[0]).glob("*.py")} - {"__init__"}
+    files = {path.stem for path in Path(package.__path__[0]).glob("[!_]*.py")}
     assert set(kinds_in(package)) == files
     assert files
 
@@ -114,7 +115,7 @@ def test_it_appears_in_the_schema_of_the_release_file(package, name):
     assert any(node["description"].startswith((kind.__doc__ or "").splitlines()[0]) for node in found)
 
 
-ARGVS = ("argv", "command", "test", "reload")
+ARGVS = ("argv", "command", "test", "reload", "pending", "upgrade", "downgrade")
 """What a field is named that holds a program and its arguments."""
 
 
@@ -142,6 +143,7 @@ def test_the_commands_of_all_kinds_are_looked_at():
     assert found >= {
         ("Command", "argv"), ("Squawk", "argv"), ("Process", "command"), ("Alembic", "command"),
         ("Nginx", "test"), ("Nginx", "reload"), ("Haproxy", "test"), ("Haproxy", "reload"),
+        ("Commands", "pending"), ("Commands", "upgrade"), ("Commands", "downgrade"),
     }  # fmt: skip
 
 

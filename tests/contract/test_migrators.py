@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,13 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks import migrators
+from tasks.domain.errors import Fenced
 from tasks.domain.target import Target
+from tasks.domain.turn import Turn
 from tasks.migrators import Limits, Migrated, Migrator
+from tests import own_tool
 
-NAMES = sorted(info.name for info in pkgutil.iter_modules(migrators.__path__))
+NAMES = sorted(info.name for info in pkgutil.iter_modules(migrators.__path__) if not info.name.startswith("_"))
 
 # Each look at the database starts Alembic anew, which takes its time on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -58,6 +63,7 @@ def alembic_release(directory: Path) -> dict[str, Any]:
 
 RELEASES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "alembic": alembic_release,
+    "command": lambda directory: own_tool.release(directory, made=("CREATE TABLE made (id int)", "DROP TABLE made")),
     "none": lambda _directory: {},
     "sql": sql_release,
 }
@@ -124,6 +130,22 @@ def test_what_is_pending_is_applied_once_taken_back_and_applied_again(target, mi
     assert list(migrator.downgrade(target, names).applied) == names[::-1]
     assert migrator.downgrade(target, names).applied == ()
     assert list(migrator.upgrade(target).applied) == names
+
+
+def test_only_a_process_whose_turn_it_is_changes_the_schema(target, migrator, name):
+    """Whoever came later has written its turn into the database, and the ledger may not even be asked."""
+    began = datetime(2026, 11, 22, tzinfo=UTC)
+    first, second = (target.at(turn=Turn("shop-1", began, epoch, lambda: None)) for epoch in (1, 2))
+    next_release = target.at(turn=Turn("shop-2", began + timedelta(hours=1), 1, lambda: None))
+    applied = migrator.upgrade(second).applied
+    if name != "none":
+        for change in (migrator.upgrade, partial(migrator.downgrade, names=applied)):
+            with pytest.raises(Fenced, match=r"shop-1 \(epoch 2\)"):
+                change(first)
+    assert migrator.downgrade(next_release, applied).applied == applied[::-1]
+    if name != "none":
+        with pytest.raises(Fenced, match="shop-2"):
+            migrator.upgrade(second)
 
 
 def test_a_downgrade_of_nothing_does_nothing(target, migrator):

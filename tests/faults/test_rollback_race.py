@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -63,10 +64,10 @@ def killed_phase(shop: SmallSystem, phase: str, version: str, at: str) -> str:
 
 
 @contextmanager
-def releasing(shop: SmallSystem) -> Iterator[subprocess.Popen[bytes]]:
+def releasing(shop: SmallSystem, script: str = RELEASE) -> Iterator[subprocess.Popen[bytes]]:
     """Release v2 in a process of its own."""
     with (shop.home / "release.out").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", RELEASE], env=dict(os.environ), stdout=log, stderr=log)
+        process = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ), stdout=log, stderr=log)
     try:
         yield process
     finally:
@@ -185,3 +186,59 @@ def test_a_person_accepts_what_a_killed_phase_has_done(shop: SmallSystem, monkey
     assert any("the platform cannot be asked" in text for text in alerts_of(shop, release))
     with pytest.raises(Refused, match="is stable"):
         accept(release, person_name="bob", reason="once more")
+
+
+SUSPENDED = """
+import asyncio, os, signal
+from tasks.ledger.releases import Releases
+
+intend = Releases.intend
+
+
+def intending(self, claim, phase, name, **given):
+    number = intend(self, claim, phase, name, **given)
+    if name == "migrate production":
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return number
+
+
+Releases.intend = intending
+from flows.release import release
+asyncio.run(release("shop", "v2"))
+"""
+
+
+def test_a_process_that_slept_before_it_migrated_leaves_the_schema_as_the_rollback_left_it(shop: SmallSystem) -> None:
+    shop.add_version("v2", query=ON_TITLE, up={"1_rename": RENAME}, down={"1_rename": RENAME_BACK})
+    before = shop.content()
+    with releasing(shop, SUSPENDED) as process:
+
+        def suspended() -> bool:
+            return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+        wait_until(lambda: suspended() or process.poll() is not None, 90)
+        assert process.poll() is None, (shop.home / "release.out").read_text()[-3000:]
+        # It has not been heard of for more than a minute, so nobody waits for it any more.
+        shop.sql_in_ledger("UPDATE release SET holder_seen = holder_seen - interval '2 minutes'")
+        assert shop.rollback(reason="not today") == "v1"
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(60) != 0
+    assert "Fenced" in (shop.home / "release.out").read_text()
+    assert (shop.content(), shop.serving(), shop.latest().state) == (before, "v1", State.ROLLED_BACK)
+    assert shop.sql("SELECT release, epoch FROM golive_fence")[0]["epoch"] == shop.latest().epoch
+
+
+def test_a_file_that_was_killed_midway_is_taken_back(shop: SmallSystem) -> None:
+    """What it has done already would be no part of any rehearsed way back, if it counted as not applied."""
+    half = "-- golive: no transaction\nALTER TABLE item ADD COLUMN IF NOT EXISTS colour text;\n"
+    up = half + SLEEP_IN_PRODUCTION
+    shop.add_version("v2", up={"1_grow": up}, down={"1_grow": "ALTER TABLE item DROP COLUMN IF EXISTS colour;\n"})
+    before = shop.content()["columns"]
+    with releasing(shop) as process:
+        wait_until(lambda: shop.sql(ASLEEP) or process.poll() is not None, 90)
+        assert process.poll() is None, (shop.home / "release.out").read_text()[-3000:]
+        process.kill()
+        process.wait(10)
+    assert shop.content()["columns"] != before
+    assert shop.rollback(reason="its process died") == "v1"
+    assert (shop.content()["columns"], shop.latest().state) == (before, State.ROLLED_BACK)

@@ -197,6 +197,16 @@ def test_there_is_a_way_back_only_where_downgrade_does_something(target, chain, 
     assert migrator.can_downgrade(target) is way_back
 
 
+def test_a_driver_that_ignores_the_limits_is_refused_before_anything_is_migrated(target, chain, migrator, tmp_path):
+    migrator.require_possible(target)
+    # As asyncpg does, which reads none of libpq's variables.
+    (tmp_path / "app/migrations/env.py").write_text(ENV.replace("import os", "import os; os.environ.pop('PGOPTIONS')"))
+    with pytest.raises(Refused, match="no lock_timeout would be in force") as caught:
+        migrator.require_possible(target)
+    assert "server_settings" in caught.value.do
+    migrator.model_copy(update={"lock_timeout_by": "release"}).require_possible(target)
+
+
 def test_the_fingerprint_follows_revisions_settings_and_limits(target, chain, revise, migrator, tmp_path):
     seen = {migrator.fingerprint(target)}
     assert migrator.fingerprint(target) in seen

@@ -9,18 +9,24 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
-from tasks.domain.errors import LockNotGranted, Refused, SqlFailed, TimedOut
+from tasks.domain.errors import ConnectionLost, Fenced, LockNotGranted, Refused, SqlFailed, TimedOut
+from tasks.domain.fingerprint import change_counters, fingerprint
 from tasks.domain.target import Target
-from tasks.migrators import Limits
+from tasks.domain.turn import Turn
+from tasks.migrators import Limits, fence_off, only_runner
+from tasks.migrators._fence import Fence
 from tasks.migrators.sql import Sql
 
+END_LOCK = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name LIKE %s"
 LIMITS = Limits(wait="100ms", tries=3, duration="20s")
 
 
@@ -351,6 +357,132 @@ def test_a_file_that_needs_to_run_without_a_transaction_is_told_how(target, writ
     write(a="CREATE INDEX CONCURRENTLY orders_id ON orders (id);")
     with pytest.raises(SqlFailed, match="-- golive: no transaction"):
         migrator.upgrade(target)
+
+
+def test_what_cannot_run_in_a_transaction_runs_without_one_and_else_is_told_how(target, write, migrator, psql):
+    psql("CREATE TABLE orders AS SELECT generate_series(1, 10) AS id")
+    psql("CREATE INDEX orders_old ON orders (id)")
+    psql("CREATE INDEX orders_id ON orders (id)")
+    psql("CREATE TYPE colour AS ENUM ('red')")
+    for statement in ("VACUUM orders", "DROP INDEX CONCURRENTLY orders_old", "REINDEX TABLE CONCURRENTLY orders"):
+        write(a=f"SELECT 1; {statement};")
+        with pytest.raises(SqlFailed, match="-- golive: no transaction"):
+            migrator.upgrade(target)
+    write(a="ALTER TYPE colour ADD VALUE 'blue'; SELECT 'blue'::colour;")
+    with pytest.raises(SqlFailed, match="a file of its own"):
+        migrator.upgrade(target)
+    write(
+        a="-- golive: no transaction\nDROP INDEX CONCURRENTLY IF EXISTS orders_old;\n"
+        "REINDEX (VERBOSE) TABLE CONCURRENTLY public.orders;\nREINDEX INDEX CONCURRENTLY orders_id;\n"
+        "VACUUM (ANALYZE) orders;\nALTER TYPE colour ADD VALUE IF NOT EXISTS 'blue';",
+        b="SELECT 'blue'::colour;",
+    )
+    assert migrator.upgrade(target).applied == ("migrations/a.sql", "migrations/b.sql")
+    assert {"orders_id"} == {name for name in relations(psql) if name.startswith("orders_")}
+
+
+@pytest.mark.parametrize("what", ["INDEX CONCURRENTLY orders_id", "TABLE CONCURRENTLY orders"])
+def test_what_an_interrupted_reindex_has_left_is_dropped(target, write, migrator, psql, what):
+    psql("CREATE TABLE orders AS SELECT 1 AS id FROM generate_series(1, 2)")
+    # As PostgreSQL names and leaves the copy: invalid, because it could not be built.
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        psql("CREATE UNIQUE INDEX CONCURRENTLY orders_id_ccnew ON orders (id)")
+    psql("CREATE INDEX orders_id ON orders (id)")
+    write(a=f"-- golive: no transaction\nREINDEX {what};")
+    migrated = migrator.upgrade(target)
+    assert "dropped public.orders_id_ccnew" in migrated.notes[0]
+    assert "orders_id_ccnew" not in relations(psql)
+
+
+def test_a_file_that_stopped_midway_is_begun_until_it_is_ended_or_taken_back(target, write, migrator, psql):
+    half = "-- golive: no transaction\nCREATE TABLE IF NOT EXISTS a ();\nSELECT {};"
+    write(a=half.format("1 / 0"), a_down="DROP TABLE IF EXISTS a;", b="SELECT 1;")
+    with pytest.raises(SqlFailed, match="22012"):
+        migrator.upgrade(target)
+    assert migrator.begun(target) == ["migrations/a.sql"]
+    assert migrator.pending(target) == ["migrations/a.sql", "migrations/b.sql"]
+    assert migrator.downgrade(target, ["migrations/a.sql"]).applied == ("migrations/a.sql",)
+    assert relations(psql) == set()
+    with pytest.raises(SqlFailed, match="22012"):
+        migrator.upgrade(target)
+    write(a=half.format("1"))
+    assert migrator.upgrade(target).applied == ("migrations/a.sql", "migrations/b.sql")
+    assert (migrator.begun(target), migrator.pending(target)) == ([], [])
+
+
+def test_a_file_whose_first_statement_was_refused_has_not_begun(target, write, migrator, psql, database):
+    psql("CREATE TABLE orders (id int)")
+    write(a="-- golive: no transaction\nALTER TABLE orders ADD total int;")
+    with reader(database), pytest.raises(LockNotGranted):
+        migrator.upgrade(target)
+    assert migrator.begun(target) == []
+    assert relations(psql) == {"orders"}
+
+
+def test_one_statement_may_be_given_less_than_the_whole(target, write, psql):
+    write(a="SELECT pg_sleep(0.2);\nSELECT pg_sleep(0.2);\nSELECT pg_sleep(30);")
+    with pytest.raises(TimedOut, match=r"a\.sql:3"):
+        Sql(files=("migrations/*.sql",), limits=Limits(duration="60s", statement="1s")).upgrade(target)
+
+
+def test_of_two_runners_at_once_each_file_is_applied_by_one(target, write, migrator, psql):
+    write(a="CREATE TABLE t (a int); SELECT pg_sleep(0.3);", b="INSERT INTO t VALUES (1); SELECT pg_sleep(0.3);")
+    with ThreadPoolExecutor(2) as pool:
+        runs = [run.result() for run in [pool.submit(migrator.upgrade, target) for _ in range(2)]]
+    assert sorted(len(run.applied) for run in runs) == [0, 2]
+    assert psql("SELECT count(*) FROM t").fetchone() == (1,)
+
+
+def turn(target, epoch, release="shop-1"):
+    return target.at(turn=Turn(release, datetime(2026, 11, 22, tzinfo=UTC), epoch, lambda: None))
+
+
+def test_a_process_that_lost_its_lock_between_two_files_stops_there(target, write, migrator, psql):
+    """Whoever ended its session has taken over: the lock is free, and the ledger need not have said so."""
+    write(a="CREATE TABLE a ();", b="-- golive: no transaction\nCREATE TABLE b ();", c="CREATE TABLE c ();")
+    for stop_at in ("b", "c"):
+
+        def lose(line, stop_at=stop_at):
+            if line.startswith(f"migrations/{stop_at}.sql"):
+                psql(END_LOCK, "golive migration lock %")
+
+        with pytest.raises(ConnectionLost):
+            migrator.upgrade(turn(target.at(world=dataclasses.replace(target.world, progress=lose)), 1))
+        assert stop_at in {name.removeprefix("migrations/")[0] for name in migrator.pending(target)}
+        assert stop_at not in relations(psql)
+    assert migrator.upgrade(turn(target, 2)).applied == ("migrations/c.sql",)
+
+
+def test_nobody_gets_a_turn_while_a_transaction_of_another_is_open(target, world, database):
+    with only_runner(turn(target, 1)) as fence, world.databases.session(database) as session:
+        with (
+            session.transaction(),
+            world.databases.session(database, lock_timeout=0.1) as other,
+        ):
+            fence.hold(session)
+            with pytest.raises(LockNotGranted):
+                Fence(other, turn(target, 2)).raise_()
+        fence_off(turn(target, 2))
+        with pytest.raises(Fenced), session.transaction():
+            fence.hold(session)
+        with pytest.raises(Fenced):
+            fence.require()
+
+
+def test_the_fence_is_golives_own_and_counts_in_no_comparison(target, world, database, write, migrator):
+    write(a="CREATE TABLE a ();", a_down="DROP TABLE a;")
+
+    def seen():
+        with world.databases.session(database) as session:
+            version = session.server_version
+            counted = fingerprint(session), change_counters(session).keys()
+        return *counted, world.pg_tools.schema(database, server_version=version)
+
+    before = seen()
+    up = migrator.upgrade(turn(target, 1))
+    migrator.downgrade(turn(target, 1), up.applied)
+    assert seen() == before
+    assert not any("fence" in lock.relation for lock in up.locks)
 
 
 def test_the_settings_of_one_file_do_not_reach_the_next(target, write, migrator, psql):
