@@ -86,7 +86,16 @@ class Cluster:
         unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         self._copy(source, unfinished)
-        for name in ("postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "postmaster.opts"):
+        # Nor may it go on as a standby, or fetch its log elsewhere: what it needs is in it.
+        signals = ("recovery.signal", "standby.signal")
+        for name in (
+            "postgresql.conf",
+            "postgresql.auto.conf",
+            "pg_hba.conf",
+            "pg_ident.conf",
+            "postmaster.opts",
+            *signals,
+        ):
             (unfinished / name).unlink(missing_ok=True)
         lines = "".join(f"{name} = '{value}'\n" for name, value in (_COMMON | dict(settings)).items())
         self._write("data.new/postgresql.conf", lines)
