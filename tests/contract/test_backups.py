@@ -82,9 +82,11 @@ def setting(request):
     """Each kind with a server; pgBackRest comes with one of its own, as it does not know every version."""
     if request.param == "pgbackrest":
         with running_stanza() as stanza:
-            yield Setting(class_of("pgbackrest")(timeout=60.0, **stanza.options), stanza.dsn)
+            yield Setting(class_of("pgbackrest")(kind="pgbackrest", timeout=60.0, **stanza.options), stanza.dsn)
     else:
-        yield Setting(class_of(request.param)(timeout=60.0), request.getfixturevalue("pg_server").dsn())
+        yield Setting(
+            class_of(request.param)(kind=request.param, timeout=60.0), request.getfixturevalue("pg_server").dsn()
+        )
 
 
 @contextmanager

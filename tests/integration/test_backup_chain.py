@@ -15,6 +15,7 @@ from tasks.domain import archive
 from tasks.domain.archive import MANIFEST, Archive
 from tasks.domain.backup_chain import parent_for
 from tasks.domain.errors import BackupNotProven
+from tasks.domain.ports import World
 from tests.conftest import _open_directory
 from tests.flows import SmallSystem
 from tests.places import OwnPlace, run
@@ -52,7 +53,7 @@ def place(world, open_directory):
     world.pg_servers.remove(open_directory / "scratch")
 
 
-def take(world, dsn: str, directory: Path, *proven: Archive, kind: Physical = KIND) -> Archive:
+def take(world: World, dsn: str, directory: Path, *proven: Archive, kind: Physical = KIND) -> Archive:
     return kind.take(world, dsn, directory, {"system": "shop"}, [one.directory for one in proven])
 
 
