@@ -52,7 +52,7 @@ def take_backup(claim: Claim) -> str:
     def take() -> Mapping[str, Any]:
         _clear_unfinished(ctx)
         about = {"system": ctx.file.system, "release": ctx.release.id}
-        taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about)
+        taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about, _proven(ctx))
         return {
             "kind": ctx.file.backup.kind,
             "location": str(directory),
@@ -65,6 +65,12 @@ def take_backup(claim: Claim) -> str:
 
     do_one(ctx, PHASE, Step(TAKE, take, mutates=False))
     return str(directory)
+
+
+def _proven(ctx: Context) -> list[Path]:
+    """Return where proven backups of the kind lie, the newest first."""
+    rows = ctx.ledger.evidence.backups(ctx.file.system)
+    return [Path(one.location) for one in rows if one.proven and one.kind == ctx.file.backup.kind]
 
 
 def _clear_unfinished(ctx: Context) -> None:
@@ -103,6 +109,7 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
             taken = archive.load(Path(location))
             copy, live = Scratch(ctx).dsn("restored"), ctx.target().dsn
             proof = dict(ctx.file.backup.prove(ctx.world, taken, copy, live))
+            proof |= {"needs": ctx.file.backup.needs(taken), **ctx.file.backup.examine(ctx.world, copy, Scratch(ctx))}
         number = ctx.ledger.evidence.backed_up(
             ctx.release.id,
             ctx.file.system,
@@ -146,16 +153,21 @@ def _unproven_discarded(ctx: Context, location: Path) -> Iterator[None]:
 def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
     """Remove backups beyond the number or the age to keep, and what failed or killed ones left behind.
 
-    Never the newest, nothing of a release that has not ended, and nothing that this ledger knows no release for.
+    Never the newest, nothing of a release that has not ended, nothing that a backup which stays builds upon, and
+    nothing that this ledger knows no release for.
     """
     ctx = context_of(claim)
 
     def retire() -> Mapping[str, Any]:
         present = ctx.ledger.evidence.backups(ctx.file.system)
-        removed = []
+        removed: list[str] = []
+        needed: set[str] = set()
+        # From the newest on: whatever builds upon a backup is newer than that.
         for index, one in enumerate(present):
             why = _why_retired(ctx, index, one)
-            if why and not _is_needed(ctx, one):
+            if not why or _is_needed(ctx, one) or Path(one.location).name in needed:
+                needed.update(one.proof.get("needs", ()))
+            else:
                 ctx.world.host.remove_tree(Path(one.location))
                 ctx.ledger.evidence.removed_backup(one.id, why)
                 removed.append(one.location)

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -95,11 +95,19 @@ def world() -> World:
         http=HttpxHttp(),
         host=host,
         databases=Postgres(),
-        pg_tools=ClientTools(host),
+        pg_tools=ClientTools(host, Settings.from_environment().pg_tools),
         pg_servers=EmbeddedServers(),
         secrets=SecretStore(read_block=_prefect_block),
         progress=lambda line: print(line, file=sys.stderr),  # noqa: T201 - the console is where progress goes
     )
+
+
+def world_of(file: ReleaseFile) -> World:
+    """Return the outside world with the client programs that a release file names, if it names any."""
+    tools = file.database.tools
+    if tools is None:
+        return world()
+    return replace(world(), pg_tools=ClientTools(world().host, [Path(tools.directory)], only=True))
 
 
 @dataclass(frozen=True)
@@ -187,4 +195,4 @@ def context_of(claim: Claim) -> Context:
     book = ledger(settings)
     row = book.releases.get(claim.release_id)
     file = loading.parse(row.file_text, row.file)
-    return Context(settings=settings, world=world(), ledger=book, file=file, release=row, claim=claim)
+    return Context(settings=settings, world=world_of(file), ledger=book, file=file, release=row, claim=claim)

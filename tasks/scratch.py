@@ -74,6 +74,10 @@ class Scratch:
                 session.execute("CREATE DATABASE postgres TEMPLATE template0")
         return server.dsn(PRISTINE)
 
+    def check_pages(self, timeout: float) -> str:
+        """Return what found every page of a booted copy as its checksum says; the embedded server restarts for it."""
+        return self._world.pg_servers.check_pages(self.directory, timeout=timeout)
+
     def clone(self) -> str:
         """Make the rehearsal's database as a copy of the restored one, and return its DSN."""
         name, template = self._name(REHEARSAL), self._name(PRISTINE)

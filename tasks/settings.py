@@ -10,6 +10,7 @@ from pathlib import Path
 HOME_VARIABLE = "GOLIVE_HOME"
 LEDGER_VARIABLE = "GOLIVE_LEDGER_URL"
 SYSTEMS_VARIABLE = "GOLIVE_SYSTEMS"
+TOOLS_VARIABLE = "GOLIVE_PG_TOOLS"
 
 
 @dataclass(frozen=True)
@@ -19,18 +20,25 @@ class Settings:
     home: Path
     systems: Path
     ledger_url: str | None
+    pg_tools: tuple[Path, ...] = ()
+    """Directories with PostgreSQL's client programs that are looked into before all others."""
 
     @property
     def environment(self) -> dict[str, str]:
         """The places as absolute paths, for processes that run in another directory."""
-        return {HOME_VARIABLE: str(self.home), SYSTEMS_VARIABLE: str(self.systems)}
+        tools = {TOOLS_VARIABLE: os.pathsep.join(map(str, self.pg_tools))} if self.pg_tools else {}
+        return {HOME_VARIABLE: str(self.home), SYSTEMS_VARIABLE: str(self.systems), **tools}
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Read ``GOLIVE_HOME``, ``GOLIVE_SYSTEMS`` and ``GOLIVE_LEDGER_URL``, with the usual places as defaults."""
+        """Read ``GOLIVE_HOME``, ``GOLIVE_SYSTEMS``, ``GOLIVE_LEDGER_URL`` and ``GOLIVE_PG_TOOLS``, or use the defaults.
+
+        The last is a list of directories, as PATH is.
+        """
         # As root, the embedded PostgreSQL runs under another account, to which root's own home is closed.
         data = "/var/lib" if os.geteuid() == 0 else environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
         home = Path(environ.get(HOME_VARIABLE) or Path(data) / "golive").expanduser().absolute()
         beside = Path(__file__).parent.parent / "deployments" / "systems"
         systems = Path(environ.get(SYSTEMS_VARIABLE) or beside).expanduser().absolute()
-        return cls(home=home, systems=systems, ledger_url=environ.get(LEDGER_VARIABLE) or None)
+        named = [Path(one).expanduser().absolute() for one in environ.get(TOOLS_VARIABLE, "").split(os.pathsep) if one]
+        return cls(home=home, systems=systems, ledger_url=environ.get(LEDGER_VARIABLE) or None, pg_tools=tuple(named))

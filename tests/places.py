@@ -42,6 +42,9 @@ class OwnPlace:
         run(self.world, server.dsn("template1"), f"ALTER DATABASE {database} RENAME TO restored")
         return server.dsn("restored")
 
+    def check_pages(self, timeout: float) -> str:
+        return self.world.pg_servers.check_pages(self.directory, timeout=timeout)
+
     def remove(self) -> None:
         self.world.pg_servers.remove(self.directory)
 
@@ -64,6 +67,9 @@ class PlaceBeside:
         return self.dsn(name)
 
     def boot(self, data: Path, major: int, database: str) -> str:
+        raise NotImplementedError
+
+    def check_pages(self, timeout: float) -> str:
         raise NotImplementedError
 
     def remove(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from tasks.adapters.pg_account import Account
-from tasks.domain.errors import CommandFailed, OutsideError, ServerTrouble, TimedOut
+from tasks.domain.errors import BackupNotProven, CommandFailed, OutsideError, ServerTrouble, TimedOut
 
 INIT_TIMEOUT = 120.0
 START_TIMEOUT = 120.0
@@ -86,7 +86,16 @@ class Cluster:
         unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         self._copy(source, unfinished)
-        for name in ("postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "postmaster.opts"):
+        # Nor may it go on as a standby, or fetch its log elsewhere: what it needs is in it.
+        signals = ("recovery.signal", "standby.signal")
+        for name in (
+            "postgresql.conf",
+            "postgresql.auto.conf",
+            "pg_hba.conf",
+            "pg_ident.conf",
+            "postmaster.opts",
+            *signals,
+        ):
             (unfinished / name).unlink(missing_ok=True)
         lines = "".join(f"{name} = '{value}'\n" for name, value in (_COMMON | dict(settings)).items())
         self._write("data.new/postgresql.conf", lines)
@@ -151,6 +160,28 @@ class Cluster:
                 *("stop", "--silent", "-w", f"--mode={mode}", f"--timeout={STOP_TIMEOUT:.0f}", "--pgdata=data"),
                 timeout=STOP_TIMEOUT + 10,
             )
+
+    def check_pages(self, timeout: float) -> str:
+        """Return the tool that held every page against its checksum, for which the server stops and starts again.
+
+        Raises `BackupNotProven` with what it found, `CommandFailed` if the pages have no checksums.
+        """
+        self.stop("fast")
+        try:
+            done = self._finished("pg_checksums", "--check", "--pgdata=data", timeout=timeout)
+        finally:
+            self.start()
+        said = " ".join(f"{done.stdout} {done.stderr}".split())
+        # It ends with 1 whatever is amiss; only after it has read all it tells the figures, on its standard output.
+        if done.returncode and done.stdout:
+            raise BackupNotProven(
+                f"pg_checksums found damage in the copy: {said[:500]}",
+                expected="every page as its checksum says",
+                do="take a new backup; look for the disk's trouble, production's too",
+            )
+        if done.returncode:
+            raise CommandFailed(f"pg_checksums could not look: {said[:500]}", where=str(self.directory))
+        return "pg_checksums"
 
     def postmaster(self) -> Postmaster | None:
         """Return the server that runs on this data directory, or None."""
@@ -232,18 +263,21 @@ class Cluster:
         self._account.own(path)
 
     def _run(self, program: str, *argv: str, timeout: float, stdin: str = "") -> None:
+        done = self._finished(program, *argv, timeout=timeout, stdin=stdin)
+        if done.returncode:
+            said = f"{done.stdout}{done.stderr}".strip() + self._log_end()
+            raise CommandFailed(f"{program} ended with exit code {done.returncode}: {said}", where=str(self.directory))
+
+    def _finished(self, program: str, *argv: str, timeout: float, stdin: str = "") -> subprocess.CompletedProcess[str]:
         where = str(self.directory)
         try:
-            done = self._account.run(
+            return self._account.run(
                 [str(self._binaries / program), *argv], cwd=self.directory, timeout=timeout, stdin=stdin
             )
         except subprocess.TimeoutExpired as error:
             raise TimedOut(f"{program} did not end", expected=f"within {timeout:.0f} s", where=where) from error
         except OSError as error:
             raise OutsideError(f"{program} cannot be run: {error.strerror}", where=where) from error
-        if done.returncode:
-            said = f"{done.stdout}{done.stderr}".strip() + self._log_end()
-            raise CommandFailed(f"{program} ended with exit code {done.returncode}: {said}", where=where)
 
     def _log_end(self) -> str:
         try:

@@ -98,6 +98,15 @@ class EmbeddedServers:
         cluster.start()
         return Throwaway(cluster)
 
+    def check_pages(self, directory: Path, *, timeout: float) -> str:
+        """Return the tool that found every page of a kept server as its checksum says; the server restarts for it.
+
+        Raises `BackupNotProven` with what it found.
+        """
+        account = server_account()
+        binaries = usable(_binaries(_made_by(directory), exact=True), account)
+        return Cluster(directory, binaries, account).check_pages(timeout)
+
     def remove(self, directory: Path) -> None:
         """End a kept server and remove its directory; nothing there is fine."""
         if directory.exists():

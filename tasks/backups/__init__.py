@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict, Field
 
 from tasks.domain import archive
 from tasks.domain.archive import Archive
+from tasks.domain.depth import look_into
 from tasks.domain.kind import Duration, Kind, Size
 from tasks.domain.ports import World
 
@@ -52,6 +53,13 @@ class Place(Protocol):
         """
         ...
 
+    def check_pages(self, timeout: float) -> str:
+        """Return what found every page of a booted copy as its checksum says; the server restarts for it.
+
+        Raises `BackupNotProven` with what it found.
+        """
+        ...
+
     def remove(self) -> None:
         """Remove what is there."""
         ...
@@ -72,13 +80,40 @@ class Backup(Kind):
     """After how long the taking, or the making of a copy, is given up."""
     headroom: Size = 200_000_000
     """How much room must stay free on the disk after the backup and its scratch copy."""
+    depth: Literal["content", "checksums", "amcheck"] = "content"
+    """How deep the copy is looked into once its tables are compared; each includes those before it.
 
-    def take(self, world: World, dsn: str, directory: Path, about: Mapping[str, Any]) -> Archive:
+    ``checksums`` holds every page of a copy of files against its checksum; ``amcheck`` holds every index against its
+    table by pg_amcheck, where the copy's server has that extension. What cannot be looked into is unknown, with the
+    reason, in the backup's proof.
+    """
+
+    copies_files: ClassVar[bool] = False
+    """Whether the copy has production's own pages, so that damage in them is found in it."""
+
+    def take(
+        self,
+        world: World,
+        dsn: str,
+        directory: Path,
+        about: Mapping[str, Any],
+        proven: Sequence[Path] = (),  # noqa: ARG002
+    ) -> Archive:
         """Put a backup of a database into ``directory``, with a manifest that holds ``about`` too, whole or not at all.
 
+        ``proven`` are where backups of this kind lie that were proven, the newest first: it may build upon one.
         Raises `AccessDenied` where a right is missing, `TimedOut`, `ToolMissing`, `CommandFailed`.
         """
         return archive.take(world, directory, self.kind, lambda into: self.save(world, dsn, into), about)
+
+    def needs(self, archive: Archive) -> tuple[str, ...]:  # noqa: ARG002
+        """Return the names of the backups, beside it, without which this one cannot be restored."""
+        return ()
+
+    def examine(self, world: World, copy: str, place: Place) -> Mapping[str, Any]:
+        """Return what a look into the copy as deep as ``depth`` says has found; raises `BackupNotProven` on damage."""
+        pages = place.check_pages if self.copies_files else None
+        return look_into(world, copy, self.depth, pages, self.timeout)
 
     @abstractmethod
     def require_possible(self, world: World, dsn: str, place: Place | None) -> None:

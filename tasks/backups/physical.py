@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from tasks.backups import Backup, Place
-from tasks.domain.archive import Archive, exported_snapshot, require_equal
+from tasks.domain import archive as archives
+from tasks.domain import backup_chain, whole_server
+from tasks.domain.archive import Archive
 from tasks.domain.backup_manifest import verify_files
-from tasks.domain.errors import AccessDenied, OutsideError, UserError
-from tasks.domain.fingerprint import change_counters, fingerprint
-from tasks.domain.kind import Size
+from tasks.domain.errors import AccessDenied, CommandFailed
+from tasks.domain.kind import Duration, Size
 from tasks.domain.ports import Session, World
-from tasks.domain.way_back import differences
 
-STATISTICS_DELAY = 11
-"""Seconds after which an idle session has surely reported the changes that it made (PGSTAT_IDLE_INTERVAL is 10 s)."""
-
-_SIZE = """
-    SELECT sum(pg_database_size(oid)) FROM pg_database
-    WHERE has_database_privilege(oid, 'CONNECT') OR pg_has_role('pg_read_all_stats', 'USAGE')
-"""
-_UNLOGGED = """
-    SELECT format('%I.%I', n.nspname, c.relname) AS name
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND c.relpersistence = 'u' ORDER BY 1
-"""
 _MAY = "SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user"
-_TABLESPACES = "SELECT spcname AS name FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global')"
-_SEGMENT = "SELECT pg_size_bytes(current_setting('wal_segment_size'))"
+_SUMMARIZES = "SELECT coalesce(current_setting('summarize_wal', true), 'unknown to this version')"
+_MANIFEST = "backup_manifest"
 
 
 class Physical(Backup):
@@ -40,66 +29,80 @@ class Physical(Backup):
     """Which kind of backup this is."""
     rate: Size = 0
     """The most bytes per second that are read from production, between 32 kB and 1 GB; 0 for no limit."""
+    full_every: Annotated[Duration, Field(examples=["7d"])] = 0.0
+    """After how long a whole copy is taken again; until then only what changed since the last proven backup is.
+
+    That needs PostgreSQL 17 and ``summarize_wal = on``; without, or if the last backup is unfit, the copy is whole and
+    its manifest says why. 0: every copy is whole.
+    """
+
+    copies_files: ClassVar[bool] = True
 
     def require_possible(self, world: World, dsn: str, place: Place | None) -> None:
         """Raise what stands in the way: the right to replicate, tablespaces, or no server program of the version."""
         with world.databases.session(dsn, read_only=True) as session:
             user, may = session.value("SELECT current_user"), session.value(_MAY)
-            spaces = [row["name"] for row in session.query(_TABLESPACES)]
-            version = session.server_version
-        if not may:
-            raise AccessDenied(
-                f"{user} may not copy the server's files",
-                expected="a role with REPLICATION",
-                do=f'ALTER ROLE "{user}" REPLICATION, or use a backup of kind dump',
-            )
-        if spaces:
-            raise OutsideError(
-                f"the server has tablespaces of its own: {', '.join(spaces)}", do="use a backup of kind dump"
-            )
-        if place is not None and not place.embedded:
-            raise UserError(
-                "a physical backup is proven by running a server of golive's own",
-                do="set database.scratch.place to embedded, or use a backup of kind dump",
+            if not may:
+                raise AccessDenied(
+                    f"{user} may not copy the server's files",
+                    expected="a role with REPLICATION",
+                    do=f'ALTER ROLE "{user}" REPLICATION, or use a backup of kind dump',
+                )
+            whole_server.require_copyable(
+                world, session, kind=self.kind, embedded=place.embedded if place is not None else None
             )
         world.pg_tools.require_replication(dsn)
-        world.pg_servers.require(version // 10000)
 
     def room(self, world: World, dsn: str) -> int:
-        """Return the bytes that a backup and its scratch copy may need: all databases twice, and once for a clone."""
+        """Return the bytes that a backup and its scratch copy may need: all databases twice, and once for a clone.
+
+        Where a copy is put together from a chain it may be there once more for that time.
+        """
         with world.databases.session(dsn, read_only=True) as session:
-            return 3 * int(session.value(_SIZE))
+            return (4 if self.full_every else 3) * whole_server.size_of_all(session)
+
+    def needs(self, archive: Archive) -> tuple[str, ...]:
+        """Return the names of the backups that this one builds upon, the whole one first."""
+        return tuple(link["id"] for link in backup_chain.links(archive))
+
+    def take(
+        self, world: World, dsn: str, directory: Path, about: Mapping[str, Any], proven: Sequence[Path] = ()
+    ) -> Archive:
+        """Put a backup into ``directory``, whole or not at all, which may build upon the newest of the ``proven``."""
+        return archives.take(world, directory, self.kind, lambda into: self._save(world, dsn, into, proven), about)
 
     def save(self, world: World, dsn: str, into: Path) -> Mapping[str, Any]:
-        """Copy the server's files, and return what production's tables held right after that."""
-        with world.databases.session(dsn, statement_timeout=self.timeout, application="golive backup") as session:
-            version = session.server_version
-            began, before = _position(session), change_counters(session)
-            world.pg_tools.base_backup(dsn, into, server_version=version, rate=self.rate, timeout=self.timeout)
-            with exported_snapshot(session):
-                tables = fingerprint(session)
-                unlogged = [row["name"] for row in session.query(_UNLOGGED)]
-            return {
-                "database": world.databases.name_of(dsn),
-                "server_version": version,
-                "tools": dict(world.pg_tools.versions(version)),
-                "tables": {name: one for name, one in tables.items() if name not in unlogged},
-                "unlogged": unlogged,
-                "counters": before,
-                "counters_after": change_counters(session),
-                "wal": {"began": began, "ended": _position(session), "segment": int(session.value(_SEGMENT))},
-            }
+        """Copy the server's files, all of them, and return what production's tables held right after that."""
+        return self._save(world, dsn, into, ())
 
     def verify(self, world: World, archive: Archive) -> Mapping[str, Any]:
-        """Return what held the files against the checksums that the server sent: pg_verifybackup, or golive itself."""
+        """Return what held the files against the checksums that the server sent: pg_verifybackup, or golive itself.
+
+        The backups that this one builds upon are held against their manifests, which it names by their hash.
+        """
+        backup_chain.parents(archive)
         tool = world.pg_tools.verify_backup(archive.content, server_version=archive.server_version)
         # pg_verifybackup is not to be had, or crashes, in some builds; and none looks at the length of the log.
         verify_files(archive.content, segment=int(archive.manifest["wal"]["segment"]), checksums=not tool)
-        return {"checksums_verified_by": tool or "golive"}
+        return {"checksums_verified_by": tool or "golive", "builds_upon": list(self.needs(archive))}
 
-    def copy_into(self, world: World, archive: Archive, place: Place) -> str:  # noqa: ARG002
-        """Run a server on a copy of the files, and return the DSN of the database in it."""
-        return place.boot(archive.content, archive.server_version // 10000, archive.manifest["database"])
+    def copy_into(self, world: World, archive: Archive, place: Place) -> str:
+        """Run a server on a copy of the files, put together from the chain, and return the DSN of the database."""
+        chain = [one.content for one in backup_chain.parents(archive)]
+        major, database = archive.server_version // 10000, archive.manifest["database"]
+        if not chain:
+            copy = place.boot(archive.content, major, database)
+        else:
+            whole = archive.directory.with_name(f".partial-{archive.directory.name}-whole")
+            try:
+                world.pg_tools.combine(
+                    [*chain, archive.content], whole, server_version=archive.server_version, timeout=self.timeout
+                )
+                copy = place.boot(whole, major, database)
+            finally:
+                world.host.remove_tree(whole)
+        whole_server.refill_unlogged(world, archive, copy, self.timeout)
+        return copy
 
     def prove(self, world: World, archive: Archive, copy: str, production: str) -> Mapping[str, Any]:
         """Return the fingerprint of the copy, and which tables production's own counters saw written meanwhile.
@@ -107,72 +110,49 @@ class Physical(Backup):
         A table that was not written must be equal to production's.
         """
         verified = self.verify(world, archive)
-        unlogged = set(archive.manifest["unlogged"])
-        with world.databases.session(copy, read_only=True) as session:
-            found = {name: one for name, one in fingerprint(session, archive.tables).items() if name not in unlogged}
-        differ = differences(archive.tables, found)
-        changed = self._seen_written(world, archive, set(differ), production)
-        require_equal(
-            replace(archive, manifest={**archive.manifest, "tables": _without(archive.tables, changed)}),
-            _without(found, changed),
-        )
-        return {
-            "tables": found,
-            "equal": len(found.keys() - changed.keys()),
-            "changed_since": changed,
-            "unlogged_left_out": sorted(unlogged),
-            "wal": archive.manifest["wal"],
-            **verified,
-        }
+        return {**whole_server.prove(world, archive, copy, production), **verified}
 
     def put_back(self, world: World, archive: Archive, dsn: str, place: Place) -> None:
         """Run a copy, dump the database from it, restore that with owners and grants, and compare it with the copy."""
-        content = archive.directory.with_name(f".partial-{archive.directory.name}-back")
         try:
-            copy = self.copy_into(world, archive, place)
-            with world.databases.session(copy, read_only=True) as session:
-                held, version = fingerprint(session), session.server_version
-            with world.databases.session(dsn) as session:
-                target = session.server_version
-            world.host.remove_tree(content)
-            limits = {"jobs": 2, "timeout": self.timeout}
-            world.pg_tools.dump(copy, content, server_version=version, snapshot=None, **limits)
-            world.pg_tools.restore(content, dsn, server_version=target, keep_rights=True, **limits)
-            with world.databases.session(dsn) as session:
-                require_equal(
-                    replace(archive, manifest={**archive.manifest, "tables": held}), fingerprint(session, held)
-                )
-                session.execute("ANALYZE")
+            whole_server.put_back(world, archive, self.copy_into(world, archive, place), dsn, self.timeout)
         finally:
-            world.host.remove_tree(content)
             place.remove()
 
-    def _seen_written(
-        self, world: World, archive: Archive, differ: set[str], production: str
-    ) -> dict[str, Mapping[str, int | None]]:
-        """Return those tables whose counter moved since the backup began, with the counter before and after."""
-        before, after = archive.manifest["counters"], archive.manifest["counters_after"]
-        seen = {name for name in differ if before.get(name) != after.get(name)}
-        for later in self._later_counters(world, production) if differ - seen else ():
-            for name in {name for name in differ - seen if before.get(name) != later.get(name)}:
-                after = {**after, name: later.get(name)}
-                seen.add(name)
-            if seen == differ:
-                break
-        return {name: {"before": before.get(name), "after": after.get(name)} for name in sorted(seen)}
+    def _save(self, world: World, dsn: str, into: Path, proven: Sequence[Path]) -> Mapping[str, Any]:
+        return whole_server.save(
+            world, dsn, into, self.timeout, lambda session: self._copied(world, session, dsn, into, proven)
+        )
 
-    @staticmethod
-    def _later_counters(world: World, production: str) -> Iterator[Mapping[str, int]]:
-        with world.databases.session(production, read_only=True) as session:
-            yield change_counters(session)
-            for _ in range(STATISTICS_DELAY):
-                world.clock.sleep(1.0)
-                yield change_counters(session)
+    def _copied(
+        self, world: World, session: Session, dsn: str, into: Path, proven: Sequence[Path]
+    ) -> Mapping[str, Any]:
+        """Copy what changed since the newest proven backup, or else all, and return the chain or why there is none."""
+        limits = {"server_version": session.server_version, "rate": self.rate, "timeout": self.timeout}
+        parent, why = self._parent(world, session, into.parent.parent, proven)
+        if parent is not None:
+            try:
+                world.pg_tools.base_backup(dsn, into, since=parent.content / _MANIFEST, **limits)
+            except CommandFailed as error:  # as where the server no longer has the summaries that reach back so far
+                why = error.seen
+            else:
+                return {"chain": backup_chain.linked_to(parent)}
+        world.pg_tools.base_backup(dsn, into, **limits)
+        return {"chain": [], "whole_because": why}
 
-
-def _without(tables: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one for name, one in tables.items() if name not in names}
-
-
-def _position(session: Session) -> str:
-    return str(session.value("SELECT pg_current_wal_insert_lsn()"))
+    def _parent(
+        self, world: World, session: Session, directory: Path, proven: Sequence[Path]
+    ) -> tuple[Archive | None, str]:
+        if not self.full_every:
+            return None, "full_every is 0"
+        if proven and proven[0].parent != directory:
+            return None, f"the last backup lies in {proven[0].parent}"
+        if (summarizes := session.value(_SUMMARIZES)) != "on":
+            return None, f"summarize_wal is {summarizes}"
+        return backup_chain.parent_for(
+            proven,
+            whole_server.origin(session),
+            kind=self.kind,
+            full_every=self.full_every,
+            now=world.clock.now(),
+        )

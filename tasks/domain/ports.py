@@ -234,10 +234,12 @@ class PgTools(Protocol):
         snapshot: str | None,
         timeout: float,
         prefix: Sequence[str] = (),
+        tables: Sequence[str] = (),
     ) -> Finished:
         """Dump one database in the directory format, compressed, inside an exported snapshot if one is given.
 
-        ``prefix`` is a command that runs the program, as ``nice -n 19`` does.
+        ``tables``, quoted and with their schema, are all that is dumped if there are any. ``prefix`` is a command that
+        runs the program, as ``nice -n 19`` does.
         """
         ...
 
@@ -246,11 +248,20 @@ class PgTools(Protocol):
         ...
 
     def restore(
-        self, directory: Path, dsn: str, *, server_version: int, jobs: int, timeout: float, keep_rights: bool = False
+        self,
+        directory: Path,
+        dsn: str,
+        *,
+        server_version: int,
+        jobs: int,
+        timeout: float,
+        keep_rights: bool = False,
+        data_only: bool = False,
     ) -> Finished:
         """Restore an archive into an existing, empty database; raises `CommandFailed` at the first error.
 
-        ``keep_rights`` restores owners and grants too, whose roles must then exist on that server.
+        ``keep_rights`` restores owners and grants too, whose roles must then exist on that server. ``data_only`` fills
+        tables that are there.
         """
         ...
 
@@ -258,10 +269,28 @@ class PgTools(Protocol):
         """Raise `AccessDenied` unless the server lets this role in for replication, as pg_basebackup needs it."""
         ...
 
-    def base_backup(self, dsn: str, directory: Path, *, server_version: int, rate: int, timeout: float) -> Finished:
+    def base_backup(
+        self,
+        dsn: str,
+        directory: Path,
+        *,
+        server_version: int,
+        rate: int,
+        timeout: float,
+        since: Path | None = None,
+    ) -> Finished:
         """Copy all files of a server into a new directory, with the log that makes them consistent.
 
-        ``rate`` is the most bytes per second, 0 for no limit.
+        ``rate`` is the most bytes per second, 0 for no limit; ``since`` is the manifest of an earlier copy, of which
+        only the blocks that changed later are copied.
+        """
+        ...
+
+    def combine(self, chain: Sequence[Path], directory: Path, *, server_version: int, timeout: float) -> str:
+        """Make one base backup of a whole one and those that hold what changed since, and return what made it.
+
+        Files may be shared with those of the chain: they must not be written to. Raises `CommandFailed` if they do not
+        belong together.
         """
         ...
 
@@ -269,6 +298,13 @@ class PgTools(Protocol):
         """Return the pg_verifybackup that found the files of a base backup whole, or nothing where none works.
 
         Raises `CommandFailed` with what it found amiss.
+        """
+        ...
+
+    def check_indexes(self, dsn: str, *, server_version: int, timeout: float) -> str:
+        """Return the tool that found every table and index of a database, which has amcheck, to be whole.
+
+        Raises `BackupNotProven` with what it found, `CommandFailed` if it could not look.
         """
         ...
 
@@ -304,6 +340,13 @@ class PgServers(Protocol):
         """Run a server on a copy of a base backup, replacing what is there, and let it run until `remove`.
 
         It has its own settings, among them no archiving and no replication, and its own superuser.
+        """
+        ...
+
+    def check_pages(self, directory: Path, *, timeout: float) -> str:
+        """Return the tool that found every page of a kept server as its checksum says; the server restarts for it.
+
+        Raises `BackupNotProven` with what it found. The server must have been made with checksums of pages.
         """
         ...
 

@@ -68,6 +68,13 @@ class Scratch(Strict):
         return self
 
 
+class Tools(Strict):
+    """Which of PostgreSQL's client programs are used: pg_dump, pg_restore, pg_basebackup and their kin."""
+
+    directory: Annotated[str, Field(pattern=r"^/", examples=["/usr/lib/postgresql/16/bin"])]
+    """The directory on golive's host that they lie in; no others are used then."""
+
+
 class Database(Strict):
     """The system's database."""
 
@@ -75,6 +82,8 @@ class Database(Strict):
     """Its DSN, as a secret reference: golive's own role, which may read every table and change the schema."""
     application_dsn: Dsn | None = None
     """The DSN that the application gets as ``{dsn}``, if it is another one."""
+    tools: Tools | None = None
+    """Which client programs are used; without it those that fit best among all installed, the embedded ones too."""
     scratch: Scratch = Scratch()
     """Where backups are proven and migrations rehearsed."""
 

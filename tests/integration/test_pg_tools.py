@@ -4,6 +4,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,13 +123,51 @@ def test_the_tools_are_never_older_than_the_server() -> None:
         TOOLS.versions(990000)
 
 
-def test_directories_that_are_named_come_first(tmp_path: Path) -> None:
-    for tool in ("pg_dump", "pg_restore"):
-        program = tmp_path / tool
-        program.write_text(f"#!/bin/sh\necho '{tool} (PostgreSQL) 16.99'\n")
+def installation(directory: Path, version: str) -> Path:
+    """Make programs that say but their version."""
+    directory.mkdir()
+    for tool in ("pg_dump", "pg_restore", "pg_basebackup"):
+        program = directory / tool
+        program.write_text(f"#!/bin/sh\necho '{tool} (PostgreSQL) {version}'\n")
         program.chmod(0o755)
-    assert TOOLS.versions(160000) != ClientTools(LocalHost(), [tmp_path]).versions(160000)
-    assert ClientTools(LocalHost(), [tmp_path]).versions(160000)["pg_dump"] == f"16.99 ({tmp_path})"
+    return directory
+
+
+def test_directories_that_are_named_come_first(tmp_path: Path) -> None:
+    named = installation(tmp_path / "16", "16.99")
+    assert TOOLS.versions(160000) != ClientTools(LocalHost(), [named]).versions(160000)
+    assert ClientTools(LocalHost(), [named]).versions(160000)["pg_dump"] == f"16.99 ({named})"
+
+
+def test_every_server_gets_the_oldest_tools_that_are_not_older_and_whose_archive_it_takes_back(tmp_path: Path) -> None:
+    installed = [installation(tmp_path / str(major), f"{major}.1") for major in (12, 14, 16, 17, 18)]
+    chosen = {major: ClientTools(LocalHost(), installed, only=True).versions(major * 10000) for major in range(12, 19)}
+    assert {major: tools["pg_dump"].split(".")[0] for major, tools in chosen.items()} == {
+        12: "12", 13: "14", 14: "14", 15: "16", 16: "16", 17: "17", 18: "18",
+    }  # fmt: skip
+    newer = ClientTools(LocalHost(), installed[3:], only=True)
+    assert newer.versions(170000)["pg_dump"].startswith("17.1 ")
+    with pytest.raises(ToolMissing, match=r"no pg_dump that fits among those of .*; there are: 17\.1 in") as caught:
+        newer.versions(160000)
+    assert caught.value.expected.startswith("version 16 to 16: a server before 17 does not understand")
+    assert "database.tools" in caught.value.do
+
+
+def test_a_release_file_names_the_tools_for_its_database(tmp_path: Path) -> None:
+    from tasks.context import world_of
+    from tasks.settings import Settings
+    from tasks.spec.release_file import Database, ReleaseFile
+
+    named = installation(tmp_path / "18", "18.1")
+    database = Database.model_validate({"dsn": "${env:DSN}", "tools": {"directory": str(named)}})
+    values: dict[str, Any] = {"database": database}
+    file = ReleaseFile.model_construct(None, **values)
+    assert world_of(file).pg_tools.versions(180000)["pg_dump"] == f"18.1 ({named})"
+    with pytest.raises(ToolMissing):
+        world_of(file).pg_tools.versions(160000)
+    settings = Settings.from_environment({"GOLIVE_PG_TOOLS": f"{named}:/opt/pg/bin", "HOME": str(tmp_path)})
+    assert settings.pg_tools == (named, Path("/opt/pg/bin"))
+    assert settings.environment["GOLIVE_PG_TOOLS"] == f"{named}:/opt/pg/bin"
 
 
 def test_a_truncated_archive_is_not_restored(database: str, tmp_path: Path) -> None:
