@@ -83,7 +83,7 @@ def restore_copy(claim: Claim, location: str) -> Mapping[str, Any]:
 
     def restore() -> Mapping[str, Any]:
         with _unproven_discarded(ctx, Path(location)):
-            taken = archive.load(Path(location))
+            taken = _taken(ctx, location)
             ctx.file.backup.copy_into(ctx.world, taken, Scratch(ctx))
         return {"location": location, "place": ctx.file.database.scratch.place}
 
@@ -100,7 +100,7 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
 
     def compare() -> Mapping[str, Any]:
         with _unproven_discarded(ctx, Path(location)):
-            taken = archive.load(Path(location))
+            taken = _taken(ctx, location)
             copy, live = Scratch(ctx).dsn("restored"), ctx.target().dsn
             proof = dict(ctx.file.backup.prove(ctx.world, taken, copy, live))
         number = ctx.ledger.evidence.backed_up(
@@ -125,6 +125,13 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     return do_one(ctx, PHASE, Step("compare every table", compare, mutates=False))
 
 
+def _taken(ctx: Context, location: str) -> archive.Archive:
+    """Return the backup that this release took; raises `BackupNotProven` if another one lies in its place."""
+    took = [one.detail for one in ctx.ledger.releases.steps(ctx.release.id) if one.name == TAKE and one.event == "done"]
+    (digest,) = [one["manifest_sha256"] for one in took if one["location"] == location]
+    return archive.load(Path(location), digest=digest)
+
+
 @contextmanager
 def _unproven_discarded(ctx: Context, location: Path) -> Iterator[None]:
     """Remove a dump that the block does not prove, unless another try may, or it is all there is to look into."""
@@ -139,6 +146,7 @@ def _unproven_discarded(ctx: Context, location: Path) -> Iterator[None]:
         elif location.name not in _on_record(ctx):
             ctx.world.host.remove_tree(location)
             error.seen += "; the dump was removed"
+        error.do = error.do or "take a new backup, and look for the disk's trouble; nothing in production was changed"
         raise
 
 
@@ -210,6 +218,11 @@ def backup_of(ctx: Context) -> Backup:
     if found is None:
         raise NotFound(f"no proven backup of {ctx.release.id}", do="run the phase backup first")
     return found
+
+
+def proven_archive(one: Backup) -> archive.Archive:
+    """Return a backup that is on record as proven, after holding it against the record; raises `BackupNotProven`."""
+    return archive.load(Path(one.location), digest=one.proof.get("manifest_sha256", ""))
 
 
 def _sweep(ctx: Context) -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 from tasks.acting import act, act_once, do, do_one
+from tasks.backup import proven_archive
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of, holder, is_gone, ledger
-from tasks.domain import archive
 from tasks.domain.errors import GoliveError, NeedsPerson, Refused, UserError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
@@ -240,7 +239,7 @@ def _restore(ctx: Context, *, accept_loss: int) -> Mapping[str, Any]:
     found = ctx.ledger.evidence.backup_of(ctx.release.id)
     if found is None:
         raise NeedsPerson("no proven backup of this release", do="restore by hand: golive status shows the backups")
-    taken = archive.load(Path(found.location))
+    taken = proven_archive(found)
     again = f"golive rollback {ctx.file.system} --release {ctx.release.id}"
     lost = written_since(ctx, taken)
     require_accepted(lost, accept_loss, do=again)

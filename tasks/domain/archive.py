@@ -114,10 +114,10 @@ def take(
     return load(directory)
 
 
-def load(directory: Path) -> Archive:
-    """Read a backup's manifest and hold every file against it.
+def load(directory: Path, *, digest: str = "") -> Archive:
+    """Read a backup's manifest and hold every file against it, and the manifest against ``digest`` where that is known.
 
-    Raises `BackupNotProven` if a file is missing, was changed or came in addition.
+    Raises `BackupNotProven` if a file is missing, was changed or came in addition, or if it is another backup.
     """
     path = directory / MANIFEST
     try:
@@ -140,7 +140,15 @@ def load(directory: Path) -> Archive:
             do="use another backup; look for the disk's trouble",
         )
     size = sum(one.stat().st_size for one in directory.rglob("*") if one.is_file())
-    return Archive(directory, size, hashlib.sha256(text).hexdigest(), manifest)
+    found_digest = hashlib.sha256(text).hexdigest()
+    if digest not in {"", found_digest}:
+        raise BackupNotProven(
+            f"it is whole, but not the backup that is on record: its manifest has SHA-256 {found_digest[:12]}",
+            expected=digest[:12],
+            where=str(directory),
+            do="put the backup itself back there, or use another one; somebody replaced or edited it",
+        )
+    return Archive(directory, size, found_digest, manifest)
 
 
 def require_equal(archive: Archive, copy: Fingerprint) -> None:
