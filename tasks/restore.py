@@ -17,6 +17,9 @@ _LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_librarie
 """Settings that PostgreSQL keeps as a list whose elements are quoted already."""
 
 
+_NAME_BYTES = 63
+"""The longest name of a database."""
+
 ANY_LOSS = 1_000_000_000
 """So many rows, or more, accept any loss: also an unknown one, which no smaller number can be held against."""
 
@@ -64,11 +67,13 @@ def swap_in_restored(ctx: Context, taken: Archive, *, accept_loss: int, do: str)
     live = ctx.target().dsn
     name = databases.name_of(live)
     stamp = f"{ctx.world.clock.now():%Y%m%d%H%M%S}"
-    incoming, aside = f"{name[:40]}_restored_{stamp}", f"{name[:40]}_before_{stamp}"
+    incoming, aside = _beside(name, f"_restored_{stamp}"), _beside(name, f"_before_{stamp}")
     admin = databases.with_database(live, "postgres")
     with databases.session(admin) as session:
+        _create_like(session, name, incoming)
         try:
-            _create_like(session, name, incoming)
+            for statement in (*_grants(session, name, incoming), *_settings(session, name, incoming)):
+                session.execute(statement)
             new = databases.with_database(live, incoming)
             ctx.file.backup.put_back(ctx.world, taken, new, Scratch(ctx))
             began = ctx.world.clock.monotonic()
@@ -101,8 +106,14 @@ def reopen(ctx: Context) -> None:
             session.execute(f"ALTER DATABASE {_quoted(name)} ALLOW_CONNECTIONS true")
 
 
+def _beside(name: str, suffix: str) -> str:
+    """Return a name for a database beside another one, no longer than PostgreSQL keeps it: it cuts without a word."""
+    kept = name.encode()[: _NAME_BYTES - len(suffix)].decode(errors="ignore")
+    return kept + suffix
+
+
 def _create_like(session: Session, live: str, incoming: str) -> None:
-    """Create an empty database with what no dump of the contents holds: owner, locale, limits, grants, settings."""
+    """Create an empty database with what no dump of the contents holds: owner, locale, place, limit."""
     row = session.query(
         "SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding, spcname AS tablespace, "
         "to_jsonb(d) AS all FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s",
@@ -115,8 +126,6 @@ def _create_like(session: Session, live: str, incoming: str) -> None:
         f"LC_CTYPE {_literal(more['datctype'])} {_provider(more)}"
         f"TABLESPACE {_quoted(row['tablespace'])} CONNECTION LIMIT {int(more['datconnlimit'])}"
     )
-    for statement in (*_grants(session, live, incoming), *_settings(session, live, incoming)):
-        session.execute(statement)
 
 
 def _provider(row: Mapping[str, Any]) -> str:
