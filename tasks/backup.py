@@ -52,7 +52,8 @@ def take_backup(claim: Claim) -> str:
     def take() -> Mapping[str, Any]:
         _clear_unfinished(ctx)
         about = {"system": ctx.file.system, "release": ctx.release.id}
-        taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about)
+        with _advised():
+            taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about)
         return {
             "kind": ctx.file.backup.kind,
             "location": str(directory),
@@ -82,7 +83,7 @@ def restore_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     ctx = context_of(claim)
 
     def restore() -> Mapping[str, Any]:
-        with _unproven_discarded(ctx, Path(location)):
+        with _advised(), _unproven_discarded(ctx, Path(location)):
             taken = _taken(ctx, location)
             ctx.file.backup.copy_into(ctx.world, taken, Scratch(ctx))
         return {"location": location, "place": ctx.file.database.scratch.place}
@@ -99,7 +100,7 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     ctx = context_of(claim)
 
     def compare() -> Mapping[str, Any]:
-        with _unproven_discarded(ctx, Path(location)):
+        with _advised(), _unproven_discarded(ctx, Path(location)):
             taken = _taken(ctx, location)
             copy, live = Scratch(ctx).dsn("restored"), ctx.target().dsn
             proof = dict(ctx.file.backup.prove(ctx.world, taken, copy, live))
@@ -133,6 +134,16 @@ def _taken(ctx: Context, location: str) -> archive.Archive:
 
 
 @contextmanager
+def _advised() -> Iterator[None]:
+    """Tell what to do where a tool, which knows nothing of releases, failed in the block without saying so."""
+    try:
+        yield
+    except GoliveError as error:
+        error.do = error.do or "mend what is said there and take a new backup; nothing in production was changed"
+        raise
+
+
+@contextmanager
 def _unproven_discarded(ctx: Context, location: Path) -> Iterator[None]:
     """Remove a dump that the block does not prove, unless another try may, or it is all there is to look into."""
     try:
@@ -146,7 +157,6 @@ def _unproven_discarded(ctx: Context, location: Path) -> Iterator[None]:
         elif location.name not in _on_record(ctx):
             ctx.world.host.remove_tree(location)
             error.seen += "; the dump was removed"
-        error.do = error.do or "take a new backup, and look for the disk's trouble; nothing in production was changed"
         raise
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,9 +11,9 @@ from pydantic import Field
 
 from tasks.backups import Backup, Place
 from tasks.domain.archive import Archive, database_size, exported_snapshot, require_equal, require_sequences
-from tasks.domain.errors import ToolMissing
+from tasks.domain.errors import CommandFailed, ToolMissing
 from tasks.domain.fingerprint import change_counters, fingerprint, sequences
-from tasks.domain.ports import Session, World
+from tasks.domain.ports import Finished, Session, World
 
 # Owners, grants and policies name roles. The one that made the server never stands in pg_shdepend.
 _ROLES = """
@@ -78,7 +78,7 @@ class Dump(Backup):
             tables = fingerprint(session)
             counters = change_counters(session)
             needs = {"roles": roles(session), "extensions": extensions(session)}
-            dumping.result()
+            _ended(dumping, session)
             after = sequences(session)
         return {
             "database": world.databases.name_of(dsn),
@@ -138,6 +138,15 @@ class Dump(Backup):
         with world.databases.session(dsn) as session:
             # A restored database has no statistics, and checks that explain a query need them.
             session.execute("ANALYZE")
+
+
+def _ended(dumping: Future[Finished], session: Session) -> None:
+    """Wait for the dump; where that failed because the server went away, the session knows it and raises that."""
+    try:
+        dumping.result()
+    except CommandFailed:
+        session.value("SELECT 1")
+        raise
 
 
 def roles(session: Session) -> list[str]:
