@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tasks.domain.errors import BackupNotProven, DiskTooSmall
+from tasks.domain.errors import BackupNotProven, DiskTooSmall, OutsideError
 from tasks.domain.fingerprint import Fingerprint
 from tasks.domain.ports import Session, World
 from tasks.domain.units import show_bytes
@@ -108,6 +109,14 @@ def take(
         }
         world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         partial.rename(directory)
+    except OSError as error:
+        world.host.remove_tree(partial)
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (DiskTooSmall if full else OutsideError)(
+            f"cannot be written: {error.strerror}",
+            where=str(error.filename or directory),
+            do="make room, or name another directory in the release file" if full else "mend that, then try again",
+        ) from error
     except BaseException:
         world.host.remove_tree(partial)
         raise
