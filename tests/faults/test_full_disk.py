@@ -43,7 +43,7 @@ def small_disk(path: Path, size: str) -> Iterator[Path]:
         missing("only root can mount a small disk")
     path.mkdir()
     options = f"size={size},mode=755"
-    argv = [require_part("mount"), "-t", "tmpfs", "-o", options, "golive-test", path]
+    argv = [str(require_part("mount")), "-t", "tmpfs", "-o", options, "golive-test", str(path)]
     done = subprocess.run(argv, check=False, capture_output=True, text=True)
     if done.returncode:
         missing(f"no small disk can be mounted: {done.stderr.strip()}")
