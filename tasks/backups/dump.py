@@ -13,6 +13,7 @@ from tasks.backups import Backup, Place
 from tasks.domain.archive import Archive, database_size, exported_snapshot, require_equal, require_sequences
 from tasks.domain.errors import CommandFailed, ToolMissing
 from tasks.domain.fingerprint import change_counters, fingerprint, sequences
+from tasks.domain.fingerprint import tables as tables_of
 from tasks.domain.ports import Finished, Session, World
 
 # Owners, grants and policies name roles. The one that made the server never stands in pg_shdepend.
@@ -64,6 +65,7 @@ class Dump(Backup):
             ThreadPoolExecutor(1) as beside,
         ):
             version = session.server_version
+            _hold_still(session)
             before = sequences(session)
             dumping = beside.submit(
                 world.pg_tools.dump,
@@ -138,6 +140,12 @@ class Dump(Backup):
         with world.databases.session(dsn) as session:
             # A restored database has no statistics, and checks that explain a query need them.
             session.execute("ANALYZE")
+
+
+def _hold_still(session: Session) -> None:
+    """Let nobody drop or alter a table until the snapshot ends: hashing and dump would no longer see the same."""
+    if names := tables_of(session):
+        session.execute(f"LOCK TABLE {', '.join(f'ONLY {name}' for name in names)} IN ACCESS SHARE MODE")
 
 
 def _ended(dumping: Future[Finished], session: Session) -> None:
