@@ -204,6 +204,7 @@ def test_a_release_killed_at_the_switch_is_resumed_or_taken_back(system: SmallSy
 def test_a_release_killed_between_migrations_within_a_statement_runs_each_once(system: SmallSystem) -> None:
     slow = "SELECT pg_sleep(CASE WHEN current_database() LIKE 'shop%' THEN 3 ELSE 0 END);\n"
     let_v1_serve(system)
+    system.write({"migration.limits": {"duration": "30s", "lock": "20s", "wait": "100ms", "tries": 3}})
     note = system.home / "versions" / "v2" / "migrations" / "2_note_up.sql"
     note.write_text(note.read_text() + slow)
     asleep = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
@@ -223,6 +224,7 @@ def test_a_release_killed_amid_dump_restore_and_rehearsal_is_resumed_each_time_a
 ) -> None:
     """Not at the edges of its steps: what the programs that it ran do after it was killed is in nobody's way."""
     let_v1_serve(system)
+    system.write({"migration.limits": {"duration": "30s", "lock": "20s", "wait": "100ms", "tries": 3}})
     note = system.home / "versions" / "v2" / "migrations" / "2_note_up.sql"
     asleep_in = "SELECT pg_sleep(CASE WHEN current_database() LIKE 'golive_{}_%' THEN 4 ELSE 0 END)"
     note.write_text(note.read_text() + asleep_in.format("rehearsal") + ";\n")
