@@ -219,6 +219,7 @@ def test_a_release_killed_between_migrations_within_a_statement_runs_each_once(s
     assert_live_once(system, release)
 
 
+@pytest.mark.timeout(400)  # three processes that each begin from nothing
 def test_a_release_killed_amid_dump_restore_and_rehearsal_is_resumed_each_time_and_goes_live(
     system: SmallSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
