@@ -52,7 +52,8 @@ def take_backup(claim: Claim) -> str:
     def take() -> Mapping[str, Any]:
         _clear_unfinished(ctx)
         about = {"system": ctx.file.system, "release": ctx.release.id}
-        taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about, _proven(ctx))
+        with _advised():
+            taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about, _proven(ctx))
         return {
             "kind": ctx.file.backup.kind,
             "location": str(directory),
@@ -88,8 +89,8 @@ def restore_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     ctx = context_of(claim)
 
     def restore() -> Mapping[str, Any]:
-        with _unproven_discarded(ctx, Path(location)):
-            taken = archive.load(Path(location))
+        with _advised(), _unproven_discarded(ctx, Path(location)):
+            taken = _taken(ctx, location)
             ctx.file.backup.copy_into(ctx.world, taken, Scratch(ctx))
         return {"location": location, "place": ctx.file.database.scratch.place}
 
@@ -105,8 +106,8 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
     ctx = context_of(claim)
 
     def compare() -> Mapping[str, Any]:
-        with _unproven_discarded(ctx, Path(location)):
-            taken = archive.load(Path(location))
+        with _advised(), _unproven_discarded(ctx, Path(location)):
+            taken = _taken(ctx, location)
             copy, live = Scratch(ctx).dsn("restored"), ctx.target().dsn
             proof = dict(ctx.file.backup.prove(ctx.world, taken, copy, live))
             proof |= {"needs": ctx.file.backup.needs(taken), **ctx.file.backup.examine(ctx.world, copy, Scratch(ctx))}
@@ -130,6 +131,23 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
         return {"backup": number, "tables": len(tables), "rows": sum(one["rows"] for one in tables.values())}
 
     return do_one(ctx, PHASE, Step("compare every table", compare, mutates=False))
+
+
+def _taken(ctx: Context, location: str) -> archive.Archive:
+    """Return the backup that this release took; raises `BackupNotProven` if another one lies in its place."""
+    took = [one.detail for one in ctx.ledger.releases.steps(ctx.release.id) if one.name == TAKE and one.event == "done"]
+    digests = {one["location"]: one["manifest_sha256"] for one in took}
+    return archive.load(Path(location), digest=digests.get(location, "nothing"))
+
+
+@contextmanager
+def _advised() -> Iterator[None]:
+    """Tell what to do where a tool, which knows nothing of releases, failed in the block without saying so."""
+    try:
+        yield
+    except GoliveError as error:
+        error.do = error.do or "mend what is said there and take a new backup; nothing in production was changed"
+        raise
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from typing import Any
 
 from tasks.domain.errors import GoliveError, Refused, SqlFailed, UserError
 from tasks.domain.ports import Session, World
+from tasks.domain.relation import quoted
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.ledger.ledger import Ledger
 from tasks.settings import Settings
 from tasks.spec import loading
-from tasks.twin import LONGEST, quoted
+from tasks.twin import LONGEST
 
 PATTERN = r"^(\$\{(env|file|block):[^{}]+\}|[a-z][a-z0-9-]{0,39})$"
 """How a database is named that a backup goes to: by a secret reference to its DSN, or by the system whose it is."""

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tasks.acting import act, act_once, do_one
 from tasks.backup import backup_of
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of
-from tasks.domain import archive
 from tasks.domain.errors import GoliveError, RehearsalFailed
 from tasks.domain.fingerprint import fingerprint
 from tasks.domain.outcome import Outcome, verdict
@@ -23,6 +21,7 @@ from tasks.domain.way_back import Plan, choose, differences
 from tasks.ledger.releases import Claim
 from tasks.migrators import Migrated, Migrator
 from tasks.platforms import Instance
+from tasks.proving import load_proven
 from tasks.rollouts import Step
 from tasks.scratch import REHEARSAL, Scratch
 
@@ -38,8 +37,7 @@ def prepare_copy(claim: Claim) -> Mapping[str, Any]:
         scratch = Scratch(ctx)
         restored_again = not scratch.is_restored()
         if restored_again:
-            taken = archive.load(Path(backup_of(ctx).location))
-            ctx.file.backup.copy_into(ctx.world, taken, scratch)
+            ctx.file.backup.copy_into(ctx.world, load_proven(backup_of(ctx)), scratch)
         began = ctx.world.clock.monotonic()
         scratch.clone()
         return {"restored_again": restored_again, "clone_seconds": ctx.world.clock.monotonic() - began}

@@ -11,8 +11,9 @@ from tasks.domain.archive import Archive
 from tasks.domain.errors import GoliveError, NeedsPerson
 from tasks.domain.fingerprint import change_counters
 from tasks.domain.ports import Session
+from tasks.domain.relation import quoted
 from tasks.scratch import Scratch
-from tasks.twin import beside, create_like, quoted
+from tasks.twin import beside, create_like
 
 ANY_LOSS = 1_000_000_000
 """So many rows, or more, accept any loss: also an unknown one, which no smaller number can be held against."""
@@ -64,8 +65,8 @@ def swap_in_restored(ctx: Context, taken: Archive, *, accept_loss: int, do: str)
     incoming, aside = beside(name, f"restored_{stamp}"), beside(name, f"before_{stamp}")
     admin = databases.with_database(live, "postgres")
     with databases.session(admin) as session:
+        create_like(session, name, incoming)
         try:
-            create_like(session, name, incoming)
             new = databases.with_database(live, incoming)
             ctx.file.backup.put_back(ctx.world, taken, new, Scratch(ctx))
             began = ctx.world.clock.monotonic()

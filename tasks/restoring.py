@@ -12,6 +12,7 @@ from tasks.apart import open_apart
 from tasks.context import Context, context_of, is_gone, ledger, world
 from tasks.domain.errors import AccessDenied, GoliveError, Refused, SqlFailed
 from tasks.domain.ports import Session
+from tasks.domain.relation import quoted
 from tasks.domain.release import TERMINAL, State
 from tasks.driving import to_its_end
 from tasks.ledger.releases import Claim
@@ -19,7 +20,7 @@ from tasks.proving import SAFETY, load_proven, plan_of, require_as_proven
 from tasks.rollouts import Step
 from tasks.scratch import Scratch
 from tasks.settings import Settings
-from tasks.twin import beside, create_like, quoted
+from tasks.twin import beside, create_like
 
 PHASE = SAFETY
 BRING_BACK = "restore beside and exchange"

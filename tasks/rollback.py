@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of, holder, is_gone, ledger
-from tasks.domain import archive
 from tasks.domain.errors import Fenced, GoliveError, NeedsPerson, Refused, UserError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
@@ -22,6 +20,7 @@ from tasks.ledger.models import Step as Begun
 from tasks.ledger.releases import Claim
 from tasks.migrate import MIGRATE_PRODUCTION
 from tasks.migrators import fence_off, only_runner
+from tasks.proving import load_proven
 from tasks.rehearse import migrated
 from tasks.restore import reopen, require_accepted, swap_in_restored, written_since
 from tasks.rollouts import Step
@@ -244,7 +243,7 @@ def _restore(ctx: Context, *, accept_loss: int) -> Mapping[str, Any]:
     found = ctx.ledger.evidence.backup_of(ctx.release.id)
     if found is None:
         raise NeedsPerson("no proven backup of this release", do="restore by hand: golive status shows the backups")
-    taken = archive.load(Path(found.location))
+    taken = load_proven(found)
     again = f"golive rollback {ctx.file.system} --release {ctx.release.id}"
     lost = written_since(ctx, taken)
     require_accepted(lost, accept_loss, do=again)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from tasks.domain.errors import GoliveError
 from tasks.domain.ports import Session
+from tasks.domain.relation import quoted
 
 _LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"})
 """Settings that PostgreSQL keeps as a list whose elements are quoted already."""
@@ -20,7 +23,10 @@ def beside(name: str, word: str) -> str:
 
 
 def create_like(session: Session, live: str, incoming: str) -> None:
-    """Create an empty database with what no dump of the contents holds: owner, locale, limits, grants, settings."""
+    """Create an empty database with what no dump of the contents holds: owner, locale, limits, grants, settings.
+
+    Whole or not at all; one of that name that is there already is left as it is.
+    """
     row = session.query(
         "SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding, spcname AS tablespace, "
         "to_jsonb(d) AS all FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s",
@@ -33,8 +39,13 @@ def create_like(session: Session, live: str, incoming: str) -> None:
         f"LC_CTYPE {_literal(more['datctype'])} {_provider(more)}"
         f"TABLESPACE {quoted(row['tablespace'])} CONNECTION LIMIT {int(more['datconnlimit'])}"
     )
-    for statement in (*_grants(session, live, incoming), *_settings(session, live, incoming)):
-        session.execute(statement)
+    try:
+        for statement in (*_grants(session, live, incoming), *_settings(session, live, incoming)):
+            session.execute(statement)
+    except BaseException:
+        with suppress(GoliveError):
+            session.execute(f"DROP DATABASE IF EXISTS {quoted(incoming)} WITH (FORCE)")
+        raise
 
 
 def _provider(row: Mapping[str, Any]) -> str:
@@ -80,11 +91,6 @@ def _settings(session: Session, live: str, incoming: str) -> list[str]:
         parts = ".".join(quoted(part) for part in name.split("."))
         statements.append(f"ALTER {whose} {quoted(incoming)} SET {parts} TO {shown}")
     return statements
-
-
-def quoted(name: str) -> str:
-    """Return a name as it stands in a statement, whatever characters it has."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _literal(text: str) -> str:

@@ -155,14 +155,26 @@ class SmallSystem:
     _environment: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
-    def make(cls, home: Path, server: RunningServer, *, guarded: bool = False) -> SmallSystem:
-        """Set it up; ``guarded`` lets releases start a guard, which is held off otherwise."""
+    def make(
+        cls,
+        home: Path,
+        server: RunningServer,
+        *,
+        guarded: bool = False,
+        database: str = "shop_*",
+        ledger_server: RunningServer | None = None,
+    ) -> SmallSystem:
+        """Set it up; ``guarded`` lets releases start a guard, which is held off otherwise.
+
+        ``database`` is the name of production's database, with a star for what makes it the only one of that name.
+        """
         postgres, name = Postgres(), "shop"
         tail = secrets.token_hex(5)
-        with postgres.session(server.dsn()) as session:
-            session.execute(f"CREATE DATABASE shop_{tail}")
-            session.execute(f"CREATE DATABASE ledger_{tail}")
-        dsn, ledger_url = server.dsn(f"shop_{tail}"), server.dsn(f"ledger_{tail}")
+        dsn = server.dsn(database.replace("*", tail))
+        ledger_url = (ledger_server or server).dsn(f"ledger_{tail}")
+        for made in (dsn, ledger_url):
+            with postgres.session(postgres.with_database(made, "postgres")) as session:
+                session.execute(f"CREATE DATABASE {_quoted(postgres.name_of(made))}")
         with postgres.session(dsn) as session:
             session.script(DATA)
         for directory in ("systems/shop", "versions", "golive"):
@@ -422,12 +434,13 @@ class SmallSystem:
             self._drop_databases()
 
     def _drop_databases(self) -> None:
-        tail = Postgres().name_of(self.dsn).removeprefix("shop_")
-        with Postgres().session(self.server.dsn()) as session:
-            names = session.query("SELECT datname FROM pg_database WHERE datname LIKE %s", (f"%{tail}%",))
-            for row in names:
-                # Its sessions may not have ended yet.
-                session.execute(f'DROP DATABASE IF EXISTS "{row["datname"]}" WITH (FORCE)')
+        tail = Postgres().name_of(self.ledger_url).removeprefix("ledger_")
+        for dsn in (self.dsn, self.ledger_url):
+            with Postgres().session(Postgres().with_database(dsn, "postgres")) as session:
+                names = session.query("SELECT datname FROM pg_database WHERE datname LIKE %s", (f"%{tail}%",))
+                for row in names:
+                    # Its sessions may not have ended yet.
+                    session.execute(f"DROP DATABASE IF EXISTS {_quoted(row['datname'])} WITH (FORCE)")
 
 
 @contextmanager
@@ -442,6 +455,10 @@ def a_running_system(server: RunningServer) -> Iterator[SmallSystem]:
     finally:
         system.close()
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _set(name: str, value: str | None) -> None:

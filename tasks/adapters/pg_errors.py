@@ -15,6 +15,7 @@ from psycopg import pq
 from tasks.domain.errors import (
     AccessDenied,
     ConnectionLost,
+    DiskTooSmall,
     GoliveError,
     LockNotGranted,
     ServerTrouble,
@@ -36,16 +37,24 @@ _CLASSES: tuple[tuple[str, type[GoliveError]], ...] = (
     ("08", ConnectionLost),
     ("57P03", ServerTrouble),  # cannot_connect_now: it is starting, stopping or recovering
     ("53300", ServerTrouble),  # too_many_connections
+    ("53100", DiskTooSmall),
 )
 """Beginnings of SQLSTATEs and what they mean here; all others are `SqlFailed`.
 See https://www.postgresql.org/docs/current/errcodes-appendix.html."""
+
+_LOST = "see by its log why the server, or what lies between, ended the connection"
+_DO: Mapping[type[GoliveError], str] = {
+    ConnectionLost: _LOST,
+    DiskTooSmall: "make room on the disk of that server, or point database.scratch or its directory elsewhere",
+}
+"""What to do where the server gives no hint."""
 
 
 def translated(error: psycopg.Error, where: str, sql: str, *, closed: bool) -> GoliveError:
     """Return golive's error for the driver's; ``sql`` is what ran, ``closed`` whether the connection is gone."""
     sqlstate = error.sqlstate or ""
     diag = error.diag
-    seen = (diag.message_primary or str(error)).strip()
+    seen = diag.message_primary or " ".join(str(error).split())
     if diag.statement_position and sql:
         seen = f"line {1 + sql.count(chr(10), 0, int(diag.statement_position) - 1)}: {seen}"
     elif diag.context:
@@ -55,14 +64,14 @@ def translated(error: psycopg.Error, where: str, sql: str, *, closed: bool) -> G
     # The detail is left out: it quotes rows, which may hold what must not leave the database.
     hint = diag.message_hint or ""
     if closed and not any(sqlstate.startswith(start) for start, _ in _CLASSES):
-        return ConnectionLost(seen, where=where, do=hint)
+        return ConnectionLost(seen, where=where, do=hint or _LOST)
     return _error(sqlstate, seen, where, hint)
 
 
 def _error(sqlstate: str, seen: str, where: str, do: str) -> GoliveError:
     for start, kind in _CLASSES:
         if sqlstate.startswith(start):
-            return kind(seen, where=where, do=do)
+            return kind(seen, where=where, do=do or _DO.get(kind, ""))
     return SqlFailed(seen, sqlstate=sqlstate, where=where, do=do)
 
 

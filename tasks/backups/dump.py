@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,9 +11,10 @@ from pydantic import Field
 
 from tasks.backups import Backup, Place
 from tasks.domain.archive import Archive, database_size, exported_snapshot, require_equal, require_sequences
-from tasks.domain.errors import ToolMissing
+from tasks.domain.errors import CommandFailed, ToolMissing
 from tasks.domain.fingerprint import change_counters, fingerprint, sequences
-from tasks.domain.ports import Session, World
+from tasks.domain.fingerprint import tables as tables_of
+from tasks.domain.ports import Finished, Session, World
 from tasks.domain.relation import quoted
 
 # Owners, grants and policies name roles. The one that made the server never stands in pg_shdepend.
@@ -65,6 +66,7 @@ class Dump(Backup):
             ThreadPoolExecutor(1) as beside,
         ):
             version = session.server_version
+            _hold_still(session)
             before = sequences(session)
             dumping = beside.submit(
                 world.pg_tools.dump,
@@ -79,7 +81,7 @@ class Dump(Backup):
             tables = fingerprint(session)
             counters = change_counters(session)
             needs = {"roles": roles(session), "extensions": extensions(session)}
-            dumping.result()
+            _ended(dumping, session)
             after = sequences(session)
         return {
             "database": world.databases.name_of(dsn),
@@ -139,6 +141,21 @@ class Dump(Backup):
         with world.databases.session(dsn) as session:
             # A restored database has no statistics, and checks that explain a query need them.
             session.execute("ANALYZE")
+
+
+def _hold_still(session: Session) -> None:
+    """Let nobody drop or alter a table until the snapshot ends: hashing and dump would no longer see the same."""
+    if names := tables_of(session):
+        session.execute(f"LOCK TABLE {', '.join(f'ONLY {name}' for name in names)} IN ACCESS SHARE MODE")
+
+
+def _ended(dumping: Future[Finished], session: Session) -> None:
+    """Wait for the dump; where that failed because the server went away, the session knows it and raises that."""
+    try:
+        dumping.result()
+    except CommandFailed:
+        session.value("SELECT 1")
+        raise
 
 
 def roles(session: Session) -> list[str]:

@@ -36,6 +36,13 @@ WHERE current_schema() IS NULL OR NOT has_schema_privilege(current_schema(), 'CR
 """
 _NO_CREATEDB = "SELECT 'this server' FROM pg_roles WHERE rolname = current_user AND NOT (rolcreatedb OR rolsuper)"
 
+# What this session set for itself does not count, nor would it let itself be asked for otherwise.
+_WRITES_NOTHING = """
+SELECT CASE WHEN pg_is_in_recovery() THEN 'the server is a standby, or still recovering'
+            ELSE 'default_transaction_read_only is set for the server, the database or the user' END
+WHERE pg_is_in_recovery() OR (SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on'
+"""
+
 _LACKING: dict[Right, tuple[str, str]] = {
     "dump": ("may not read all of", _UNREADABLE),
     "own": ("does not own", _NOT_OWNED),
@@ -55,7 +62,8 @@ class Database(Check):
     """The lowest major version of the server."""
     rights: tuple[Right, ...] = ("dump",)
     """What golive must be able to do: ``dump`` (read every row of every table), ``own`` (every table, to alter it),
-    ``create`` (tables), ``create_database`` (for a scratch copy on the same server)."""
+    ``create`` (tables), ``create_database`` (for a scratch copy on the same server). All but the first need a database
+    that can be written to."""
 
     def look(self, target: Target) -> Reading:
         """Return whether version and rights suffice; a refused login is a failure, an unreachable server unknown."""
@@ -82,6 +90,8 @@ class Database(Check):
                 readings.append(failed(f"{user} {words} {shown}"))
             else:
                 readings.append(held(f"right to {right.replace('_', ' ')}", holds=True))
+        if set(self.rights) - {"dump"} and (why := session.value(_WRITES_NOTHING)):
+            readings.append(failed(f"nothing can be written: {why}"))
         found = all_of(readings, detail=detail)
         if found.outcome is not Outcome.PASSED:
             return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -12,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tasks.domain.errors import BackupNotProven, DiskTooSmall
+from tasks.domain.errors import BackupNotProven, DiskTooSmall, OutsideError
 from tasks.domain.fingerprint import Fingerprint
 from tasks.domain.ports import Session, World
 from tasks.domain.units import show_bytes
@@ -108,16 +109,24 @@ def take(
         }
         world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
         partial.rename(directory)
+    except OSError as error:
+        world.host.remove_tree(partial)
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        raise (DiskTooSmall if full else OutsideError)(
+            f"cannot be written: {error.strerror}",
+            where=str(error.filename or directory),
+            do="make room, or name another directory in the release file" if full else "mend that, then try again",
+        ) from error
     except BaseException:
         world.host.remove_tree(partial)
         raise
     return load(directory)
 
 
-def load(directory: Path) -> Archive:
-    """Read a backup's manifest and hold every file against it.
+def load(directory: Path, *, digest: str = "") -> Archive:
+    """Read a backup's manifest and hold every file against it, and the manifest against ``digest`` where that is known.
 
-    Raises `BackupNotProven` if a file is missing, was changed or came in addition.
+    Raises `BackupNotProven` if a file is missing, was changed or came in addition, or if it is another backup.
     """
     path = directory / MANIFEST
     try:
@@ -140,7 +149,15 @@ def load(directory: Path) -> Archive:
             do="use another backup; look for the disk's trouble",
         )
     size = sum(one.stat().st_size for one in directory.rglob("*") if one.is_file())
-    return Archive(directory, size, hashlib.sha256(text).hexdigest(), manifest)
+    found_digest = hashlib.sha256(text).hexdigest()
+    if digest not in {"", found_digest}:
+        raise BackupNotProven(
+            f"it is whole, but not the backup that is on record: its manifest has SHA-256 {found_digest[:12]}",
+            expected=digest[:12],
+            where=str(directory),
+            do="put the backup itself back there, or use another one; somebody replaced or edited it",
+        )
+    return Archive(directory, size, found_digest, manifest)
 
 
 def require_equal(archive: Archive, copy: Fingerprint) -> None:

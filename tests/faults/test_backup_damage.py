@@ -1,269 +1,214 @@
-"""Backups that were damaged, or never finished: none of them passes for a good one."""
+"""Backups that were damaged, edited or exchanged: none of them is ever reported as proven.
+
+Each case goes through the guards in the order in which a release meets them: the sums of the files, the sum on record,
+the check of the kind's own tool, the making of a copy, the comparison of its contents. Where somebody has made the sums
+agree with the damage, the sum on record tells, and the later guards are tried as if there were none.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from tasks.adapters.clock import SystemClock
+from tasks.adapters.postgres import Postgres
+from tasks.backups import Backup
 from tasks.backups.dump import Dump
+from tasks.backups.physical import Physical
 from tasks.domain import archive
-from tasks.domain.archive import MANIFEST, Archive, require_equal
-from tasks.domain.errors import BackupNotProven
-from tasks.domain.fingerprint import fingerprint
+from tasks.domain.archive import Archive
+from tasks.domain.errors import BackupNotProven, GoliveError
 from tasks.domain.ports import RunningServer, World
+from tests.damages import (
+    CONTENTS,
+    COPY,
+    EDITED,
+    EDITED_OF,
+    IN_THE_COPY,
+    LARGEST,
+    PLAIN,
+    PLAIN_OF,
+    RECORD,
+    SUMS,
+    TOOL,
+    Damage,
+    Victim,
+)
+from tests.places import OwnPlace, PlaceBeside, run
 
-ROOT = Path(__file__).parents[2]
-DATA = """
-CREATE TABLE item AS SELECT n, md5(n::text) AS word FROM generate_series(1, 500) n;
-CREATE TABLE other AS SELECT n FROM generate_series(1, 5) n;
+OLDER = """
+CREATE TABLE item (n int PRIMARY KEY, word text);
+CREATE TABLE other (n int PRIMARY KEY, word text);
+INSERT INTO item SELECT n, md5(n::text) FROM generate_series(1, 1000) n;
+INSERT INTO other SELECT n, md5((-n)::text) FROM generate_series(1, 2000) n;
+CREATE SEQUENCE number;
+SELECT nextval('number'), lo_from_bytea(4711, 'a large object');
+CHECKPOINT;
+"""
+NEWER = """
+INSERT INTO item SELECT n, md5(n::text) FROM generate_series(1001, 2000) n;
+CREATE TABLE third AS SELECT 3 AS n;
+CHECKPOINT;
 """
 
 
-def run(world: World, dsn: str, script: str) -> None:
-    with world.databases.session(dsn) as session:
-        session.script(script)
+KINDS = [Dump(jobs=1, timeout=60.0), Physical(kind="physical", timeout=60.0)]
 
 
-@pytest.fixture
-def taken(world: World, database: str, tmp_path: Path) -> Archive:
-    run(world, database, DATA)
-    return Dump(jobs=1, timeout=60.0).take(world, database, tmp_path / "backup", {})
+class Hasty(SystemClock):
+    """A clock that nobody waits for: what a table held is not going to change in these tests."""
 
-
-def largest(taken: Archive) -> Path:
-    return max(taken.content.iterdir(), key=lambda path: path.stat().st_size)
-
-
-def truncated(taken: Archive) -> None:
-    path = largest(taken)
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def emptied(taken: Archive) -> None:
-    os.truncate(largest(taken), 0)
-
-
-def flipped(taken: Archive) -> None:
-    content = bytearray(largest(taken).read_bytes())
-    content[len(content) // 2] ^= 1
-    largest(taken).write_bytes(content)
-
-
-def flipped_in_the_last_byte(taken: Archive) -> None:
-    content = bytearray((taken.content / "toc.dat").read_bytes())
-    content[-1] ^= 0x80
-    (taken.content / "toc.dat").write_bytes(content)
-
-
-def longer(taken: Archive) -> None:
-    with largest(taken).open("ab") as file:
-        file.write(b"\0")
-
-
-def without_a_file(taken: Archive) -> None:
-    largest(taken).unlink()
-
-
-def without_the_dump(taken: Archive) -> None:
-    shutil.rmtree(taken.content)
-
-
-def with_a_file_more(taken: Archive) -> None:
-    (taken.content / "9999.dat.gz").write_bytes(b"more")
-
-
-def with_a_second_manifest(taken: Archive) -> None:
-    (taken.content / MANIFEST).write_text("{}")
-
-
-def swapped(taken: Archive) -> None:
-    first, second = sorted(taken.content.glob("*.dat*"))[:2]
-    first.rename(first.with_suffix(".x"))
-    second.rename(first)
-    first.with_suffix(".x").rename(second)
-
-
-def manifest_gone(taken: Archive) -> None:
-    (taken.directory / MANIFEST).unlink()
-
-
-def manifest_says(text: str) -> Callable[[Archive], None]:
-    def damage(taken: Archive) -> None:
-        (taken.directory / MANIFEST).write_text(text)
-
-    return damage
-
-
-def manifest_cut(taken: Archive) -> None:
-    path = taken.directory / MANIFEST
-    os.truncate(path, path.stat().st_size - 20)
-
-
-def everything_gone(taken: Archive) -> None:
-    shutil.rmtree(taken.directory)
-
-
-DAMAGES = [
-    truncated, emptied, flipped, flipped_in_the_last_byte, longer, without_a_file, without_the_dump, with_a_file_more,
-    with_a_second_manifest, swapped, manifest_gone, manifest_cut, everything_gone,
-    pytest.param(manifest_says(""), id="manifest_empty"),
-    pytest.param(manifest_says("[]"), id="manifest_a_list"),
-    pytest.param(manifest_says("null"), id="manifest_null"),
-    pytest.param(manifest_says("{}"), id="manifest_without_keys"),
-    pytest.param(manifest_says('{"files": [], "tables": {}}'), id="manifest_of_no_files"),
-    pytest.param(manifest_says('{"files": {}, "tables": 5}'), id="manifest_of_no_tables"),
-    pytest.param(manifest_says('{"files": "x", "tables": {}}'), id="manifest_of_another_form"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_backup_is_not_proven(damage, taken):
-    assert archive.load(taken.directory).digest == taken.digest
-    damage(taken)
-    with pytest.raises(BackupNotProven) as caught:
-        archive.load(taken.directory)
-    assert str(taken.directory) in str(caught.value)
-    assert "→" in str(caught.value)
-
-
-def test_what_is_wrong_is_named(taken):
-    victim = largest(taken)
-    flipped(taken)
-    with pytest.raises(BackupNotProven, match=rf"1 files are not what was dumped: dump/{victim.name}"):
-        archive.load(taken.directory)
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_may_not_be_read_is_not_proven(taken):
-    largest(taken).chmod(0)
-    with pytest.raises(BackupNotProven, match="Permission denied"):
-        archive.load(taken.directory)
-
-
-@pytest.fixture
-def copy(world: World, pg_server: RunningServer, database: str, taken: Archive) -> Iterator[str]:
-    name = world.databases.name_of(database) + "_copy"
-    run(world, pg_server.dsn(), f"CREATE DATABASE {name} TEMPLATE template0")
-    dsn = world.databases.with_database(database, name)
-    version = taken.manifest["server_version"]
-    world.pg_tools.restore(taken.content, dsn, server_version=version, jobs=1, timeout=60)
-    yield dsn
-    run(world, pg_server.dsn(), f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("rows", 499, "499 rows (hash"),
-        ("hash", "1", "500 rows (hash 1) dumped"),
-    ],
-)
-def test_a_manifest_whose_figures_were_edited_is_found_out_by_the_restored_copy(key, value, said, taken, copy, world):
-    with world.databases.session(copy) as session:
-        restored = fingerprint(session)
-    require_equal(archive.load(taken.directory), restored)
-    path = taken.directory / MANIFEST
-    manifest = json.loads(path.read_text())
-    manifest["tables"]["public.item"][key] = value
-    path.write_text(json.dumps(manifest))
-    edited = archive.load(taken.directory)
-    assert edited.digest != taken.digest, "the digest that is on record tells that the manifest was edited"
-    with pytest.raises(BackupNotProven, match="1 of 2 tables differ") as caught:
-        require_equal(edited, restored)
-    assert said in str(caught.value)
-    assert "public.item" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        ("DELETE FROM item WHERE n = 7", "public.item: 500 rows"),
-        ("UPDATE item SET word = 'x' WHERE n = 7", "public.item: 500 rows"),
-        ("DROP TABLE other", "public.other: 5 rows (hash"),
-        ("CREATE TABLE more (n int)", "public.more: no table dumped, 0 rows"),
-    ],
-)
-def test_a_restored_copy_that_is_not_what_was_dumped_is_not_proven(damage, said, taken, copy, world):
-    run(world, copy, damage)
-    with world.databases.session(copy) as session, pytest.raises(BackupNotProven) as caught:
-        require_equal(taken, fingerprint(session))
-    assert said in str(caught.value)
+    def sleep(self, seconds: float) -> None:
+        pass
 
 
 @dataclass
-class Killed:
-    directory: Path
+class Setting:
+    """One kind of backup: two backups of a database, and where copies are made."""
 
-    @property
-    def partial(self) -> Path:
-        return self.directory.with_name(f".partial-{self.directory.name}")
-
-
-TAKE = """
-import sys
-from pathlib import Path
-from tasks.backups.dump import Dump
-from tasks.domain import archive
-from tasks.context import world
-dsn, directory = sys.stdin.read().splitlines()
-Dump(jobs=1, timeout=60.0).take(world(), dsn, Path(directory), {})
-"""
+    world: World
+    kind: Backup
+    place: OwnPlace | PlaceBeside
+    production: str
+    home: Path
+    older: Archive
+    taken: Archive
+    files: dict[str, Path]
+    older_files: dict[str, Path]
 
 
-@pytest.fixture
-def killed(world: World, database: str, tmp_path: Path) -> Killed:
-    """A backup that was killed while pg_dump was at work."""
-    run(world, database, DATA)
-    of = Killed(tmp_path / "backup")
-    with (
-        world.databases.session(database) as looker,
-        world.databases.session(database) as blocker,
-        blocker.transaction(),
-    ):
-        # pg_dump waits for the lock, and the backup with it.
-        blocker.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
-        process = subprocess.Popen([sys.executable, "-c", TAKE], cwd=ROOT, stdin=subprocess.PIPE)
+def files_of(kind: str, world: World, production: str, taken: Archive) -> dict[str, Path]:
+    """Return which file of a backup holds what."""
+    biggest = max((path for path in taken.content.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+    found = {LARGEST: biggest.relative_to(taken.content)}
+    if kind == "physical":
+        found["the log"] = next(taken.content.glob("pg_wal/0*0*")).relative_to(taken.content)
+        names = {"item": "item", "other": "other", "large object": "pg_largeobject"}
+        with world.databases.session(production) as session:
+            paths = {
+                one: session.value("SELECT pg_relation_filepath(%s::regclass)", (of,)) for one, of in names.items()
+            }
+        return found | {one: Path(path) for one, path in paths.items()}
+    listed = world.pg_tools.archive_list(taken.content, server_version=taken.server_version)
+    for line in listed.splitlines():
+        if "TABLE DATA public " in line:
+            number, name = line.split(";")[0], line.split()[6]
+            found[name] = next(taken.content.glob(f"{number}.dat*")).relative_to(taken.content)
+    found["large object"] = next(taken.content.glob("blob_4711.dat*")).relative_to(taken.content)
+    found["blobs"] = next(taken.content.glob("blobs*.toc")).relative_to(taken.content)
+    return found
+
+
+@contextmanager
+def setting(kind: Backup, world: World, server: RunningServer) -> Iterator[Setting]:
+    """Take two backups of a database, of which the first is the older one."""
+    home = Path(tempfile.mkdtemp(prefix="golive-test-"))
+    home.chmod(0o755)
+    name = f"damage_{home.name[-8:].lower()}"
+    production = Postgres().with_database(server.dsn(), f"damage_{kind.kind}")
+    world = replace(world, clock=Hasty())
+    place = OwnPlace(world, home / "scratch") if kind.kind == "physical" else PlaceBeside(world, production)
+    run(world, server.dsn(), f"CREATE DATABASE damage_{kind.kind}")
+    try:
+        run(world, production, OLDER)
+        before = kind.take(world, production, home / "older", {"release": name})
+        run(world, production, NEWER)
+        taken = kind.take(world, production, home / "backup", {"release": name})
+        both = (files_of(kind.kind, world, production, one) for one in (taken, before))
+        yield Setting(world, kind, place, production, home, before, taken, *both)
+    finally:
+        place.remove()
+        run(world, server.dsn(), f"DROP DATABASE damage_{kind.kind} WITH (FORCE)")
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def ordinary_user(directory: Path) -> Iterator[None]:
+    """Own a directory and be an ordinary user, who is asked for permissions, although the tests may run as root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def guards(at: Setting, directory: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Give what a release does with a backup, in order; the later ones trust what the earlier ones may have refused."""
+    yield SUMS, lambda: archive.load(directory)
+    yield RECORD, lambda: archive.load(directory, digest=at.taken.digest)
+    found = archive.load(directory)
+    yield TOOL, lambda: at.kind.verify(at.world, found)
+    copies: list[str] = []
+    yield COPY, lambda: copies.append(at.kind.copy_into(at.world, found, at.place))
+    if copies:
+        yield CONTENTS, lambda: at.kind.prove(at.world, found, copies[0], at.production)
+
+
+def caught_by(at: Setting, directory: Path) -> tuple[list[str], list[str]]:
+    """Return which guards catch what is wrong, up to the first besides the sum on record, and what they say."""
+    by, said = [], []
+    for name, guard in guards(at, directory):
         try:
-            assert process.stdin is not None
-            process.stdin.write(f"{database}\n{of.directory}\n".encode())
-            process.stdin.close()
-            waiting = (
-                "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
-                "WHERE NOT granted AND d.datname = current_database()"
-            )
-            deadline = time.monotonic() + 30
-            while looker.value(waiting) < 2:
-                assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
-        looker.query(
-            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() "
-            "AND wait_event_type = 'Lock'"
-        )
-    return of
+            guard()
+        except GoliveError as error:
+            by.append(name)
+            said.append(str(error))
+            if name != RECORD:
+                break
+    return by, said
 
 
-def test_a_backup_that_was_killed_is_not_there_and_the_next_one_replaces_what_it_left(killed, world, database):
-    assert not killed.directory.exists()
-    assert killed.partial.exists()
-    assert killed.partial.stat().st_mode & 0o777 == 0o700
-    with pytest.raises(BackupNotProven):
-        archive.load(killed.directory)
-    with pytest.raises(BackupNotProven):
-        archive.load(killed.partial)
-    taken = Dump(jobs=1, timeout=60.0).take(world, database, killed.directory, {})
-    assert [path.name for path in killed.directory.parent.iterdir()] == ["backup"]
-    assert {name: one["rows"] for name, one in taken.tables.items()} == {"public.item": 500, "public.other": 5}
+def judge(at: Setting, name: str, damage: Damage) -> tuple[list[str], list[str]]:
+    """Damage a copy of the backup, and return what catches it."""
+    directory, closed = at.home / "case", name == "a file that may not be read"
+    # Links, for speed: damage makes files anew.
+    shutil.copytree(at.taken.directory, directory, copy_function=shutil.copy2 if closed else os.link)
+    try:
+        damage(Victim(directory, at.kind.kind, at.older.directory, at.files, at.older_files))
+        with ordinary_user(directory) if closed else nullcontext():
+            return caught_by(at, directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def judge_copies(at: Setting) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Damage a copy that was made from a good backup, time and again, and give what catches it."""
+    copy = at.kind.copy_into(at.world, at.taken, at.place)
+    for name, (damage, mended) in IN_THE_COPY.items():
+        run(at.world, copy, damage)
+        with pytest.raises(BackupNotProven) as caught:
+            at.kind.prove(at.world, at.taken, copy, at.production)
+        yield name, [CONTENTS], [str(caught.value)]
+        run(at.world, copy, mended)
+    at.kind.prove(at.world, at.taken, copy, at.production)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
+def test_whatever_is_done_to_a_backup_it_is_not_proven(kind, world, pg_server):
+    with setting(kind, world, pg_server) as at:
+        assert caught_by(at, at.taken.directory) == ([], []), "an untouched backup is proven"
+        plain, edited = PLAIN | PLAIN_OF[kind.kind], EDITED | EDITED_OF[kind.kind]
+        expected = {name: [SUMS] for name in plain}
+        expected |= {name: [RECORD] if by == RECORD else [RECORD, by] for name, (_damage, by) in edited.items()}
+        damages = plain | {name: damage for name, (damage, _by) in edited.items()}
+        found = [(name, *judge(at, name, damage)) for name, damage in damages.items()]
+        found += judge_copies(at)
+    expected |= {name: [CONTENTS] for name in IN_THE_COPY}
+    matrix = [f"{name:48} {' and '.join(by)}\n" for name, by, _said in found]
+    sys.stdout.write(f"\n{kind.kind}: {len(found)} cases, and what catches each\n{''.join(matrix)}")
+    assert {name: by for name, by, _said in found} == expected
+    for name, by, said in found:
+        assert by[0] in {COPY, TOOL} or "\N{RIGHTWARDS ARROW}" in said[0], (name, said)

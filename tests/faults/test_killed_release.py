@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import Refused
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
@@ -63,7 +64,7 @@ def moving(self, claim, before, after, **given):
 Releases.intend, Releases.report, Releases.move = intending, reporting, moving
 if sys.argv[1] == "release":
     from flows.release import release
-    asyncio.run(release("shop", "v2"))
+    asyncio.run(release("shop", "v2", resume=os.environ.get("RESUME", "")))
 else:
     from flows.rollback import rollback
     asyncio.run(rollback("shop", "for a test"))
@@ -203,6 +204,7 @@ def test_a_release_killed_at_the_switch_is_resumed_or_taken_back(system: SmallSy
 def test_a_release_killed_between_migrations_within_a_statement_runs_each_once(system: SmallSystem) -> None:
     slow = "SELECT pg_sleep(CASE WHEN current_database() LIKE 'shop%' THEN 3 ELSE 0 END);\n"
     let_v1_serve(system)
+    system.write({"migration.limits": {"duration": "30s", "lock": "20s", "wait": "100ms", "tries": 3}})
     note = system.home / "versions" / "v2" / "migrations" / "2_note_up.sql"
     note.write_text(note.read_text() + slow)
     asleep = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
@@ -215,6 +217,47 @@ def test_a_release_killed_between_migrations_within_a_statement_runs_each_once(s
     assert "migrations/2_note_up.sql" not in applied
     system.release("v2", resume=release)
     assert_live_once(system, release)
+
+
+@pytest.mark.timeout(400)  # three processes that each begin from nothing
+def test_a_release_killed_amid_dump_restore_and_rehearsal_is_resumed_each_time_and_goes_live(
+    system: SmallSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the edges of its steps: what the programs that it ran do after it was killed is in nobody's way."""
+    let_v1_serve(system)
+    system.write({"migration.limits": {"duration": "30s", "lock": "20s", "wait": "100ms", "tries": 3}})
+    note = system.home / "versions" / "v2" / "migrations" / "2_note_up.sql"
+    asleep_in = "SELECT pg_sleep(CASE WHEN current_database() LIKE 'golive_{}_%' THEN 4 ELSE 0 END)"
+    note.write_text(note.read_text() + asleep_in.format("rehearsal") + ";\n")
+    system.sql(
+        "CREATE FUNCTION lazy(n integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS "
+        f"$$ BEGIN IF n = 1 THEN PERFORM ({asleep_in.format('restored')}); END IF; RETURN n; END $$"
+    )
+    system.sql("CREATE INDEX lazy ON note (lazy(id))")
+    asleep = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname LIKE 'golive_{}_%'"
+    waits = "SELECT count(*) AS n FROM pg_locks WHERE NOT granted AND relation = 'parted'::regclass"
+    system.sql("CREATE TABLE parted (n int) PARTITION BY RANGE (n)")
+
+    def killed_when(seen: str, resume: str) -> str:
+        monkeypatch.setenv("RESUME", resume)
+        (system.home / "stopped-release").unlink(missing_ok=True)
+        with driver(system, "release", "never", "") as process:
+            wait_until(lambda: system.sql(seen)[0]["n"] or process.poll() is not None, 90)
+            assert process.poll() is None, (system.home / "release.out").read_text()[-3000:]
+            kill_wait(process)
+        return str(system.latest().id)
+
+    with Postgres().session(system.dsn) as blocker, blocker.transaction():
+        # It holds no rows of its own, so that pg_dump alone has to do with it, and waits.
+        blocker.execute("LOCK TABLE parted IN ACCESS EXCLUSIVE MODE")
+        release = killed_when(waits, "")
+    assert killed_when(asleep.format("restored"), release) == release
+    assert killed_when(asleep.format("rehearsal"), release) == release
+    assert system.release("v2", resume=release) == f"{release} is live and watched"
+    assert_live_once(system, release)
+    backups = system.home / "golive" / "systems" / "shop" / "backups"
+    assert sorted(backups.iterdir()) == [Path(one.location) for one in system.ledger.evidence.backups("shop")]
+    system.no_scratch_is_left()
 
 
 def test_a_process_that_was_presumed_dead_and_wakes_up_changes_nothing(system: SmallSystem) -> None:

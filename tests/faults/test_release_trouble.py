@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import socket
 import threading
@@ -232,25 +234,30 @@ def back_up(shop: SmallSystem, *, meanwhile: Any = None, before_comparing: Any =
         compare_copy.fn(claim, location)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "changed", "gone"])
+@pytest.mark.parametrize("harm", ["changed", "replaced", "sums_made_to_agree"])
 def test_a_dump_that_is_harmed_before_its_restore_is_not_proven(shop, harm):
-    harmed = []
+    words = []
 
     def do_harm(location: Path) -> None:
         largest = max((location / "dump").iterdir(), key=lambda path: path.stat().st_size)
+        manifest = json.loads((location / "manifest.json").read_text())
         content = largest.read_bytes()
-        harmed.append(largest.name)
         match harm:
-            case "truncated":
-                largest.write_bytes(content[: len(content) // 2])
             case "changed":
                 largest.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-            case "gone":
-                largest.unlink()
+                words.append(largest.name)
+            case "replaced":
+                (location / "manifest.json").write_text(json.dumps(manifest | {"release": "shop-of-last-year"}))
+                words.append("not the backup that is on record")
+            case "sums_made_to_agree":
+                largest.write_bytes(content[: len(content) // 2])
+                manifest["files"][f"dump/{largest.name}"] = hashlib.sha256(largest.read_bytes()).hexdigest()
+                (location / "manifest.json").write_text(json.dumps(manifest))
+                words.append("not the backup that is on record")
 
     with shop.untouched(), pytest.raises(BackupNotProven) as caught:
         back_up(shop, meanwhile=do_harm)
-    assert_tells(caught.value, *harmed, code=8)
+    assert_tells(caught.value, *words, code=8)
     row = shop.latest()
     assert row.state == "stopped"
     assert shop.ledger.evidence.backup_of(row.id) is None

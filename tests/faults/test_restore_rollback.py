@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.adapters.postgres import Postgres
 from tasks.backups.dump import Dump
-from tasks.domain.errors import ChecksFailed, LockNotGranted, NeedsPerson, Refused
+from tasks.domain.errors import BackupNotProven, ChecksFailed, LockNotGranted, NeedsPerson, Refused
 from tasks.domain.ports import RunningServer
 from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, a_running_system
 
@@ -139,6 +140,8 @@ def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_dat
     names = [row["datname"] for row in shop.sql("SELECT datname FROM pg_database")]
     assert not [one for one in names if one.startswith((f"{name}_restored_", f"{name}_before_"))]
 
+    another_backup_is_refused(shop, row.id)
+
     with Postgres().session(shop.dsn) as idle:
         idle.query("SELECT 1")
         assert shop.rollback(reason="accepted", started_by="bob", accept_loss=30, release=row.id) == "v1"
@@ -151,6 +154,17 @@ def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_dat
     aside = Postgres().with_database(shop.dsn, detail["kept_aside"])
     assert shop.sql("SELECT count(*) AS n FROM item WHERE title = 'written under v2'", aside) == [{"n": 20}]
     shop.no_scratch_is_left()
+
+
+def another_backup_is_refused(shop: SmallSystem, release: str) -> None:
+    """Put another backup, whole in itself, in the place of the proven one for a while: it is not restored."""
+    manifest = Path(shop.ledger.evidence.backup_of(release).location) / "manifest.json"
+    proven = manifest.read_text()
+    manifest.write_text(proven.replace(release, "shop-of-last-year"))
+    with pytest.raises(BackupNotProven, match="not the backup that is on record"):
+        shop.rollback(reason="accepted", started_by="bob", accept_loss=30, release=release)
+    manifest.write_text(proven)
+    assert (shop.latest().state, shop.serving()) == ("needs_person", "v2-up")
 
 
 def rights_of(shop: SmallSystem) -> list[Any]:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.twin import beside, quoted
+from tasks.domain.relation import quoted
+from tasks.twin import beside
 
 
 @pytest.mark.parametrize("name", ["shop", "F2X_NeuroHub", "x" * 63, "база данных " * 6, "😀" * 20])

@@ -1,0 +1,119 @@
+"""A disk becomes full while golive works: it says so, leaves nothing behind, and production is as it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tasks.backup import restore_copy, scratch_cleared, take_backup
+from tasks.domain.errors import CommandFailed, DiskTooSmall, GoliveError
+from tasks.domain.ports import RunningServer
+from tasks.driving import operation
+from tests.flows import SmallSystem, a_running_system
+from tests.parts import missing, require_part
+
+# Without a log, so that it is always a table's file that finds no room.
+MUCH = "CREATE UNLOGGED TABLE {} AS SELECT n, repeat(md5(n::text), 30) AS word FROM generate_series(1, {}) n"
+
+
+@pytest.fixture(scope="module")
+def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
+    """A system that v1 serves; its tests leave it so."""
+    with a_running_system(pg_server) as system:
+        yield system
+
+
+@pytest.fixture
+def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
+    running_v1.file = running_v1.plain_file()
+    running_v1.write()
+    with running_v1.in_environment():
+        yield running_v1
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of a size, which only root may do."""
+    if os.geteuid() != 0:
+        missing("only root can mount a small disk")
+    path.mkdir()
+    options = f"size={size},mode=755"
+    argv = [str(require_part("mount")), "-t", "tmpfs", "-o", options, "golive-test", str(path)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    if done.returncode:
+        missing(f"no small disk can be mounted: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run([require_part("umount"), "--lazy", path], check=True)
+        path.rmdir()
+
+
+def assert_stopped(shop: SmallSystem, error: GoliveError, phase: str) -> None:
+    assert error.do, f"no advice in {error}"
+    row = shop.latest()
+    assert (row.state, row.mutation_started_at) == ("stopped", None)
+    assert [one for one, _name, event in shop.steps() if event == "failed"] == [phase]
+    assert error.seen[:40] in shop.notes()
+
+
+def test_a_disk_that_is_full_before_the_dump_ends_holds_no_part_of_it(shop):
+    def back_up() -> None:
+        with operation("backup", "shop", "v1") as claim:
+            take_backup.fn(claim)
+
+    with small_disk(shop.home / "backups", "8k") as disk:
+        shop.write({"backup.directory": str(disk)})
+        with shop.untouched(), pytest.raises(CommandFailed, match="No space left on device") as caught:
+            back_up()
+        assert list(disk.iterdir()) == []
+    assert_stopped(shop, caught.value, "backup")
+
+
+def test_a_disk_that_is_full_when_the_dump_has_ended_holds_no_part_of_it(shop, world, tmp_path):
+    from tasks.domain import archive
+
+    def save(into: Path) -> dict[str, object]:
+        into.mkdir()
+        with pytest.raises(OSError, match="No space left"):
+            (into / "data").write_bytes(bytes(20_000))
+        return {"tables": {}}
+
+    with small_disk(tmp_path / "backups", "16k") as disk:
+        with pytest.raises(DiskTooSmall, match="No space left on device") as caught:
+            archive.take(world, disk / "backup", "dump", save, {})
+        assert list(disk.iterdir()) == []
+    assert "make room" in caught.value.do
+
+
+def test_a_scratch_disk_that_is_full_before_the_restore_ends_is_left_empty(shop):
+    def back_up() -> None:
+        with operation("backup", "shop", "v1") as claim, scratch_cleared(claim):
+            restore_copy.fn(claim, take_backup.fn(claim))
+
+    shop.sql(MUCH.format("much", 40_000))
+    try:
+        with small_disk(shop.home / "scratch", "72m") as disk:
+            shop.write({"database.scratch": {"place": "embedded", "directory": str(disk)}})
+            with shop.untouched(), pytest.raises(CommandFailed, match="No space left on device") as caught:
+                back_up()
+            assert list(disk.iterdir()) == []
+    finally:
+        shop.sql("DROP TABLE much")
+    assert_stopped(shop, caught.value, "backup")
+
+
+def test_a_scratch_disk_that_is_full_amid_the_rehearsal_stops_the_release_before_production(shop):
+    shop.add_version("v2-much", up={"1_much": MUCH.format("much", 60_000) + ";\n"})
+    with small_disk(shop.home / "scratch", "96m") as disk:
+        shop.write({"database.scratch": {"place": "embedded", "directory": str(disk)}})
+        with shop.untouched(), pytest.raises(DiskTooSmall, match="53100") as caught:
+            shop.release("v2-much")
+        assert list(disk.iterdir()) == []
+    assert "migrations/1_much_up.sql:1" in str(caught.value)
+    assert_stopped(shop, caught.value, "rehearse")
