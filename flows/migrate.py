@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.parameters import ReleaseId, StartedBy, System, Version
+from tasks.clearing import wait_until_clear
 from tasks.deploy import fetch_code
 from tasks.driving import operation
 from tasks.guard import ensure_guard
@@ -20,8 +21,9 @@ async def migrate(system: System, version: Version, started_by: StartedBy = "", 
             check_window(claim, "migrate")
         fetch_code(claim, "migrate")
         require_rehearsal(claim)
+        wait_until_clear(claim)
         run = migrate_production(claim)
         if release:
             ensure_guard()
-        verify_schema(claim)
         compare_with_rehearsal(claim, run)
+        verify_schema(claim)

@@ -9,10 +9,14 @@ from tasks.acting import act, act_once, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of
 from tasks.domain.errors import RehearsalFailed
+from tasks.domain.foretold import side_by_side
+from tasks.domain.messages import Alert
+from tasks.domain.schema_text import difference
 from tasks.ledger.models import Rehearsal
 from tasks.ledger.releases import Claim
-from tasks.rehearse import migrated, schema_digest
+from tasks.rehearsing import digest, migrated, schema_of
 from tasks.rollouts import Step
+from tasks.telling import alert
 
 PHASE = "migrate"
 MIGRATE_PRODUCTION = "migrate production"
@@ -49,40 +53,56 @@ def migrate_production(claim: Claim) -> Mapping[str, Any]:
 
 
 @act
+def compare_with_rehearsal(claim: Claim, run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Put what the migration took on production beside what the rehearsal foretold, and tell of a limit exceeded."""
+    ctx = context_of(claim)
+
+    def compare() -> Mapping[str, Any]:
+        detail, limits = rehearsal_of(ctx).detail, ctx.file.migration.limits
+        loaded = detail.get("under_load", {}).get("upgrade")
+        rehearsed = [detail["upgrade"], *([loaded] if loaded else [])]
+        found = side_by_side(run, rehearsed, duration=limits.duration, lock=limits.lock)
+        if found["over_limit"]:
+            _tell_of_excess(ctx, found)
+        return found
+
+    return do_one(ctx, PHASE, Step("compare with the rehearsal", compare, mutates=False))
+
+
+def _tell_of_excess(ctx: Context, found: Mapping[str, Any]) -> None:
+    alert(
+        ctx,
+        Alert(
+            title="the migration held production up for longer than it may",
+            seen="; ".join(found["over_limit"]),
+            limit="migration.limits of the release file, which the rehearsal kept",
+            since=ctx.ledger.evidence.now(),
+            next_act="go on: the migration is done and holds nothing any more",
+            evidence=found["beyond_prediction"],
+        ),
+    )
+
+
+@act
 def verify_schema(claim: Claim) -> Mapping[str, Any]:
-    """Hold production's schema against the release file's checks and against what the rehearsal produced."""
+    """Hold production's schema against the release file's checks and against what the rehearsal produced.
+
+    Raises `RehearsalFailed` with what differs.
+    """
     ctx = context_of(claim)
 
     def verify() -> Mapping[str, Any]:
         seen = look_at(ctx, PHASE, ctx.file.checks.migrate, ctx.target())
         require(seen, "production's schema after the migration")
         detail = rehearsal_of(ctx).detail
-        rehearsed = detail["schema_sha256"]
-        now = schema_digest(ctx, ctx.target().dsn, detail["schema_version"])
-        if now != rehearsed:
+        schema = schema_of(ctx, ctx.target().dsn, detail["schema_version"])
+        now = digest(schema)
+        if now != detail["schema_sha256"]:
             raise RehearsalFailed(
-                f"production's schema has digest {now[:12]}",
-                expected=f"{rehearsed[:12]}, as the rehearsal produced",
-                do="compare pg_dump --schema-only of both; somebody changed production meanwhile",
+                f"production's schema is not what the rehearsal produced:\n{difference(detail.get('schema'), schema)}",
+                expected=f"the schema with digest {detail['schema_sha256'][:12]}; this one has {now[:12]}",
+                do="see who changed production meanwhile, and rehearse again",
             )
         return {"schema_sha256": now, "checks": len(seen)}
 
     return do_one(ctx, PHASE, Step("verify the schema", verify, mutates=False))
-
-
-@act
-def compare_with_rehearsal(claim: Claim, run: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Compare what the migration took on production with what the rehearsal foretold, and put it on record."""
-    ctx = context_of(claim)
-
-    def compare() -> Mapping[str, Any]:
-        foretold = rehearsal_of(ctx).detail["upgrade"]
-        return {
-            "seconds": run["took"],
-            "foretold_seconds": foretold["took"],
-            "longest_lock": max((lock["held"] for lock in run["locks"]), default=0.0),
-            "foretold_longest_lock": max((lock["held"] for lock in foretold["locks"]), default=0.0),
-            "tries": run["tries"],
-        }
-
-    return do_one(ctx, PHASE, Step("compare with the rehearsal", compare, mutates=False))

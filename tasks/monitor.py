@@ -19,9 +19,11 @@ from tasks.domain.release import MUTATING, State
 from tasks.domain.triggers import Alarm, Finding, Probe, limit_of
 from tasks.domain.units import show_seconds
 from tasks.domain.watch import Ended, WatchVerdict, signal, watch_verdict
+from tasks.domain.way_back import Loss
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Look, Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
+from tasks.loss import loss_now
 from tasks.settings import Settings
 from tasks.telling import alert, courier_for, refresh_root, tell
 from tasks.watching import Fired, Watched
@@ -118,9 +120,10 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
     outcome = _outcome(findings, [one.outcome for one in seen if not one.advisory])
     holding = _holding(watched, findings)
     checks = {one.check: one.outcome.value for one in seen}
-    _put_on_record(ctx, outcome, findings, checks)
+    loss = loss_now(ctx)
+    _put_on_record(ctx, outcome, findings, checks, loss)
     fired = watching.fired(watched, holding, "monitor") if holding is not None else None
-    _tell(ctx, now, _loud(findings, seen), outcome, looks, fired)
+    _tell(ctx, now, _loud(findings, seen), outcome, looks, fired, loss)
     if fired is not None:
         return Looked(fired.seen, fired)
     if _time_is_up(ctx, now):
@@ -141,8 +144,12 @@ def _holding(watched: Watched, findings: Sequence[Finding]) -> Finding | None:
     return None
 
 
-def _put_on_record(ctx: Context, outcome: Outcome, findings: Sequence[Finding], checks: Mapping[str, str]) -> None:
-    record = {"findings": [watching.to_json(one) for one in findings], "checks": dict(checks)}
+def _put_on_record(
+    ctx: Context, outcome: Outcome, findings: Sequence[Finding], checks: Mapping[str, str], loss: Loss | None
+) -> None:
+    record: dict[str, Any] = {"findings": [watching.to_json(one) for one in findings], "checks": dict(checks)}
+    if loss is not None:
+        record["rollback"] = {"way": loss.way.value, "number": loss.number, "seen": loss.seen}
     ctx.ledger.evidence.looked(ctx.release.id, "monitor", outcome, record)
 
 
@@ -204,10 +211,13 @@ def _tell(
     outcome: Outcome,
     looks: Sequence[Look],
     fired: Fired | None,
+    loss: Loss | None = None,
 ) -> None:
     """Edit the root at every look; alert only when what is seen has changed, and not at each swing of what flaps."""
     live = ctx.release.live_at or now
-    refresh_root(ctx, [("watched for", show_seconds((now - live).total_seconds())), ("last look", outcome.value)])
+    lost = [("a rollback now", loss.seen)] if loss is not None else []
+    watched_for = show_seconds((now - live).total_seconds())
+    refresh_root(ctx, [("watched for", watched_for), ("last look", outcome.value), *lost])
     if fired is None and _told_before(loud, outcome, looks):
         return
     acts = fired is not None and fired.automatic

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from tasks.acting import act, act_once, do_one
 from tasks.backup import backup_of
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of
-from tasks.domain.errors import GoliveError, RehearsalFailed
-from tasks.domain.fingerprint import fingerprint
+from tasks.domain.dropping import told
+from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Outcome, verdict
 from tasks.domain.target import Target
-from tasks.domain.way_back import Plan, choose, differences
+from tasks.domain.way_back import Plan, choose
 from tasks.ledger.releases import Claim
-from tasks.migrators import Migrated, Migrator
+from tasks.loss import counters_at, drop_of
 from tasks.platforms import Instance
 from tasks.proving import load_proven
+from tasks.rehearsing import PHASE, copy_of, up_down_up
+from tasks.reviewing import reviewed
 from tasks.rollouts import Step
 from tasks.scratch import REHEARSAL, Scratch
-
-PHASE = "rehearse"
+from tasks.under_load import migrated_under_load
 
 
 @act
@@ -45,6 +44,28 @@ def prepare_copy(claim: Claim) -> Mapping[str, Any]:
     return do_one(ctx, PHASE, Step("copy the restored database", prepare, mutates=False))
 
 
+@act
+def review_migration(claim: Claim) -> Mapping[str, Any]:
+    """Let Squawk read the SQL of the pending migration before it is run, and put what it finds on record.
+
+    Raises `RehearsalFailed` for a rule that the release file refuses, and `Inconclusive` if one may be broken unseen.
+    """
+    ctx = context_of(claim)
+    return do_one(ctx, PHASE, Step("review the migration's SQL", lambda: reviewed(ctx), mutates=False))
+
+
+@act_once
+def rehearse_under_load(claim: Claim) -> Mapping[str, Any]:
+    """Migrate a copy while statements run on it, if the release file asks for that, and leave a fresh copy behind.
+
+    Raises `RehearsalFailed` if what users would have waited for, or the migration, exceeds a limit.
+    """
+    ctx = context_of(claim)
+    if ctx.file.rehearsal.under_load is None:
+        return {}
+    return do_one(ctx, PHASE, Step("migrate a copy under load", lambda: migrated_under_load(ctx), mutates=False))
+
+
 @act_once
 def rehearse_migration(claim: Claim) -> Mapping[str, Any]:
     """Migrate the copy up, check its schema, take it down, compare with before, and migrate it up again.
@@ -52,65 +73,15 @@ def rehearse_migration(claim: Claim) -> Mapping[str, Any]:
     Raises `RehearsalFailed` if it takes longer, or locks a table for longer, than the release file permits.
     """
     ctx = context_of(claim)
-    return do_one(ctx, PHASE, Step("migrate the copy up, down and up", lambda: _up_down_up(ctx), mutates=False))
+    schema: list[str | None] = []
 
+    def migrate() -> Mapping[str, Any]:
+        found, text = up_down_up(ctx)
+        schema.append(text)
+        return found
 
-def _up_down_up(ctx: Context) -> Mapping[str, Any]:
-    migrator, target = ctx.file.migration, _copy(ctx)
-    names = list(migrator.pending(target))
-    before = _state_of(ctx, target)
-    up = migrator.upgrade(target)
-    require_within_limits(migrator, up)
-    require(look_at(ctx, PHASE, ctx.file.checks.migrate, target), "the schema after the migration, on the copy")
-    after = _state_of(ctx, target)
-    down = _down_and_compare(migrator, target, names, before, ctx)
-    if down["applied"]:
-        down["copied_anew"] = _up_again(ctx, target, after, exact=down["exact"] is Outcome.PASSED)
-    return {
-        "pending": names,
-        "fingerprint": migrator.fingerprint(target),
-        "upgrade": migrated(up),
-        "downgrade": down,
-        "schema_sha256": after["schema"],
-        "schema_version": after["version"],
-        "changed_tables": differences(before["tables"], after["tables"]),
-    }
-
-
-def _up_again(ctx: Context, target: Target, after: Mapping[str, Any], *, exact: bool) -> bool:
-    """Bring the copy to the schema that production will get, and tell whether that took a new copy.
-
-    What a way down that failed or was inexact has left must not decide what the two versions then run against.
-    """
-    if exact:
-        ctx.file.migration.upgrade(target)
-        if schema_digest(ctx, target.dsn, after["version"]) == after["schema"]:
-            return False
-    Scratch(ctx).clone()
-    ctx.file.migration.upgrade(target)
-    return True
-
-
-def _down_and_compare(
-    migrator: Migrator, target: Target, names: list[str], before: Mapping[str, Any], ctx: Context
-) -> dict[str, Any]:
-    if not names:
-        return {"exact": Outcome.PASSED, "seen": "nothing to take back", "applied": False, "took": 0.0}
-    if not migrator.may_roll_back or not migrator.can_downgrade(target):
-        return {"exact": Outcome.UNKNOWN, "seen": "there is no way down", "applied": False, "took": 0.0}
-    try:
-        down = migrator.downgrade(target, names)
-    except GoliveError as error:
-        # A way down that fails is a fact about the release, not about the rehearsal: the plan then is another one.
-        seen = ctx.world.secrets.mask(str(error))
-        return {"exact": Outcome.FAILED, "seen": seen, "applied": True, "took": 0.0}
-    now = _state_of(ctx, target)
-    wrong = differences(before["tables"], now["tables"])
-    if now["schema"] != before["schema"]:
-        wrong = ["the schema", *wrong]
-    seen = f"differs from before: {', '.join(wrong[:5])}" if wrong else "equal to before"
-    exact = Outcome.FAILED if wrong else Outcome.PASSED
-    return {"exact": exact, "seen": seen, "applied": True, "took": down.took}
+    # The schema is long, and is put on record once, with the rehearsal.
+    return {**do_one(ctx, PHASE, Step("migrate the copy up, down and up", migrate, mutates=False)), "schema": schema[0]}
 
 
 @act
@@ -162,73 +133,41 @@ def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]
     try:
         ctx.file.platform.start(target, instance)
         ctx.file.rollout.wait_ready(site, slot, port)
-        yield target.at(dsn=_copy(ctx).dsn)
+        yield target.at(dsn=copy_of(ctx).dsn)
     finally:
         ctx.file.platform.stop(target, slot)
 
 
 @act
-def derive_way_back(claim: Claim, migration: Mapping[str, Any], versions: Mapping[str, Any]) -> Plan:
+def derive_way_back(
+    claim: Claim,
+    migration: Mapping[str, Any],
+    versions: Mapping[str, Any],
+    *,
+    review: Mapping[str, Any],
+    under_load: Mapping[str, Any],
+) -> Plan:
     """Derive the way back from what was rehearsed, and put it on record with the evidence."""
     ctx = context_of(claim)
+    backup = backup_of(ctx)
     plan = choose(
         pending=migration["pending"],
         old_on_new=Outcome(versions["old"]),
         down_exact=Outcome(migration["downgrade"]["exact"]),
         down_seconds=migration["downgrade"]["took"],
-        restore_seconds=backup_of(ctx).proof["restore_seconds"],
+        restore_seconds=backup.proof["restore_seconds"],
+        would_drop=told({drop_of(one).name: one["values"] for one in migration["downgrade"]["drops"]}),
     )
     limits = ctx.file.migration.limits
     detail = {
         **migration,
         "versions": dict(versions),
+        "review": dict(review),
+        "under_load": dict(under_load),
         "why": plan.why,
         "seconds": plan.seconds,
         "limits": {"duration": limits.duration, "lock": limits.lock},
+        "counters": counters_at(ctx, backup),
     }
     ctx.ledger.evidence.rehearsed(ctx.release.id, migration["fingerprint"], plan.way, detail)
     return plan
-
-
-def require_within_limits(migrator: Migrator, run: Migrated) -> None:
-    """Raise `RehearsalFailed` if a migration took, or locked a table for, longer than the release file permits."""
-    limits = migrator.limits
-    if run.took > limits.duration:
-        raise RehearsalFailed(
-            f"the migration took {run.took:.1f} s",
-            expected=f"at most {limits.duration:g} s",
-            do="make it smaller, or raise migration.limits.duration",
-        )
-    over = [lock for lock in run.locks if lock.held > limits.lock]
-    if over:
-        worst = max(over, key=lambda lock: lock.held)
-        raise RehearsalFailed(
-            f"{worst.relation} was locked in {worst.mode} for {worst.held:.1f} s",
-            expected=f"at most {limits.lock:g} s for any table",
-            do="do it in steps that lock briefly, or raise migration.limits.lock",
-        )
-
-
-def migrated(run: Migrated) -> dict[str, Any]:
-    """Return what a migrator did in a form that JSON can hold."""
-    return {**asdict(run), "locks": [asdict(lock) for lock in run.locks]}
-
-
-def schema_digest(ctx: Context, dsn: str, version: int) -> str:
-    """Return the SHA-256 of a database's schema as pg_dump for a server of ``version`` words it.
-
-    That wording changes with pg_dump's version, so both sides of a comparison must be given the same one.
-    """
-    return hashlib.sha256(ctx.world.pg_tools.schema(dsn, server_version=version).encode()).hexdigest()
-
-
-def _state_of(ctx: Context, target: Target) -> dict[str, Any]:
-    with ctx.world.databases.session(target.dsn, read_only=True) as session:
-        tables = fingerprint(session)
-        # The copy's server is never older than production's, so its pg_dump can read both.
-        version = session.server_version
-    return {"schema": schema_digest(ctx, target.dsn, version), "version": version, "tables": tables}
-
-
-def _copy(ctx: Context) -> Target:
-    return ctx.target().at(dsn=Scratch(ctx).dsn(REHEARSAL))

@@ -12,6 +12,7 @@ from tasks.domain.errors import GoliveError, NeedsPerson
 from tasks.domain.fingerprint import change_counters
 from tasks.domain.ports import Session
 from tasks.domain.relation import quoted
+from tasks.domain.way_back import rows_changed
 from tasks.scratch import Scratch
 from tasks.twin import beside, create_like
 
@@ -30,12 +31,7 @@ def written_since(ctx: Context, taken: Archive) -> int | None:
 
 
 def _changed(session: Session, taken: Archive) -> int | None:
-    before: dict[str, int] = taken.manifest.get("counters", {})
-    now = change_counters(session)
-    gone = {name for name, count in before.items() if now.get(name, 0) < count}
-    if gone or not before:
-        return None
-    return sum(count - before.get(name, 0) for name, count in now.items())
+    return rows_changed(taken.manifest.get("counters", {}), change_counters(session))
 
 
 def require_accepted(lost: int | None, accepted: int, *, do: str) -> None:

@@ -21,7 +21,7 @@ from tasks.ledger.releases import Claim
 from tasks.migrate import MIGRATE_PRODUCTION
 from tasks.migrators import fence_off, only_runner
 from tasks.proving import load_proven
-from tasks.rehearse import migrated
+from tasks.rehearsing import migrated
 from tasks.restore import reopen, require_accepted, swap_in_restored, written_since
 from tasks.rollouts import Step
 from tasks.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -19,6 +19,8 @@ from tasks.domain.sql_text import split
 from tasks.domain.target import Target
 
 Rule = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["require-concurrent-index-creation"])]
+MOST_KEPT = 200
+"""More findings than this are counted and not kept."""
 _SECRET = re.compile(r"\$\{(env|file|block):|\{dsn\}")
 
 
@@ -63,9 +65,22 @@ class Squawk(Check):
         empty = [name for name, text in texts.items() if text is None or not split(text, name)]
         if empty or not texts:
             return unknown(f"no SQL in {', '.join(empty or self.files)}")
-        found = [finding for name, text in texts.items() for finding in self._review(target, name, text or "")]
-        denied = [finding for finding in found if self._is_denied(finding["rule_name"])]
-        told = [_shown(finding) for finding in denied or found]
+        found = [
+            finding
+            for name, text in texts.items()
+            for finding in review(
+                target,
+                name,
+                text or "",
+                ignore=self.allow,
+                in_transaction=self.in_transaction,
+                postgresql=self.postgresql,
+                program=self.program,
+                timeout=self.timeout,
+            )
+        ]
+        denied = [finding for finding in found if self._is_denied(finding["rule"])]
+        told = [shown(finding) for finding in denied or found]
         said = "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
         outcome = Outcome.FAILED if denied else Outcome.PASSED
         counted = f"{len(denied)} findings denied, {len(found) - len(denied)} only told, in {len(texts)} texts"
@@ -73,7 +88,7 @@ class Squawk(Check):
             outcome,
             f"{counted}: {said}" if said else counted,
             value=len(denied), unit="findings", limit=0,
-            detail={"findings": [_evidence(finding) for finding in found[:200]]},
+            detail={"findings": found[:MOST_KEPT]},
         )  # fmt: skip
 
     def _texts(self, target: Target) -> dict[str, str | None]:
@@ -97,29 +112,40 @@ class Squawk(Check):
             texts[Path(command.argv[0]).name] = host.run(command).stdout
         return texts
 
-    def _review(self, target: Target, name: str, text: str) -> list[Mapping[str, Any]]:
-        options = ["--reporter", "json", "--stdin-filepath", name]
-        # Settings of the project's own would say what is allowed in a second place.
-        options += ["--config", "/dev/null"]
-        options += ["--exclude", ",".join(self.allow)] if self.allow else []
-        options += ["--pg-version", self.postgresql] if self.postgresql else []
-        options += ["--assume-in-transaction" if self.in_transaction else "--no-assume-in-transaction"]
-        ended = target.world.host.run(
-            Command((self.program, *options), stdin=text.encode(), timeout=self.timeout, ok_exit=(0, 1))
-        )
-        try:
-            findings = json.loads(ended.stdout)
-        except ValueError as error:
-            raise CommandFailed(f"no JSON: {(ended.stderr or ended.stdout)[:500]}", where=self.program) from error
-        return list(findings)
-
     def _is_denied(self, rule: str) -> bool:
         return rule == "syntax-error" or rule in self.deny or self.others == "deny"
 
 
-def _shown(finding: Mapping[str, Any]) -> str:
-    safer = f" → {finding['help']}" if finding["help"] else ""
-    return f"{finding['file']}:{finding['line'] + 1} {finding['rule_name']}: {finding['message']}{safer}"
+def review(
+    target: Target,
+    name: str,
+    text: str,
+    *,
+    ignore: Sequence[str] = (),
+    in_transaction: bool = True,
+    postgresql: str | None = None,
+    program: str = "squawk",
+    timeout: float = 30.0,
+) -> list[dict[str, Any]]:
+    """Return what Squawk finds in SQL: of each finding rule, file, line, level, message and the safer form."""
+    options = ["--reporter", "json", "--stdin-filepath", name]
+    # Settings of the project's own would say what is allowed in a second place.
+    options += ["--config", "/dev/null"]
+    options += ["--exclude", ",".join(ignore)] if ignore else []
+    options += ["--pg-version", postgresql] if postgresql else []
+    options += ["--assume-in-transaction" if in_transaction else "--no-assume-in-transaction"]
+    ended = target.world.host.run(Command((program, *options), stdin=text.encode(), timeout=timeout, ok_exit=(0, 1)))
+    try:
+        findings = json.loads(ended.stdout)
+    except ValueError as error:
+        raise CommandFailed(f"no JSON: {(ended.stderr or ended.stdout)[:500]}", where=program) from error
+    return [_evidence(finding) for finding in findings]
+
+
+def shown(finding: Mapping[str, Any]) -> str:
+    """Return a finding as one line."""
+    safer = f" → {finding['safer']}" if finding["safer"] else ""
+    return f"{finding['file']}:{finding['line']} {finding['rule']}: {finding['message']}{safer}"
 
 
 def _evidence(finding: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from tasks.migrators._fence import fence_off
 from tasks.migrators._pooler import require_direct
 from tasks.migrators._runner import only_runner
 
-__all__ = ["HeldLock", "Limits", "Migrated", "Migrator", "fence_off", "only_runner"]
+__all__ = ["HeldLock", "Limits", "Migrated", "Migrator", "SqlText", "fence_off", "only_runner"]
 
 
 class Limits(Strict):
@@ -31,6 +31,9 @@ class Limits(Strict):
     """``lock_timeout`` of each try: how long others may queue behind the migration while it waits."""
     tries: Annotated[int, Field(ge=1, le=100)] = 10
     """How often a lock is tried for before the migration is given up."""
+    clear: Duration = 30.0
+    """How long production's migration waits, before it begins, for transactions older than ``lock`` that hold what it
+    needs; then it is refused, with production untouched."""
 
     @property
     def per_statement(self) -> float:
@@ -57,6 +60,15 @@ class Migrated:
     tries: int = 1
     locks_exact: bool = True
     notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class SqlText:
+    """SQL that a migration will run, under the name by which a person finds it."""
+
+    name: str
+    text: str
+    in_transaction: bool = True
 
 
 class Migrator(Kind):
@@ -101,3 +113,11 @@ class Migrator(Kind):
     @abstractmethod
     def downgrade(self, target: Target, names: Sequence[str]) -> Migrated:
         """Take back the named migrations, the last one first; those not applied are left alone."""
+
+    def sql_of(self, target: Target, names: Sequence[str]) -> Sequence[SqlText] | None:  # noqa: ARG002
+        """Return the SQL of the named migrations without running it, or None where it is not to be had."""
+        return None
+
+    def books(self) -> frozenset[str]:
+        """Return the tables, with their schema, in which the migrator itself keeps what it has applied."""
+        return frozenset()

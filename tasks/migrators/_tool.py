@@ -54,14 +54,18 @@ class Tool:
         *,
         application: str = "golive migrator",
         given: Mapping[str, str] | None = None,
+        read_only: bool = False,
     ) -> str:
         """Run a command and return what it printed; ``given`` is added to its environment.
+
+        ``read_only`` lets its sessions write nothing, unless they say otherwise themselves.
 
         Raises `LockNotGranted` or `TimedOut` where the output names their SQLSTATE or the driver's class for it, else
         `CommandFailed` with the last lines and the deepest file of the release in a traceback.
         """
         options = f"-c lock_timeout={milliseconds(self.limits.wait)} "
         options += f"-c statement_timeout={milliseconds(self.limits.per_statement)}"
+        options += " -c default_transaction_read_only=on" if read_only else ""
         command = self._command(words, application, options, given or {})
         ended = self.target.world.host.run(command)
         if ended.exit_code != 0:

@@ -16,7 +16,7 @@ from tasks.domain.errors import CommandFailed, Refused
 from tasks.domain.kind import Argv
 from tasks.domain.release_files import RelativePath
 from tasks.domain.target import Target
-from tasks.migrators import Migrated, Migrator, only_runner
+from tasks.migrators import Migrated, Migrator, SqlText, only_runner
 from tasks.migrators._alembic_revisions import Revision, has_way_down, heads_among, parse, with_ancestors
 from tasks.migrators._fence import Fence
 from tasks.migrators._locks import LockSamples
@@ -131,6 +131,24 @@ class Alembic(Migrator):
                 )
         return migrated(gone[::-1], target.world.clock.monotonic() - began, samples, tries)
 
+    def sql_of(self, target: Target, names: Sequence[str]) -> Sequence[SqlText]:
+        """Return what Alembic prints for each named revision with ``--sql``; a merge of others has no SQL of its own.
+
+        ``env.py`` may connect all the same, and a revision may run a statement there: nothing that it writes is kept.
+        Raises `CommandFailed` where a revision needs the database to be asked.
+        """
+        revisions, texts = self._revisions(target), []
+        for revision in (revisions[name] for name in names if len(revisions[name].parents) < 2):
+            span = ":".join((*revision.parents, revision.id))
+            said = self._alembic(target, "upgrade", span, "--sql", read_only=True)
+            # Alembic writes BEGIN and COMMIT where it will send them.
+            texts.append(SqlText(Path(revision.path).name, said, in_transaction=False))
+        return texts
+
+    def books(self) -> frozenset[str]:
+        """Return Alembic's own table, under its usual name."""
+        return frozenset({"public.alembic_version"})
+
     def _revisions(self, target: Target) -> dict[str, Revision]:
         """Return the release's revisions, each after those that it builds on."""
         found = parse(self._alembic(target, "history", "--verbose"))
@@ -161,9 +179,10 @@ class Alembic(Migrator):
             raise Refused(f"{len(found)} revisions are called {self.revision}", expected="one", where=self.directory)
         return [self.revision] if self.revision in revisions else found
 
-    def _alembic(self, target: Target, *arguments: str) -> str:
-        """Run Alembic and return what it printed."""
-        return self._tool(target).run(self._words(target, *arguments), f"alembic {' '.join(arguments)}")
+    def _alembic(self, target: Target, *arguments: str, read_only: bool = False) -> str:
+        """Run Alembic and return what it printed; ``read_only`` lets its sessions write nothing."""
+        words, where = self._words(target, *arguments), f"alembic {' '.join(arguments)}"
+        return self._tool(target).run(words, where, read_only=read_only)
 
     def _change(self, target: Target, fence: Fence, verb: str, revision: str) -> tuple[LockSamples, int]:
         return self._tool(target).change(fence, self._words(target, verb, revision), f"alembic {verb} {revision}")

@@ -17,7 +17,7 @@ from tasks.domain.relation import quoted
 from tasks.domain.release_files import RelativePath, matching
 from tasks.domain.sql_text import Script, parse
 from tasks.domain.target import Target
-from tasks.migrators import Migrated, Migrator, only_runner
+from tasks.migrators import Migrated, Migrator, SqlText, only_runner
 from tasks.migrators._sql_run import Run, nothing
 
 _DOWN = ".down.sql"
@@ -103,6 +103,15 @@ class Sql(Migrator):
                 moment = "before" if script.transactional else "after"
                 run.apply(script, name, **{moment: partial(self._forget, name)})
             return run.result()
+
+    def sql_of(self, target: Target, names: Sequence[str]) -> Sequence[SqlText]:
+        """Return the text of the named files."""
+        scripts = [_read(target, name) for name in names]
+        return [SqlText(script.name, script.text, script.transactional) for script in scripts]
+
+    def books(self) -> frozenset[str]:
+        """Return the table of applied files."""
+        return frozenset({self._table})
 
     def _ways(self, target: Target) -> dict[str, str]:
         """Return the release's files in order, each with the file that takes it back, there or not."""

@@ -61,6 +61,8 @@ class Rollout(Kind):
 
     needs_router: ClassVar[bool] = False
     """Whether this kind of rollout cannot do without a router."""
+    stops_first: ClassVar[bool] = False
+    """Whether it stops what serves before it starts the new version, so that in between nothing of it should run."""
 
     ready: Ready = Ready()
     """When a started instance counts as ready for requests."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from tasks.platforms import Instance, Running
 from tasks.rollouts import Rollout, Site, Step
@@ -14,6 +14,8 @@ SLOT = "main"
 
 class Recreate(Rollout):
     """Stops the old version and then starts the new one in its place: simple, and down in between."""
+
+    stops_first: ClassVar[bool] = True
 
     kind: Literal["recreate"] = "recreate"
     """Which kind of rollout this is."""

@@ -26,6 +26,7 @@ from tasks.routers import Router
 from tasks.sources import Source
 from tasks.spec.kinds import union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
+from tasks.spec.rehearsal import Rehearsal
 
 if TYPE_CHECKING:
     AnyBackup = Backup
@@ -232,6 +233,8 @@ class ReleaseFile(Strict):
     """How a new version takes over."""
     migration: AnyMigrator
     """What changes the schema of its database."""
+    rehearsal: Rehearsal = Rehearsal()
+    """What the rehearsal of the migration does besides."""
     backup: Annotated[AnyBackup, BeforeValidator(_dump_unless_told)] = Dump()
     """The backup before the release; a ``dump`` where no kind is given."""
     sign_off: SignOff = SignOff()
