@@ -15,6 +15,7 @@ from tasks.domain.release import TERMINAL, State
 from tasks.domain.units import show_bytes, show_seconds
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Backup, Look, Release
+from tasks.reporting.deriving import loss_in
 
 _STYLES = {
     State.STABLE: "green",
@@ -70,6 +71,7 @@ def details_of(book: Ledger, row: Release) -> dict[str, Any]:
     return {
         **facts_of(book, row),
         "way_back_why": rehearsal.detail.get("why") if rehearsal is not None else None,
+        "rollback_now": loss_in(book.evidence.looks(row.id, "monitor")) or None,
         "moves": [
             {"at": move.at.isoformat(), "before": move.before, "after": move.after, "note": move.note}
             for move in book.releases.moves(row.id)

@@ -60,6 +60,8 @@ def _show_details(one: dict[str, Any]) -> None:
     for signature in one["signatures"]:
         say(f"{signature['role']}: {signature['decision']} by {signature['person']}")
     say(f"way back: {one['way_back'] or 'not rehearsed'}{': ' + one['way_back_why'] if one['way_back_why'] else ''}")
+    if one["rollback_now"]:
+        say(masked(one["rollback_now"]))
     if todo := looking.next_act(one, one["awaits"]):
         say(todo, "bold")
 

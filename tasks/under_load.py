@@ -25,7 +25,7 @@ _ROWS = 200
 
 # A column that is neither the key nor generated is set to itself; the row stays what it is.
 _LARGEST = """
-    SELECT format('%I.%I', n.nspname, c.relname) AS name, quote_ident(k.attname) AS key,
+    SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name, quote_ident(k.attname) AS key,
            format_type(k.atttypid, k.atttypmod) AS type,
            (SELECT quote_ident(a.attname) FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.attnum <> k.attnum AND NOT a.attisdropped

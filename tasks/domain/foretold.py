@@ -67,6 +67,6 @@ def _is_beyond(seen: float | None, foretold: float | None) -> bool:
 
 
 def _beyond(what: str, verb: str, seen: float, foretold: float | None) -> str:
-    if foretold is None:
+    if not foretold:
         return f"{what} {verb} {show_seconds(seen)}, which was not foretold"
     return f"{what} {verb} {show_seconds(seen)}, {seen / foretold:.1f} times the {show_seconds(foretold)} foretold"

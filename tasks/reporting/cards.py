@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tasks.domain.locks import blocks
 from tasks.domain.units import show_bytes
 from tasks.reporting.sections import error_share
 from tasks.reporting.values import ReleaseFacts
@@ -46,7 +47,8 @@ def figures(facts: ReleaseFacts) -> tuple[Line, ...]:
     if back is None:
         return took, down, failed, Line("Way back", NO_DATA, "no rehearsal")
     times = [rehearsed_in(facts)] + ([f"taken in {duration(back.taken)}"] if back.taken else [])
-    return took, down, failed, Line("Way back", back.plan or "unproven", f"{', '.join(times)}; {back.words}")
+    note = "; ".join(filter(None, (", ".join(times), back.words, back.loss)))
+    return took, down, failed, Line("Way back", back.plan or "unproven", note)
 
 
 def rehearsed_in(facts: ReleaseFacts) -> str:
@@ -80,7 +82,7 @@ def _database(facts: ReleaseFacts) -> tuple[Line, ...]:
         Line(
             "Longest lock",
             f"{duration(lock.held)}{limit}" if lock else NO_DATA,
-            f"{lock.mode} on {lock.relation} ({lock.where})" if lock else "",
+            f"{lock.mode} on {lock.relation} ({lock.where}), blocks {blocks(lock.mode)}" if lock else "",
         ),
     )
 

@@ -15,7 +15,7 @@ from tasks.domain.statistics import rate_at_most
 from tasks.domain.triggers import ENOUGH_BASELINE, GAP, IN_A_ROW
 from tasks.ledger import models
 from tasks.reporting.values import CheckRun, Comparison, Lock, LookRun, Outage, Period, ProbePoint, Probing, StepRun
-from tasks.reporting.words import findings_of, label
+from tasks.reporting.words import findings_of, label, moment
 
 _ILL = {State.STOPPED, State.ROLLING_BACK, State.NEEDS_PERSON}
 _PHASES_OF_NOW = {"health", "watch", "watching"}
@@ -111,6 +111,12 @@ def looks_of(rows: Iterable[models.Look]) -> tuple[LookRun, ...]:
         found = findings_of(same[-1].findings)
         runs.append(LookRun(source, outcome, same[0].at, same[-1].at, len(same), found))
     return tuple(runs)
+
+
+def loss_in(looks: Iterable[models.Look]) -> str:
+    """Return what a rollback would have lost at the last look that counted it, with its time; empty if none did."""
+    last = next((row for row in reversed(list(looks)) if isinstance(row.findings.get("rollback"), Mapping)), None)
+    return f"at {moment(last.at)} a rollback {last.findings['rollback'].get('seen')}" if last is not None else ""
 
 
 def locks_of(detail: Any, where: str) -> tuple[Lock, ...]:

@@ -81,7 +81,7 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
         looks=deriving.looks_of(looks),
         backup=_proof(backup),
         rehearsal=_rehearsed(rehearsal),
-        way_back=_way_back(rehearsal, periods),
+        way_back=_way_back(rehearsal, periods, looks),
         signatures=tuple(
             Signature(row.at, row.gate, row.role, row.person, row.decision, row.reason, row.plan_hash)
             for row in evidence.signatures(release_id)
@@ -158,13 +158,13 @@ def _rehearsed(row: models.Rehearsal | None) -> Rehearsed | None:
     return Rehearsed(row.at, row.fingerprint, took, row.detail)
 
 
-def _way_back(row: models.Rehearsal | None, periods: Sequence[Period]) -> WayBack | None:
+def _way_back(row: models.Rehearsal | None, periods: Sequence[Period], looks: Sequence[models.Look]) -> WayBack | None:
     back = [period.seconds for period in periods if period.name == State.ROLLING_BACK and period.ended]
     taken = sum(back) if back else None
     if row is None:
         return WayBack("", "none was rehearsed", None, taken) if back else None
     rehearsed = deriving.first_number(row.detail, "seconds")
-    return WayBack(row.plan, PLAN_WORDS.get(row.plan, row.plan), rehearsed, taken)
+    return WayBack(row.plan, PLAN_WORDS.get(row.plan, row.plan), rehearsed, taken, deriving.loss_in(looks))
 
 
 def _decisions(moves: Sequence[models.Move], looks: Sequence[LookRun]) -> tuple[Decision, ...]:

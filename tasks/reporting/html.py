@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from tasks.reporting import cards, plots, sections, watch_plot, words
+from tasks.reporting import cards, plots, rehearsal, sections, watch_plot, words
 from tasks.reporting.values import ReleaseFacts, masked
 
 
@@ -51,6 +51,7 @@ def render(facts: ReleaseFacts) -> str:
         css=Markup(text_of("report.css")),  # noqa: S704
         plots={name: Markup(svg) for name, svg in drawings.items()},  # noqa: S704
         cards=cards,
+        rehearsal=rehearsal,
         sections=sections,
         words=words,
         shortened=bool(plots.shortened(facts.periods)),

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from tasks.domain.outcome import Outcome
+from tasks.reporting import rehearsal
 from tasks.reporting.cards import figures
-from tasks.reporting.sections import backup_line, tally
+from tasks.reporting.sections import Table, backup_line, locks, tally
 from tasks.reporting.values import ReleaseFacts
 from tasks.reporting.words import SYMBOL, TONE_SYMBOL, duration, moment
 
@@ -32,6 +33,8 @@ def to_markdown(facts: ReleaseFacts) -> str:
         f"Backup: {backup_line(facts)}" + (f", manifest sha256 `{facts.backup.manifest}`" if facts.backup else ""),
         "## Phases",
         _phases(facts),
+        "## Migration",
+        _migration(facts),
         "## Failed and unknown checks",
         _trouble(facts),
         "## Not measured",
@@ -44,6 +47,20 @@ def to_markdown(facts: ReleaseFacts) -> str:
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *([escaped(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _migration(facts: ReleaseFacts) -> str:
+    if facts.rehearsal is None:
+        return "No rehearsal is on record."
+    found = [_of(one) for one in (rehearsal.takes(facts), locks(facts), rehearsal.load(facts)) if one.rows]
+    review = rehearsal.review(facts)
+    found.append(f"Review of the SQL: {escaped(rehearsal.reviewed(facts).text)}")
+    return "\n\n".join([*found, *([_of(review)] if review.rows else [])])
+
+
+def _of(one: Table) -> str:
+    rows = [["; ".join((cell.text, *cell.below)) for cell in row] for row in one.rows]
+    return f"{escaped(one.caption)}:\n\n{_table(one.heads, rows)}"
 
 
 def _phases(facts: ReleaseFacts) -> str:

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.domain.locks import blocks
 from tasks.domain.outcome import Outcome
 from tasks.domain.units import show_bytes
 from tasks.reporting.values import CheckRun, ReleaseFacts, Tone
 from tasks.reporting.words import NO_DATA, change, count, counted, duration, percent, stamp, told, tone_of
 
 PLACES = ("rehearsal", "production")
+_TOLD_ELSEWHERE = {"schema", "counters", "growth", "under_load", "review", "limits"}
+"""What of a rehearsal has a table of its own, or is too long to be read."""
 _WORST = {Outcome.FAILED: 0, Outcome.UNKNOWN: 1, Outcome.PASSED: 2}
 
 
@@ -43,13 +46,14 @@ _EVENTS = {
 }
 
 
-def _table(
+def table(
     caption: str,
     heads: str,
     rows: Iterable[Sequence[Cell | str]],
     figures: Iterable[int] = (),
     widths: tuple[int, ...] = (),
 ) -> Table:
+    """Return a table; ``heads`` are parted by ``|``."""
     cells = tuple(tuple(cell if isinstance(cell, Cell) else Cell(cell) for cell in row) for row in rows)
     return Table(caption, tuple(heads.split("|")), cells, frozenset(figures), widths)
 
@@ -79,7 +83,7 @@ def checks(facts: ReleaseFacts) -> list[tuple[str, Table]]:
             for check in sorted(runs, key=lambda check: worst[check.name])
         ]
         heads = "Outcome|Check|What was seen|Took|When (UTC)|Covers"
-        found.append((phase, _table(f"Checks of {phase}", heads, rows, [3], (14, 18, 30, 8, 20, 10))))
+        found.append((phase, table(f"Checks of {phase}", heads, rows, [3], (14, 18, 30, 8, 20, 10))))
     return found
 
 
@@ -96,10 +100,15 @@ def locks(facts: ReleaseFacts) -> Table:
     held = {(lock.relation, lock.mode, lock.where): lock.held for lock in facts.locks}
     pairs = dict.fromkeys((lock.relation, lock.mode) for lock in sorted(facts.locks, key=lambda lock: -lock.held))
     rows: list[tuple[Cell | str, ...]] = [
-        (Cell(relation, code=True), mode, *(duration(held.get((relation, mode, where))) for where in PLACES))
+        (
+            Cell(relation, code=True),
+            mode,
+            blocks(mode).value,
+            *(duration(held.get((relation, mode, where))) for where in PLACES),
+        )
         for relation, mode in pairs
     ]
-    return _table("Locks that the migration held", "Table|Mode|In rehearsal|On production", rows, [2, 3])
+    return table("Locks that the migration held", "Table|Mode|Blocks|In rehearsal|On production", rows, [3, 4])
 
 
 def comparisons(facts: ReleaseFacts) -> Table:
@@ -111,7 +120,7 @@ def comparisons(facts: ReleaseFacts) -> Table:
         rows.append((one.check, "before", count(len(one.before)), *map(duration, _percentiles(one.was)), "–"))
         rows.append((one.check, source, count(len(one.now)), *map(duration, _percentiles(one.has)), grown))
     heads = "Check|When|Answers|p50|p95|p99|Median changed by"
-    return _table("Answer times before and now", heads, rows, range(2, 7))
+    return table("Answer times before and now", heads, rows, range(2, 7))
 
 
 def _percentiles(summary: Any) -> tuple[float, float, float]:
@@ -130,7 +139,7 @@ def outages(facts: ReleaseFacts) -> Table:
         )
         for one in facts.probing.outages
     ]
-    return _table(
+    return table(
         "Outages: three or more failed probes running", "From (UTC)|To (UTC)|Check|Lasted|Failed probes", rows, [3, 4]
     )
 
@@ -146,14 +155,14 @@ def looks(facts: ReleaseFacts) -> Table:
         )
         for one in facts.looks
     ]
-    return _table("Judgements of the watch", "Outcome|By|When (UTC)|Findings of the last", rows, (), (14, 10, 20, 56))
+    return table("Judgements of the watch", "Outcome|By|When (UTC)|Findings of the last", rows, (), (14, 10, 20, 56))
 
 
 def backup(facts: ReleaseFacts) -> Table:
     """Return the tables that were compared."""
     tables = facts.backup.tables if facts.backup else ()
     rows = [(Cell(name, code=True), count(rows), Cell(hashed or NO_DATA, code=True)) for name, rows, hashed in tables]
-    return _table("Tables compared between the source and the restored copy", "Table|Rows|Content hash", rows, [1])
+    return table("Tables compared between the source and the restored copy", "Table|Rows|Content hash", rows, [1])
 
 
 def backup_line(facts: ReleaseFacts) -> str:
@@ -197,18 +206,20 @@ def steps(facts: ReleaseFacts) -> Table:
                 Cell("" if step.detail else "–", below=evidence(step.detail)),
             )
         )
-    return _table("Steps", "End|Step|Began (UTC)|Took|Evidence", rows, [3], (15, 25, 19, 9, 32))
+    return table("Steps", "End|Step|Began (UTC)|Took|Evidence", rows, [3], (15, 25, 19, 9, 32))
 
 
 def rehearsal(facts: ReleaseFacts) -> Table:
     """Return what the rehearsal put on record."""
-    lines = [line.partition(": ") for line in evidence(facts.rehearsal.detail)] if facts.rehearsal else []
-    return _table("What the rehearsal put on record", "What|Seen", [(what, seen) for what, _, seen in lines])
+    detail = facts.rehearsal.detail if facts.rehearsal else {}
+    told_here = {key: value for key, value in detail.items() if key not in _TOLD_ELSEWHERE}
+    lines = [line.partition(": ") for line in evidence(told_here)]
+    return table("What the rehearsal put on record", "What|Seen", [(what, seen) for what, _, seen in lines])
 
 
 def messages(facts: ReleaseFacts) -> Table:
     """Return the messages as they were written."""
-    return _table(
+    return table(
         "Messages",
         "When (UTC)|Kind|Text",
         [(stamp(one.at), one.kind, one.text) for one in facts.messages],
@@ -223,7 +234,7 @@ def decisions(facts: ReleaseFacts) -> Table:
         (stamp(one.at), one.what, Cell(one.by, below=(f"epoch {one.epoch}",) if one.epoch else ()), one.note or "–")
         for one in facts.decisions
     ]
-    return _table("Decisions", "When (UTC)|What|By|Why", rows, (), (19, 25, 22, 34))
+    return table("Decisions", "When (UTC)|What|By|Why", rows, (), (19, 25, 22, 34))
 
 
 def signatures(facts: ReleaseFacts) -> Table:
@@ -238,7 +249,7 @@ def signatures(facts: ReleaseFacts) -> Table:
         )
         for one in facts.signatures
     ]
-    return _table("Signatures", "Decision|Person|When (UTC)|Reason|Plan hash", rows, (), (13, 17, 19, 23, 28))
+    return table("Signatures", "Decision|Person|When (UTC)|Reason|Plan hash", rows, (), (13, 17, 19, 23, 28))
 
 
 def error_share(facts: ReleaseFacts) -> tuple[str, str]:

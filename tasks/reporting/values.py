@@ -191,12 +191,16 @@ class Proof:
 
 @dataclass(frozen=True)
 class WayBack:
-    """The proven rollback plan, the seconds that it took in rehearsal, and those that it took in earnest."""
+    """The proven rollback plan, the seconds that it took in rehearsal, and those that it took in earnest.
+
+    ``loss`` is what a rollback would have lost at the last look of the monitor.
+    """
 
     plan: str
     words: str
     rehearsed: float | None
     taken: float | None
+    loss: str = ""
 
 
 @dataclass(frozen=True)

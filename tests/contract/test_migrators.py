@@ -148,6 +148,16 @@ def test_only_a_process_whose_turn_it_is_changes_the_schema(target, migrator, na
             migrator.upgrade(second)
 
 
+def test_the_sql_is_read_without_being_run(target, migrator):
+    names = list(migrator.pending(target))
+    texts = migrator.sql_of(target, names)
+    if texts is not None:
+        assert [bool(one.name) for one in texts] == [True] * len(names)
+        assert all("CREATE TABLE made" in one.text for one in texts)
+    assert list(migrator.pending(target)) == names
+    assert all(table.count(".") == 1 for table in migrator.books())
+
+
 def test_a_downgrade_of_nothing_does_nothing(target, migrator):
     migrator.upgrade(target)
     assert migrator.downgrade(target, []).applied == ()
