@@ -63,7 +63,7 @@ def _wait(ctx: Context) -> Mapping[str, Any]:
     if not ctx.file.migration.pending(ctx.target()):
         return {"seconds": 0.0, "waited_for": []}
     needed = rehearsal_of(ctx).detail["upgrade"]["locks"]
-    user, seen = _user_of_stopped(ctx), dict[str, None]()
+    user, seen = _user_of_stopped(ctx), dict[int | None, str]()
     began = clock.monotonic()
     with ctx.world.databases.session(ctx.target().dsn, read_only=True, statement_timeout=10.0) as connection:
         holders = _Holders(connection, clock, needed, limits.lock)
@@ -72,14 +72,14 @@ def _wait(ctx: Context) -> Mapping[str, Any]:
             stopped = _connected(connection, user) if user else []
             late = clock.monotonic() - began >= limits.clear
             if not long and not stopped and (late or not undecided):
-                return {"seconds": clock.monotonic() - began, "waited_for": list(seen)}
-            told = [ctx.world.secrets.mask(str(one)) for one in [*long, *stopped]]
+                return {"seconds": clock.monotonic() - began, "waited_for": list(seen.values())}
+            told = {one.pid: ctx.world.secrets.mask(str(one)) for one in [*stopped, *long]}
             if late:
-                raise _refusal(ctx, told, stopped=bool(stopped))
-            for one in told:
-                if not seen:
-                    ctx.world.progress(f"the migration waits up to {show_seconds(limits.clear)} for {one}")
-                seen[one] = None
+                raise _refusal(ctx, list(told.values()), stopped=bool(stopped))
+            if told and not seen:
+                waits = f"the migration waits up to {show_seconds(limits.clear)} for"
+                ctx.world.progress(f"{waits} {'; '.join(told.values())}")
+            seen |= told
             clock.sleep(_EVERY)
 
 

@@ -16,8 +16,8 @@ class Review(Strict):
 
     refuse: tuple[Rule, ...] = Field(default=(), examples=[["ban-drop-column", "require-concurrent-index-creation"]])
     """Rules whose findings stop the release, ``syntax-error`` among them; all others are only told."""
-    ignore: tuple[Rule, ...] = ()
-    """Rules that do not matter here."""
+    ignore: tuple[Rule, ...] = ("require-lock-timeout", "require-statement-timeout")
+    """Rules that do not matter here; by default those that ask for what golive sets itself in each session."""
     program: str = "squawk"
     """The program."""
 

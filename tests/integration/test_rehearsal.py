@@ -123,7 +123,7 @@ def test_what_is_measured_in_rehearsal_is_told_beside_production_and_the_loss_is
 
 @pytest.mark.usefixtures("squawk")
 def test_a_rehearsal_refuses_what_users_would_wait_for_and_sql_that_the_file_refuses(shop):
-    shop.add_version("v2-hog", up={"1_hog": GROW + "SELECT pg_sleep(1);\n"})
+    shop.add_version("v2-hog", up={"1_hog": GROW + "CREATE INDEX i ON item (name);\nSELECT pg_sleep(1);\n"})
     reads = ["SELECT name FROM item WHERE id = {1..500}", "UPDATE item SET price = price WHERE id = {1..500}"]
     shop.write({"rehearsal": {"under_load": {**UNDER_LOAD, "statements": reads, "p99": "300ms"}}})
     shop.phase("preflight", "v2-hog")
@@ -140,8 +140,8 @@ def test_a_rehearsal_refuses_what_users_would_wait_for_and_sql_that_the_file_ref
     with shop.untouched(), pytest.raises(Inconclusive, match="at least 100: no data"):
         shop.phase("rehearse", "v2-hog")
 
-    shop.write({"rehearsal": {"review": {"refuse": ["adding-required-field", "prefer-robust-stmts"]}}})
-    with shop.untouched(), pytest.raises(RehearsalFailed, match=r"1_hog_up.sql:1 prefer-robust-stmts: .* → ") as caught:
+    shop.write({"rehearsal": {"review": {"refuse": ["ban-drop-table", "require-concurrent-index-creation"]}}})
+    with shop.untouched(), pytest.raises(RehearsalFailed, match=r"1_hog_up.sql:2 require-concurrent-.*→ ") as caught:
         shop.phase("rehearse", "v2-hog")
     assert "rehearsal.review.refuse" in caught.value.do
     shop.write({"rehearsal.review": {"refuse": ["ban-drop-table"], "program": "no-such-program"}})
