@@ -7,19 +7,18 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from tasks.acting import act, act_once, do_one
 from tasks.backup import backup_of
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of
-from tasks.domain import archive
 from tasks.domain.errors import GoliveError, RehearsalFailed
 from tasks.domain.fingerprint import fingerprint
 from tasks.domain.outcome import Outcome, verdict
 from tasks.domain.target import Target
 from tasks.domain.way_back import Plan, choose, differences
+from tasks.keeping import opened
 from tasks.ledger.releases import Claim
 from tasks.migrators import Migrated, Migrator
 from tasks.platforms import Instance
@@ -38,8 +37,8 @@ def prepare_copy(claim: Claim) -> Mapping[str, Any]:
         scratch = Scratch(ctx)
         restored_again = not scratch.is_restored()
         if restored_again:
-            taken = archive.load(Path(backup_of(ctx).location))
-            ctx.file.backup.copy_into(ctx.world, taken, scratch)
+            with opened(ctx, backup_of(ctx)) as taken:
+                ctx.file.backup.copy_into(ctx.world, taken, scratch)
         began = ctx.world.clock.monotonic()
         scratch.clone()
         return {"restored_again": restored_again, "clone_seconds": ctx.world.clock.monotonic() - began}

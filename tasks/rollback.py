@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Any
 
 from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of, holder, is_gone, ledger
-from tasks.domain import archive
 from tasks.domain.errors import Fenced, GoliveError, NeedsPerson, Refused, UserError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
 from tasks.domain.way_back import WayBack
 from tasks.driving import advance, person, shown, take_over
+from tasks.keeping import known, opened
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Rehearsal, Release
 from tasks.ledger.models import Step as Begun
@@ -244,19 +243,18 @@ def _restore(ctx: Context, *, accept_loss: int) -> Mapping[str, Any]:
     found = ctx.ledger.evidence.backup_of(ctx.release.id)
     if found is None:
         raise NeedsPerson("no proven backup of this release", do="restore by hand: golive status shows the backups")
-    taken = archive.load(Path(found.location))
     again = f"golive rollback {ctx.file.system} --release {ctx.release.id}"
-    lost = written_since(ctx, taken)
+    lost = written_since(ctx, known(ctx, found))
     require_accepted(lost, accept_loss, do=again)
+    with opened(ctx, found) as taken:
 
-    def restore() -> Mapping[str, Any]:
-        done = swap_in_restored(ctx, taken, accept_loss=accept_loss, do=again)
-        # What the restored database knows of turns is as old as its backup.
-        fence_off(ctx.in_turn())
-        return {"counted_before": lost, **done}
+        def restore() -> Mapping[str, Any]:
+            done = swap_in_restored(ctx, taken, accept_loss=accept_loss, do=again)
+            # What the restored database knows of turns is as old as its backup.
+            fence_off(ctx.in_turn())
+            return {"counted_before": lost, **done}
 
-    step = Step(RESTORE, restore)
-    return do_one(ctx, PHASE, step)
+        return do_one(ctx, PHASE, Step(RESTORE, restore))
 
 
 @act
