@@ -31,7 +31,7 @@ def require_keepable(ctx: Context) -> None:
     if plan.encrypt is not None:
         ctx.world.cipher.require_pair(plan.encrypt.recipients, _identity(ctx, plan.encrypt))
     if plan.storage is not None:
-        plan.storage.bucket(ctx.world, ctx.file.system).names()
+        plan.storage.bucket(ctx.world, ctx.file.system).require_writable()
 
 
 def keep(ctx: Context, directory: Path, digest: str) -> tuple[Archive, Mapping[str, Any]]:

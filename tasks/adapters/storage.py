@@ -7,7 +7,7 @@ import io
 import posixpath
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import partial
 from math import ceil
@@ -36,7 +36,9 @@ _CHUNK = 8 * 1024**2
 _MOST_PARTS = 9_000
 """S3 takes 10,000 parts of a file."""
 _PASSING = frozenset({errno.EIO, errno.EBUSY, errno.EAGAIN})
-_CONNECTION = frozenset({"HTTPClientError", "ClientConnectionError", "ClientPayloadError", "SSHException", "EOFError"})
+_CONNECTION = frozenset(
+    {"ConnectionError", "HTTPClientError", "ClientConnectionError", "ClientPayloadError", "SSHException", "EOFError"}
+)
 _CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "AuthenticationException"})
 """Errors of the packages beneath fsspec, known by name because which of them are installed differs."""
 
@@ -91,18 +93,27 @@ class FsspecBucket:
             found = self._call(lambda: self._fs.find(below, detail=True, refresh=True))
             return {path[len(below) + 1 :]: int(one["size"]) for path, one in found.items()}
 
+    def require_writable(self) -> None:
+        """Write a little and remove it again; raises what stands in the way."""
+        with self._named_errors(""):
+            self._write(".golive", [b"golive was here"], _CHUNK)
+        self.remove(".golive")
+
     def put(self, source: Path, path: str) -> None:
         """Copy a local file there in chunks; an object store shows it whole or not at all."""
         block = max(_CHUNK, ceil(source.stat().st_size / _MOST_PARTS))
         with source.open("rb") as file, self._named_errors(path):
-            into = self._call(lambda: self._create(self._path(path), block))
-            try:
-                while chunk := file.read(_CHUNK):
-                    self._call(partial(into.write, chunk))
-                self._call(into.close)
-            except BaseException:
-                self._give_up(into)
-                raise
+            self._write(path, iter(partial(file.read, _CHUNK), b""), block)
+
+    def _write(self, path: str, chunks: Iterable[bytes], block: int) -> None:
+        into = self._call(lambda: self._create(self._path(path), block))
+        try:
+            for chunk in chunks:
+                self._call(partial(into.write, chunk))
+            self._call(into.close)
+        except BaseException:
+            self._give_up(into)
+            raise
 
     @contextmanager
     def open(self, path: str) -> Iterator[BinaryIO]:
@@ -205,7 +216,7 @@ class FsspecBucket:
             return AccessDenied(seen, where=where, do="look at backup.storage.options and the rights in the store")
         if isinstance(error, TimeoutError):
             return TimedOut(seen, where=where)
-        if isinstance(error, ConnectionError) or names & _CONNECTION:
+        if names & _CONNECTION:
             return Unreachable(seen, where=where, do="look at the store, and at backup.storage")
         if isinstance(error, OSError) and error.errno in _PASSING:
             return ServerTrouble(seen, where=where)
@@ -225,10 +236,17 @@ class _Chunks(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        with self._bucket._named_errors(self._path):  # noqa: SLF001 - a part of it
-            chunk = self._bucket._call(lambda: self._file.read(len(buffer)))  # noqa: SLF001
+        chunk = self._read(len(buffer))
         buffer[: len(chunk)] = chunk
         return len(chunk)
+
+    def readall(self) -> bytes:
+        return self._read(-1)
+
+    def _read(self, size: int) -> bytes:
+        with self._bucket._named_errors(self._path):  # noqa: SLF001 - a part of it
+            found: bytes = self._bucket._call(lambda: self._file.read(size))  # noqa: SLF001
+        return found
 
 
 def _texts(value: Any) -> Iterator[str]:

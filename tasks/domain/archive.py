@@ -167,16 +167,23 @@ def load(directory: Path) -> Archive:
     return replace(taken, size=size)
 
 
-def parsed(text: bytes, directory: Path) -> Archive:
-    """Return what a manifest tells of a backup, whose files are not looked at; raises `BackupNotProven`."""
+def parsed(text: bytes, directory: Path, where: str = "") -> Archive:
+    """Return what a manifest tells of a backup, whose files are not looked at.
+
+    Raises `BackupNotProven` if it cannot be understood; ``where`` is where it lies, if not in the directory.
+    """
     try:
         manifest = json.loads(text)
         manifest |= {key: dict(manifest[key]) for key in ("files", "tables")}
+        if outside := [path for path in manifest["files"] if ".." in Path(path).parts or Path(path).is_absolute()]:
+            raise ValueError(f"{outside[0]!r} leads out of it")
         if "sealed" in manifest and {f"{one}{SEALED}" for one in manifest["files"]} != set(manifest["sealed"]["files"]):
             raise ValueError("it tells of other files encrypted than backed up")
     except (ValueError, KeyError, TypeError) as error:
         raise BackupNotProven(
-            f"its manifest cannot be read: {error}", where=str(directory / MANIFEST), do="use another backup"
+            f"its manifest cannot be read: {error}",
+            where=where or str(directory / MANIFEST),
+            do="use another backup",
         ) from error
     clear = as_text(in_clear(manifest)).encode() if "sealed" in manifest else text
     return Archive(directory, 0, hashlib.sha256(clear).hexdigest(), manifest)

@@ -379,6 +379,10 @@ class Bucket(Protocol):
         """Return the directories in it, sorted, also those of which only an upload that never ended is there."""
         ...
 
+    def require_writable(self) -> None:
+        """Write a little and remove it again; raises what stands in the way."""
+        ...
+
     def sizes(self, name: str) -> Mapping[str, int]:
         """Return the bytes of each file below a directory, by its path in that; none if there is no such directory."""
         ...

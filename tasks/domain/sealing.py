@@ -108,7 +108,7 @@ def manifest_in(source: Source, where: str) -> Archive:
         raise BackupNotProven(
             "there is no manifest", expected="a finished backup", where=where, do="use another backup"
         ) from error
-    return archive.parsed(text, Path(where))
+    return archive.parsed(text, Path(where), f"{where}/{MANIFEST}")
 
 
 def bring(
