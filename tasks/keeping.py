@@ -48,7 +48,7 @@ def keep(ctx: Context, directory: Path, digest: str) -> tuple[Archive, Mapping[s
         taken = sealing.seal(world, taken, plan.encrypt.recipients)
     told: dict[str, Any] = {"local": str(directory), "files": len(taken.files)}
     if plan.encrypt is not None:
-        told |= {"encrypted": plan.encrypt.kind, "recipients": list(plan.encrypt.recipients)}
+        told |= {"encrypted": "age", "recipients": list(plan.encrypt.recipients)}
     if plan.storage is not None:
         bucket = plan.storage.bucket(world, ctx.file.system)
         told["sent"] = sealing.upload(world, taken, bucket, identity, plan.storage.parallel)

@@ -80,7 +80,8 @@ class FsspecBucket:
         """Return the directories in it, sorted, also those of which only an upload that never ended is there."""
         with self._named_errors(""):
             try:
-                listed = self._call(lambda: self._fs.ls(self._root, detail=False, refresh=True))
+                self._fs.invalidate_cache()
+                listed = self._call(lambda: self._fs.ls(self._root, detail=False))
             except FileNotFoundError:
                 listed = []
             begun = [key[len(self._root) + 1 :].partition("/")[0] for key, _id in self._unfinished("")]
@@ -90,7 +91,8 @@ class FsspecBucket:
         """Return the bytes of each file below a directory, by its path in that; none if there is no such directory."""
         below = self._path(name)
         with self._named_errors(name):
-            found = self._call(lambda: self._fs.find(below, detail=True, refresh=True))
+            self._fs.invalidate_cache()
+            found = self._call(lambda: self._fs.find(below, detail=True))
             return {path[len(below) + 1 :]: int(one["size"]) for path, one in found.items()}
 
     def require_writable(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -60,10 +60,8 @@ class Storage(Strict):
 
 
 class Encryption(Strict):
-    """How finished backups are encrypted, on the disk and in the store."""
+    """For whom finished backups are encrypted by age, on the disk and in the store."""
 
-    kind: Literal["age"] = "age"
-    """By what."""
     recipients: Annotated[
         tuple[Annotated[str, Field(pattern=r"^age1[0-9a-z]{58}$")], ...],
         Field(min_length=1, examples=[["age1swx0zkgg8kx6202ffpeclfg3935pwq7s3g2p6hcwwxxmph54sq3qsvjd55"]]),

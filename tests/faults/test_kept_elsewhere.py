@@ -123,7 +123,14 @@ def test_retention_covers_the_store_and_a_wrong_key_is_refused_before_anything_i
     assert in_store(s3) == sorted([newest, "20260101T000000-shop-of-another-ledger"])
     assert on_disk(shop) == [newest], "the newest stays at hand"
     assert list((shop.home / "golive/systems/shop/backups").rglob("*.dat")) == [], "and that encrypted"
-    assert [row.location for row in shop.ledger.evidence.backups("shop")] == [locations[-1]]
+    (kept,) = shop.ledger.evidence.backups("shop")
+    assert kept.location == locations[-1]
+    read(shop.latest(), kept)
+    next((shop.home / "golive/systems/shop/backups" / newest).rglob("*.age")).write_bytes(b"damaged")
+    read(shop.latest(), kept)
+    s3.damage(f"golive/shop/{newest}/manifest.json", b"{}")
+    with pytest.raises(BackupNotProven, match="its manifest cannot be read"):
+        read(shop.latest(), kept)
 
     (shop.home / "backup.key").write_text(a_key()[1])
     with pytest.raises(UserError, match="belongs to none of the recipients"):

@@ -229,6 +229,9 @@ def test_a_store_that_falls_silent_is_given_up(world):
 
 
 class _Silent:
+    def invalidate_cache(self) -> None:
+        pass
+
     def ls(self, *_given: Any, **_more: Any) -> None:
         time.sleep(2)
 
