@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import posixpath
 import queue
 import threading
@@ -44,14 +45,20 @@ _CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "Auth
 
 
 class FsspecStores:
-    """Opens places for files by URLs that fsspec knows."""
+    """Opens places for files by URLs that fsspec knows, each once: making an S3 client takes half a second."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, FsspecBucket] = {}
 
     def at(self, url: str, options: Mapping[str, Any], *, timeout: float) -> FsspecBucket:
         """Return the place at a URL; it is given up when it is silent for ``timeout`` seconds.
 
         Raises `ToolMissing` with the package that is needed, and `UserError` for a URL or option it does not know.
         """
-        return FsspecBucket(url.rstrip("/"), options, timeout)
+        key = json.dumps([url, options, timeout], sort_keys=True, default=str)
+        if key not in self._open:
+            self._open[key] = FsspecBucket(url.rstrip("/"), options, timeout)
+        return self._open[key]
 
 
 class FsspecBucket:
@@ -121,6 +128,8 @@ class FsspecBucket:
     def open(self, path: str) -> Iterator[BinaryIO]:
         """Read a file from there in chunks; raises `NotFound` if there is none."""
         with self._named_errors(path):
+            # What is known of it from an earlier listing must not decide how much of it is read.
+            self._fs.invalidate_cache()
             file = self._call(
                 lambda: self._fs.open(self._path(path), "rb", block_size=_CHUNK, cache_type="none"),
             )
