@@ -15,6 +15,7 @@ from tasks.keeping import (
     backups_directory,
     keep,
     names_on_record,
+    readable_copies,
     remove_stored,
     require_keepable,
     stored_names,
@@ -53,7 +54,7 @@ def take_backup(claim: Claim) -> str:
     def take() -> Mapping[str, Any]:
         _clear_unfinished(ctx)
         about = {"system": ctx.file.system, "release": ctx.release.id}
-        taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about, _proven(ctx))
+        taken = ctx.file.backup.take(ctx.world, ctx.target().dsn, directory, about, readable_copies(ctx))
         return {
             "kind": ctx.file.backup.kind,
             "location": str(directory),
@@ -66,12 +67,6 @@ def take_backup(claim: Claim) -> str:
 
     do_one(ctx, PHASE, Step(TAKE, take, mutates=False))
     return str(directory)
-
-
-def _proven(ctx: Context) -> list[Path]:
-    """Return where proven backups of the kind lie, the newest first."""
-    rows = ctx.ledger.evidence.backups(ctx.file.system)
-    return [Path(one.location) for one in rows if one.proven and one.kind == ctx.file.backup.kind]
 
 
 def _clear_unfinished(ctx: Context) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.backups import Backup as Plan
 from tasks.context import Context
 from tasks.domain import archive, sealing
 from tasks.domain.archive import MANIFEST, Archive
 from tasks.domain.errors import BackupNotProven, GoliveError, NotFound
 from tasks.domain.ports import Bucket
-from tasks.domain.storage import Encryption, Storage
+from tasks.domain.sealing import Source
+from tasks.domain.storage import Encryption
 from tasks.ledger.models import Backup
+from tasks.proving import plan_of
 from tasks.spec import loading
 
 
@@ -58,22 +62,23 @@ def keep(ctx: Context, directory: Path, digest: str) -> tuple[Archive, Mapping[s
     return taken, {**told, "keep_seconds": world.clock.monotonic() - began}
 
 
-def known(ctx: Context, row: Backup) -> Archive:
-    """Return a backup that is on record by its manifest; its files are neither looked at nor fetched.
+@dataclass(frozen=True)
+class _Found:
+    """A backup as it lies somewhere: its manifest, what opens its files, where, and how many may be read at a time."""
 
-    Raises `BackupNotProven` if the manifest is not there, or not the one that is on record.
+    kept: Archive
+    source: Source
+    where: str
+    parallel: int
+    on_disk: bool
+
+
+def known(ctx: Context, row: Backup) -> Archive:
+    """Return a backup that is on record, every file of it on the disk held against its manifest; none is fetched.
+
+    Raises `BackupNotProven` if it never was proven, is not there, or is not what was proven.
     """
-    local, digest = local_copy(row), str(row.proof["manifest_sha256"])
-    try:
-        found = sealing.manifest_in(sealing.on_disk(local), str(local))
-        _require_on_record(found.digest, digest, str(local))
-    except BackupNotProven:
-        if not is_stored(row):
-            raise
-        bucket, _parallel = _store_of(ctx, row)
-        found = sealing.manifest_in(sealing.in_store(bucket, local.name), row.location)
-        _require_on_record(found.digest, digest, row.location)
-    return found
+    return _find(ctx, row).kept
 
 
 @contextmanager
@@ -81,32 +86,66 @@ def opened(ctx: Context, row: Backup) -> Iterator[Archive]:
     """Give the block a backup that is on record, readable on the disk and held against what is on record.
 
     That is the local copy, or, where that is gone, damaged or encrypted, one that is fetched and decrypted for the
-    block. Raises `BackupNotProven` if what is kept is not what was proven, and `SecretMissing`.
+    block, and with it what it builds upon. Raises `BackupNotProven` if what is kept is not what was proven, and
+    `SecretMissing`.
     """
-    local, digest = local_copy(row), str(row.proof["manifest_sha256"])
+    rows = [*_built_upon(ctx, row), row]
+    found = [_find(ctx, one) for one in rows]
+    at_hand = all(one.on_disk and not one.kept.is_sealed for one in found)
+    if at_hand and len({one.kept.directory.parent for one in found}) == 1:
+        yield found[-1].kept
+        return
+    work = backups_directory(ctx) / f".partial-{archive.name_for(ctx.release.id, ctx.world.clock.now())}"
+    archive.require_room(ctx.world, work.parent, sum(one.bytes for one in rows), ctx.file.backup.headroom)
     try:
-        found = archive.load(local)
-        _require_on_record(found.digest, digest, str(local))
-        source, where, parallel = sealing.on_disk(local), str(local), 1
+        ctx.world.host.remove_tree(work)
+        for one, there in zip(rows, found, strict=True):
+            identity = _identity(ctx, _encryption_of(ctx, one)) if there.kept.is_sealed else ""
+            into = work / local_copy(one).name
+            brought = sealing.bring(ctx.world, there.kept, there.source, there.where, into, identity, there.parallel)
+        yield brought
+    finally:
+        ctx.world.host.remove_tree(work)
+
+
+def _find(ctx: Context, row: Backup) -> _Found:
+    local, digest = local_copy(row), str(row.proof["manifest_sha256"])
+    if not row.proven:
+        raise BackupNotProven(
+            f"backup {row.id} of {row.system} was never proven", where=row.location, do="use a backup that was"
+        )
+    try:
+        kept = archive.load(local)
+        _require_on_record(kept.digest, digest, str(local))
+        return _Found(kept, sealing.on_disk(local), str(local), parallel=1, on_disk=True)
     except BackupNotProven as error:
         if not is_stored(row):
             raise
-        ctx.world.progress(f"the local copy of {row.location} cannot be used, so it is fetched: {error}")
-        bucket, parallel = _store_of(ctx, row)
-        source, where = sealing.in_store(bucket, local.name), row.location
-        found = known(ctx, row)
-    else:
-        if not found.is_sealed:
-            yield found
-            return
-    work = backups_directory(ctx) / f".partial-{archive.name_for(ctx.release.id, ctx.world.clock.now())}"
-    archive.require_room(ctx.world, work.parent, row.bytes, ctx.file.backup.headroom)
-    try:
-        identity = _identity(ctx, _encryption_of(ctx, row)) if found.is_sealed else ""
-        ctx.world.host.remove_tree(work)
-        yield sealing.bring(ctx.world, found, source, where, work / local.name, identity, parallel)
-    finally:
-        ctx.world.host.remove_tree(work)
+        if ctx.world.host.exists(local):
+            ctx.world.progress(f"the local copy of {row.location} cannot be used, so it is fetched: {error}")
+    bucket, parallel = _store_of(ctx, row)
+    source = sealing.in_store(bucket, local.name)
+    kept = sealing.manifest_in(source, row.location)
+    _require_on_record(kept.digest, digest, row.location)
+    return _Found(kept, source, row.location, parallel, on_disk=False)
+
+
+def _built_upon(ctx: Context, row: Backup) -> list[Backup]:
+    """Return the backups that one builds upon, the whole one first; raises `BackupNotProven` if one is gone."""
+    there = {local_copy(one).name: one for one in ctx.ledger.evidence.backups(row.system)}
+    needed = list(row.proof.get("needs", ()))
+    if gone := [name for name in needed if name not in there]:
+        raise BackupNotProven(
+            f"it builds upon {', '.join(gone)}, which is not kept any more", where=row.location, do="use another backup"
+        )
+    return [there[name] for name in needed]
+
+
+def readable_copies(ctx: Context) -> list[Path]:
+    """Return where proven backups of the kind lie readable on the disk, the newest first, for another to build upon."""
+    rows = ctx.ledger.evidence.backups(ctx.file.system)
+    mine = [one for one in rows if one.proven and one.kind == ctx.file.backup.kind]
+    return [local_copy(one) for one in mine if "encrypted" not in one.proof and ctx.world.host.exists(local_copy(one))]
 
 
 def local_copy(row: Backup) -> Path:
@@ -157,22 +196,32 @@ def stored_names(ctx: Context) -> list[str]:
 def _store_of(ctx: Context, row: Backup) -> tuple[Bucket, int]:
     """Return the store that keeps a backup, and how many files may be read from it at a time.
 
-    It is reached as the present release file says, whose credentials are the newer ones, unless that names another
+    It is reached as a present release file says, whose credentials are the newer ones, unless that names another
     store than the release did that the backup was taken for.
     """
-    for plan in (ctx.file.backup.storage, _file_of(ctx, row).backup.storage):
-        if isinstance(plan, Storage) and row.location == f"{plan.of(row.system)}/{local_copy(row).name}":
-            return plan.bucket(ctx.world, row.system), plan.parallel
+    for plan in _plans(ctx, row):
+        storage = plan.storage
+        if storage is not None and row.location == f"{storage.of(row.system)}/{local_copy(row).name}":
+            return storage.bucket(ctx.world, row.system), storage.parallel
     raise NotFound(f"{row.location} is in no store that a release file names", do="name that store in backup.storage")
 
 
-def _encryption_of(ctx: Context, row: Backup) -> Encryption | None:
-    return ctx.file.backup.encrypt or _file_of(ctx, row).backup.encrypt
+def _encryption_of(ctx: Context, row: Backup) -> Encryption:
+    """Return how a backup was encrypted, with the identity that belongs to one of those for whom it was."""
+    recipients = set(row.proof.get("recipients", ()))
+    for plan in _plans(ctx, row):
+        if plan.encrypt is not None and recipients & set(plan.encrypt.recipients):
+            return plan.encrypt
+    raise NotFound(f"{row.location} is encrypted, and no release file names an identity", do="set backup.encrypt")
 
 
-def _file_of(ctx: Context, row: Backup) -> Any:
-    release = ctx.ledger.releases.get(row.release_id)
-    return loading.parse(release.file_text, release.file)
+def _plans(ctx: Context, row: Backup) -> Iterator[Plan]:
+    """Yield how a backup may be kept: as the release under way says, as its system's file does, as its release did."""
+    if ctx.file.system == row.system:
+        yield ctx.file.backup
+    yield plan_of(ctx.ledger, ctx.settings, row)
+    of = ctx.ledger.releases.get(row.release_id)
+    yield loading.parse(of.file_text, of.file).backup
 
 
 def _identity(ctx: Context, encryption: Encryption | None) -> str:

@@ -24,8 +24,9 @@ _LEFT_FOR = timedelta(days=1)
 def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
     """Remove backups beyond the number or the age to keep, and what failed or killed ones left behind.
 
-    Never the newest, nothing of a release that has not ended, and nothing that this ledger knows no release for. What
-    a store does not let be removed now is told, and stays until the next time.
+    Never the newest, nothing of a release that has not ended, nothing that a backup which stays builds upon, and
+    nothing that this ledger knows no release for. What a store does not let be removed now is told, and stays until
+    the next time.
     """
     ctx = context_of(claim)
     return do_one(ctx, _PHASE, Step("retire old backups", lambda: _retire(ctx), mutates=False))
@@ -34,16 +35,25 @@ def retire_old_backups(claim: Claim) -> Mapping[str, Any]:
 def _retire(ctx: Context) -> Mapping[str, Any]:
     present = ctx.ledger.evidence.backups(ctx.file.system)
     removed, dropped, troubles = [], [], []
+    built_upon: set[str] = set()
+    built_upon_at_hand: set[str] = set()
+    # From the newest on: whatever builds upon a backup is newer than that.
     for index, one in enumerate(present):
+        name, needs = local_copy(one).name, one.proof.get("needs", ())
         needed = _is_needed(ctx, one)
         try:
-            if (why := _why_retired(ctx, index, one)) and not needed:
+            if (why := _why_retired(ctx, index, one)) and not needed and name not in built_upon:
                 remove(ctx, one)
                 ctx.ledger.evidence.removed_backup(one.id, why)
                 removed.append(one.location)
-            elif _leaves_disk(ctx, index, one, needed=needed):
-                ctx.world.host.remove_tree(local_copy(one))
-                dropped.append(str(local_copy(one)))
+                continue
+            built_upon.update(needs)
+            if name not in built_upon_at_hand and _may_leave_disk(ctx, index, one, needed=needed):
+                if ctx.world.host.exists(local_copy(one)):
+                    ctx.world.host.remove_tree(local_copy(one))
+                    dropped.append(str(local_copy(one)))
+            else:
+                built_upon_at_hand.update(needs)
         except (OutsideError, UserError) as error:
             troubles.append(f"{one.location}: {error}")
     try:
@@ -55,12 +65,10 @@ def _retire(ctx: Context) -> Mapping[str, Any]:
     return told | ({"only_in_store": dropped} if dropped else {}) | ({"troubles": troubles} if troubles else {})
 
 
-def _leaves_disk(ctx: Context, index: int, one: Backup, *, needed: bool) -> bool:
-    """Tell whether a backup that a store keeps is still on the disk too, and need not be."""
+def _may_leave_disk(ctx: Context, index: int, one: Backup, *, needed: bool) -> bool:
+    """Tell whether a backup that a store keeps need not be on the disk too."""
     plan = ctx.file.backup.storage
-    if plan is None or not is_stored(one) or not ctx.world.host.exists(local_copy(one)):
-        return False
-    return index >= plan.keep_local and not (needed and plan.keep_local)
+    return plan is not None and is_stored(one) and index >= plan.keep_local and not (needed and plan.keep_local)
 
 
 def _why_retired(ctx: Context, index: int, one: Backup) -> str:

@@ -82,7 +82,8 @@ class Backup(Kind):
     storage: Storage | None = None
     """Where finished backups are kept; in ``directory`` alone, if it is not given."""
     encrypt: Encryption | None = None
-    """How finished backups are encrypted, wherever they are kept; the files are readable only until they are proven."""
+    """For whom finished backups are encrypted, wherever they are kept; the files are readable only until they are
+    proven, so that a copy of a server's files is always whole: none can build upon an encrypted one."""
     headroom: Size = 200_000_000
     """How much room must stay free on the disk after the backup and its scratch copy."""
     depth: Literal["content", "checksums", "amcheck"] = "content"

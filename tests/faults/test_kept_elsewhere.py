@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.domain.errors import BackupNotProven, SecretMissing, UserError
 from tasks.domain.ports import RunningServer
+from tasks.drill import drill
 from tasks.ledger.models import Backup, Release
 from tasks.ledger.releases import Claim
+from tasks.spec.loading import load
 from tests.flows import ON_TITLE, RENAME, SmallSystem, a_running_system
-from tests.stores import LocalS3, a_key, local_s3
+from tests.stores import LocalS3, a_backup, a_key, local_s3
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -114,6 +117,40 @@ def test_the_way_back_leads_through_the_store_and_only_with_what_was_proven(shop
     assert on_disk(shop) == [], "what was fetched and decrypted for the restore is gone again"
 
 
+def test_what_a_backup_builds_upon_is_fetched_with_it_and_stays_on_the_disk_as_long_as_it_does(shop, s3):
+    from tasks.context import context_of
+    from tasks.keeping import keep, opened, readable_copies
+    from tasks.retire import _retire
+
+    release = shop.latest()
+    shop.write({"backup.encrypt": None, "backup.storage.keep_local": 1})
+    ctx = replace(
+        context_of(Claim(release.id, release.epoch, "test")), file=load(shop.home / "systems/shop/release.yaml")
+    )
+    rows, names = [], [f"2027010{day}T000000-{release.id}" for day in (1, 2)]
+    for number, name in enumerate(names):
+        taken = a_backup(ctx.world, shop.home / "golive/systems/shop/backups" / name, {"own": name.encode()})
+        _kept, told = keep(ctx, taken.directory, taken.digest)
+        proof = {"tables": {}, "manifest_sha256": taken.digest, "needs": names[:number], **told}
+        ctx.ledger.evidence.backed_up(
+            release.id, "shop", kind="dump", location=told["store"], size=1, took=1.0, proven=True, proof=proof
+        )
+    assert [path.name for path in readable_copies(ctx)] == names[::-1]
+    _retire(ctx)
+    assert set(names) <= set(on_disk(shop))
+    rows = ctx.ledger.evidence.backups("shop")
+    for name in names:
+        shutil.rmtree(shop.home / "golive/systems/shop/backups" / name)
+        assert name in in_store(s3)
+    with opened(ctx, rows[0]) as taken:
+        assert (taken.content / "own").read_text() == names[1]
+        assert (taken.directory.with_name(names[0]) / "dump/own").read_text() == names[0]
+    for row in rows[:2]:
+        ctx.ledger.evidence.removed_backup(row.id, "the test is over")
+    with pytest.raises(BackupNotProven, match="is not kept any more"), opened(ctx, rows[0]):
+        pass
+
+
 def test_retention_covers_the_store_and_a_wrong_key_is_refused_before_anything_is_dumped(shop, s3):
     ended = shop.latest().id
     left = f"golive/shop/20260101T000000-{ended}/dump/toc.dat.age"
@@ -132,7 +169,8 @@ def test_retention_covers_the_store_and_a_wrong_key_is_refused_before_anything_i
     next((shop.home / "golive/systems/shop/backups" / newest).rglob("*.age")).write_bytes(b"damaged")
     read(shop.latest(), kept)
     shutil.rmtree(shop.home / "golive/systems/shop/backups" / newest)
-    read(shop.latest(), kept)
+    drilled = drill.fn("shop", 86400.0, "")
+    assert (drilled.outcome, f"backup {kept.id} of " in drilled.seen) == ("passed", True)
     s3.damage(f"golive/shop/{newest}/manifest.json", b"{}")
     with pytest.raises(BackupNotProven, match="its manifest cannot be read"):
         read(shop.latest(), kept)
