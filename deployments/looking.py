@@ -125,6 +125,7 @@ def _backup_facts(book: Ledger, row: Backup, drill: Look | None) -> dict[str, An
         "kind": row.kind,
         "safety_copy": of.scope == "restore",
         "location": row.location,
+        "encrypted": "encrypted" in row.proof,
         "bytes": row.bytes,
         "took": row.took,
         "proven": row.proven,
@@ -179,7 +180,7 @@ def backups_table(backups: Sequence[Mapping[str, Any]]) -> Table:
             Text(show_seconds(one["took"])),
             _proven(one),
             Text(", ".join(one["needed_by"]) or "–"),
-            Text(one["location"], overflow="fold"),
+            Text(f"{one['location']}{' (encrypted)' if one['encrypted'] else ''}", overflow="fold"),
         )
     return table
 

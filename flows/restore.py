@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.parameters import Help, Reason, StartedBy
-from tasks.backup import compare_copy, reckon_disk, restore_copy, scratch_cleared, take_backup
+from tasks.backup import compare_copy, keep_backup, reckon_disk, restore_copy, scratch_cleared, take_backup
 from tasks.destination import PATTERN
 from tasks.restoring import bring_back, inspect_destination, restoring
 
@@ -39,5 +39,5 @@ async def restore(
             reckon_disk(claim)
             safety = take_backup(claim)
             restore_copy(claim, safety)
-            compare_copy(claim, safety)
+            keep_backup(claim, safety, compare_copy(claim, safety))
         return bring_back(claim, number)

@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from tasks.adapters.age import Age
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.host import LocalHost
 from tasks.adapters.http import HttpxHttp
@@ -19,6 +20,7 @@ from tasks.adapters.pg_tools import ClientTools
 from tasks.adapters.postgres import Postgres
 from tasks.adapters.process import mark_of
 from tasks.adapters.secrets import SecretStore
+from tasks.adapters.storage import FsspecStores
 from tasks.domain.errors import SecretMissing
 from tasks.domain.ports import World
 from tasks.domain.target import Target
@@ -98,6 +100,8 @@ def world() -> World:
         pg_tools=ClientTools(host, Settings.from_environment().pg_tools),
         pg_servers=EmbeddedServers(),
         secrets=SecretStore(read_block=_prefect_block),
+        stores=FsspecStores(),
+        cipher=Age(),
         progress=lambda line: print(line, file=sys.stderr),  # noqa: T201 - the console is where progress goes
     )
 

@@ -25,11 +25,12 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.units import show_seconds
 from tasks.driving import driving, shown, take_over
+from tasks.keeping import opened
 from tasks.ledger.evidence import DRILL
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
-from tasks.proving import load_proven, newest_backup, plan_of, prove_again
+from tasks.proving import newest_backup, plan_of, prove_again
 from tasks.rollouts import Step
 from tasks.scratch import Scratch
 from tasks.settings import Settings
@@ -152,15 +153,15 @@ def prove_newest(claim: Claim, backup: int) -> Mapping[str, Any]:
     one = ctx.ledger.evidence.backup(backup)
 
     def prove() -> Mapping[str, Any]:
-        taken = load_proven(one)
-        place = Scratch(ctx, major=taken.server_version // 10000)
-        if place.embedded:
-            require_room(ctx.world, place.directory, _room(ctx, one), ctx.file.backup.headroom)
-        try:
-            return prove_again(ctx.world, one, plan_of(ctx.ledger, ctx.settings, one), taken, place)
-        finally:
-            with suppress(GoliveError):
-                place.remove()
+        with opened(ctx, one) as taken:
+            place = Scratch(ctx, major=taken.server_version // 10000)
+            if place.embedded:
+                require_room(ctx.world, place.directory, _room(ctx, one), ctx.file.backup.headroom)
+            try:
+                return prove_again(ctx.world, one, plan_of(ctx.ledger, ctx.settings, one), taken, place)
+            finally:
+                with suppress(GoliveError):
+                    place.remove()
 
     return do_one(ctx, SCOPE, Step("restore and compare once more", prove, mutates=False))
 

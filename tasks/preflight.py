@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 from tasks import checks
 from tasks.acting import act, do_one
-from tasks.backup import backups_directory
 from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
 from tasks.domain.errors import RolloutFailed, WindowClosed
 from tasks.domain.outcome import Measurement
+from tasks.keeping import backups_directory, require_keepable
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
 from tasks.spec.kinds import kinds_in
@@ -72,11 +72,12 @@ def check_ports(claim: Claim) -> list[int]:
 
 @act
 def check_backup(claim: Claim) -> str:
-    """Refuse to begin where the backup cannot be made, for want of a right or a program; return its kind."""
+    """Refuse to begin where the backup cannot be made or kept, for want of a right or a program; return its kind."""
     ctx = context_of(claim)
 
     def check() -> dict[str, Any]:
         ctx.file.backup.require_possible(ctx.world, ctx.target().dsn, None)
+        require_keepable(ctx)
         return {"kind": ctx.file.backup.kind}
 
     return str(do_one(ctx, PHASE, Step("check that a backup can be made", check, mutates=False))["kind"])

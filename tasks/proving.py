@@ -1,16 +1,15 @@
-"""A backup on record: loaded, held against what was put on record of it, and proven once more by a copy."""
+"""A backup on record: how it is handled, and how it is proven once more by a copy."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from tasks.backups import Backup, Place
 from tasks.domain import archive
 from tasks.domain.archive import Archive
-from tasks.domain.errors import BackupNotProven, GoliveError
+from tasks.domain.errors import GoliveError
 from tasks.domain.fingerprint import fingerprint, sequences
 from tasks.domain.ports import World
 from tasks.ledger.ledger import Ledger
@@ -26,15 +25,6 @@ def newest_backup(book: Ledger, system: str) -> OnRecord | None:
     """Return the newest backup of a system's production, proven or not; what a restore put by does not count."""
     own = (one for one in book.evidence.backups(system) if book.releases.get(one.release_id).scope != SAFETY)
     return next(own, None)
-
-
-def load_proven(one: OnRecord) -> Archive:
-    """Return a backup whose every file is what was written; raises `BackupNotProven`, also if it never was proven."""
-    if not one.proven:
-        raise BackupNotProven(
-            f"backup {one.id} of {one.system} was never proven", where=one.location, do="use a backup that was"
-        )
-    return archive.load(Path(one.location), digest=one.proof.get("manifest_sha256", ""))
 
 
 def plan_of(book: Ledger, settings: Settings, one: OnRecord) -> Backup:

@@ -16,10 +16,10 @@ from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Outcome, verdict
 from tasks.domain.target import Target
 from tasks.domain.way_back import Plan, choose
+from tasks.keeping import opened
 from tasks.ledger.releases import Claim
 from tasks.loss import counters_at, drop_of
 from tasks.platforms import Instance
-from tasks.proving import load_proven
 from tasks.rehearsing import PHASE, copy_of, up_down_up
 from tasks.reviewing import reviewed
 from tasks.rollouts import Step
@@ -36,7 +36,8 @@ def prepare_copy(claim: Claim) -> Mapping[str, Any]:
         scratch = Scratch(ctx)
         restored_again = not scratch.is_restored()
         if restored_again:
-            ctx.file.backup.copy_into(ctx.world, load_proven(backup_of(ctx)), scratch)
+            with opened(ctx, backup_of(ctx)) as taken:
+                ctx.file.backup.copy_into(ctx.world, taken, scratch)
         began = ctx.world.clock.monotonic()
         scratch.clone()
         return {"restored_again": restored_again, "clone_seconds": ctx.world.clock.monotonic() - began}

@@ -10,13 +10,16 @@ from tasks import destination
 from tasks.acting import act, act_once, do_one
 from tasks.apart import open_apart
 from tasks.context import Context, context_of, is_gone, ledger, world
+from tasks.domain.archive import Archive
 from tasks.domain.errors import AccessDenied, GoliveError, Refused, SqlFailed
 from tasks.domain.ports import Session
 from tasks.domain.relation import quoted
 from tasks.domain.release import TERMINAL, State
 from tasks.driving import to_its_end
+from tasks.keeping import known, opened
+from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
-from tasks.proving import SAFETY, load_proven, plan_of, require_as_proven
+from tasks.proving import SAFETY, plan_of, require_as_proven
 from tasks.rollouts import Step
 from tasks.scratch import Scratch
 from tasks.settings import Settings
@@ -68,7 +71,7 @@ def inspect_destination(claim: Claim, backup: int, *, replace: bool) -> bool:
 
     def look() -> Mapping[str, Any]:
         one = ctx.ledger.evidence.backup(backup)
-        taken = load_proven(one)
+        taken = known(ctx, one)
         where = destination.look_at(ctx.world, ctx.target().dsn)
         destination.require_fit(where, replace=replace)
         destination.require_roles(ctx.world, where.dsn, taken.manifest.get("roles", ()))
@@ -94,9 +97,13 @@ def bring_back(claim: Claim, backup: int) -> str:
 
 
 def _bring_back(ctx: Context, backup: int) -> Mapping[str, Any]:
-    databases, clock = ctx.world.databases, ctx.world.clock
     one = ctx.ledger.evidence.backup(backup)
-    plan, taken = plan_of(ctx.ledger, ctx.settings, one), load_proven(one)
+    with opened(ctx, one) as taken:
+        return _brought_back(ctx, one, taken)
+
+
+def _brought_back(ctx: Context, one: Backup, taken: Archive) -> Mapping[str, Any]:
+    databases, clock, plan = ctx.world.databases, ctx.world.clock, plan_of(ctx.ledger, ctx.settings, one)
     where = destination.look_at(ctx.world, ctx.target().dsn)
     incoming = _incoming(ctx.release.id)
     aside = beside(where.name, f"before_{clock.now():%Y%m%d%H%M%S}") if where.exists else ""

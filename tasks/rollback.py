@@ -14,13 +14,13 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
 from tasks.domain.way_back import WayBack
 from tasks.driving import advance, person, shown, take_over
+from tasks.keeping import known, opened
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Rehearsal, Release
 from tasks.ledger.models import Step as Begun
 from tasks.ledger.releases import Claim
 from tasks.migrate import MIGRATE_PRODUCTION
 from tasks.migrators import fence_off, only_runner
-from tasks.proving import load_proven
 from tasks.rehearsing import migrated
 from tasks.restore import reopen, require_accepted, swap_in_restored, written_since
 from tasks.rollouts import Step
@@ -243,19 +243,18 @@ def _restore(ctx: Context, *, accept_loss: int) -> Mapping[str, Any]:
     found = ctx.ledger.evidence.backup_of(ctx.release.id)
     if found is None:
         raise NeedsPerson("no proven backup of this release", do="restore by hand: golive status shows the backups")
-    taken = load_proven(found)
     again = f"golive rollback {ctx.file.system} --release {ctx.release.id}"
-    lost = written_since(ctx, taken)
+    lost = written_since(ctx, known(ctx, found))
     require_accepted(lost, accept_loss, do=again)
+    with opened(ctx, found) as taken:
 
-    def restore() -> Mapping[str, Any]:
-        done = swap_in_restored(ctx, taken, accept_loss=accept_loss, do=again)
-        # What the restored database knows of turns is as old as its backup.
-        fence_off(ctx.in_turn())
-        return {"counted_before": lost, **done}
+        def restore() -> Mapping[str, Any]:
+            done = swap_in_restored(ctx, taken, accept_loss=accept_loss, do=again)
+            # What the restored database knows of turns is as old as its backup.
+            fence_off(ctx.in_turn())
+            return {"counted_before": lost, **done}
 
-    step = Step(RESTORE, restore)
-    return do_one(ctx, PHASE, step)
+        return do_one(ctx, PHASE, Step(RESTORE, restore))
 
 
 @act

@@ -76,6 +76,7 @@ def database(pg_server: RunningServer) -> Iterator[str]:
 @pytest.fixture
 def world() -> World:
     """The outside as golive's real adapters see it."""
+    from tasks.adapters.age import Age
     from tasks.adapters.clock import SystemClock
     from tasks.adapters.host import LocalHost
     from tasks.adapters.http import HttpxHttp
@@ -83,6 +84,7 @@ def world() -> World:
     from tasks.adapters.pg_tools import ClientTools
     from tasks.adapters.postgres import Postgres
     from tasks.adapters.secrets import SecretStore
+    from tasks.adapters.storage import FsspecStores
 
     host = LocalHost()
     return World(
@@ -93,6 +95,8 @@ def world() -> World:
         pg_tools=ClientTools(host),
         pg_servers=EmbeddedServers(),
         secrets=SecretStore(),
+        stores=FsspecStores(),
+        cipher=Age(),
     )
 
 

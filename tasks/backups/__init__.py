@@ -14,6 +14,7 @@ from tasks.domain.archive import Archive
 from tasks.domain.depth import look_into
 from tasks.domain.kind import Duration, Kind, Size
 from tasks.domain.ports import World
+from tasks.domain.storage import Encryption, Storage
 
 DEFAULT = "dump"
 """The kind that is meant where a release file gives none."""
@@ -71,13 +72,18 @@ class Backup(Kind):
     model_config = ConfigDict(json_schema_extra=_asks_for_kind)
 
     directory: str = "{root}/backups"
-    """Where backups are kept, each in a directory of its own (0700)."""
+    """Where backups are made, and kept unless ``storage`` says otherwise, each in a directory of its own (0700)."""
     keep: Annotated[int, Field(ge=1, le=1000)] = 14
     """How many backups of the system are kept; those of a release under way always are."""
     keep_for: Annotated[Duration | None, Field(examples=["30d"])] = None
     """After how long a backup is removed although fewer are kept; the newest stays, however old."""
     timeout: Duration = 3600.0
     """After how long the taking, or the making of a copy, is given up."""
+    storage: Storage | None = None
+    """Where finished backups are kept; in ``directory`` alone, if it is not given."""
+    encrypt: Encryption | None = None
+    """For whom finished backups are encrypted, wherever they are kept; the files are readable only until they are
+    proven, so that a copy of a server's files is always whole: none can build upon an encrypted one."""
     headroom: Size = 200_000_000
     """How much room must stay free on the disk after the backup and its scratch copy."""
     depth: Literal["content", "checksums", "amcheck"] = "content"

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,16 @@ from tasks.domain.units import show_bytes
 from tasks.domain.way_back import differences
 
 MANIFEST = "manifest.json"
+SEALED = ".age"
+"""What the name of an encrypted file ends in."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A finished backup on disk. ``size`` in bytes; ``digest`` is the SHA-256 of its manifest."""
+    """A finished backup. ``size`` in bytes on disk; ``digest`` is the SHA-256 of its manifest.
+
+    Where the files are encrypted, the manifest tells that too, which does not change the digest.
+    """
 
     directory: Path
     size: int
@@ -39,7 +44,30 @@ class Archive:
     @property
     def content(self) -> Path:
         """The directory, named like the kind of backup, in the form of the tool that wrote it."""
+        if self.is_sealed:
+            raise BackupNotProven("is encrypted", where=str(self.directory), do="decrypt it before its use")
         return self.directory / self.kind
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether its files are encrypted."""
+        return "sealed" in self.manifest
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The SHA-256 of each file in the clear, by its path."""
+        found: Mapping[str, str] = self.manifest["files"]
+        return found
+
+    @property
+    def lying(self) -> Mapping[str, str]:
+        """The SHA-256 of each file as it lies there, by the path by which it does."""
+        found: Mapping[str, str] = self.manifest["sealed"]["files"] if self.is_sealed else self.files
+        return found
+
+    def lies_as(self, path: str) -> str:
+        """Return by which path a file lies there."""
+        return f"{path}{SEALED}" if self.is_sealed else path
 
     @property
     def server_version(self) -> int:
@@ -106,8 +134,10 @@ def take(
             "kind": kind,
             "finished_at": world.clock.now().isoformat(),
             "files": {str(path.relative_to(partial)): sha256(path) for path in _files(partial)},
+            # A server does not start on its files without the directories that are empty.
+            "directories": sorted(str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_dir()),
         }
-        world.host.write(partial / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+        world.host.write(partial / MANIFEST, as_text(manifest))
         partial.rename(directory)
     except OSError as error:
         world.host.remove_tree(partial)
@@ -130,34 +160,74 @@ def load(directory: Path, *, digest: str = "") -> Archive:
     """
     path = directory / MANIFEST
     try:
-        text = path.read_bytes()
-        manifest = json.loads(text)
-        expected, _tables = dict(manifest["files"]), dict(manifest["tables"])
+        taken = parsed(path.read_bytes(), directory)
         found = {str(one.relative_to(directory)): sha256(one) for one in _files(directory)}
+        size = sum(one.stat().st_size for one in directory.rglob("*") if one.is_file())
     except OSError as error:
         where = str(error.filename or path)
         raise BackupNotProven(f"cannot be read: {error.strerror}", where=where, do="use another backup") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise BackupNotProven(
-            f"its manifest cannot be read: {error}", where=str(path), do="use another backup"
-        ) from error
-    if wrong := differences(expected, found):
+    if wrong := differences(taken.lying, found):
         raise BackupNotProven(
             f"{len(wrong)} files are not what was dumped: {', '.join(wrong[:5])}",
             expected="the SHA-256 of each as in the manifest",
             where=str(directory),
             do="use another backup; look for the disk's trouble",
         )
-    size = sum(one.stat().st_size for one in directory.rglob("*") if one.is_file())
-    found_digest = hashlib.sha256(text).hexdigest()
-    if digest not in {"", found_digest}:
+    if digest:
+        require_recorded(taken, digest, str(directory))
+    return replace(taken, size=size)
+
+
+def require_recorded(taken: Archive, digest: str, where: str) -> None:
+    """Raise `BackupNotProven` unless the backup is the one that is on record, by the SHA-256 of its manifest."""
+    if taken.digest != digest:
         raise BackupNotProven(
-            f"it is whole, but not the backup that is on record: its manifest has SHA-256 {found_digest[:12]}",
+            f"it is whole, but not the backup that is on record: its manifest has SHA-256 {taken.digest[:12]}",
             expected=digest[:12],
-            where=str(directory),
+            where=where,
             do="put the backup itself back there, or use another one; somebody replaced or edited it",
         )
-    return Archive(directory, size, found_digest, manifest)
+
+
+def parsed(text: bytes, directory: Path, where: str = "") -> Archive:
+    """Return what a manifest tells of a backup, whose files are not looked at.
+
+    Raises `BackupNotProven` if it cannot be understood; ``where`` is where it lies, if not in the directory.
+    """
+    try:
+        manifest = json.loads(text)
+        manifest |= {key: dict(manifest[key]) for key in ("files", "tables")}
+        if outside := [path for path in manifest["files"] if ".." in Path(path).parts or Path(path).is_absolute()]:
+            raise ValueError(f"{outside[0]!r} leads out of it")
+        if "sealed" in manifest and {f"{one}{SEALED}" for one in manifest["files"]} != set(manifest["sealed"]["files"]):
+            raise ValueError("it tells of other files encrypted than backed up")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BackupNotProven(
+            f"its manifest cannot be read: {error}",
+            where=where or str(directory / MANIFEST),
+            do="use another backup",
+        ) from error
+    clear = as_text(in_clear(manifest)).encode() if "sealed" in manifest else text
+    return Archive(directory, 0, hashlib.sha256(clear).hexdigest(), manifest)
+
+
+def as_text(manifest: Mapping[str, Any]) -> str:
+    """Return a manifest as it is written."""
+    return json.dumps(manifest, indent=1, sort_keys=True)
+
+
+def in_clear(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a backup as it was before its files were encrypted."""
+    return {key: value for key, value in manifest.items() if key != "sealed"}
+
+
+def make_directories(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Make a new directory (0700) with all that the files of a backup lie in, also those that are empty."""
+    directory.mkdir(parents=True, mode=0o700)
+    parents = {str(Path(path).parent) for path in manifest["files"]}
+    for path in sorted({*manifest.get("directories", ()), *parents} - {"."}):
+        for one in (*reversed(Path(path).parents), Path(path)):
+            (directory / one).mkdir(mode=0o700, exist_ok=True)
 
 
 def require_equal(archive: Archive, copy: Fingerprint) -> None:

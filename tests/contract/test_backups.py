@@ -23,13 +23,14 @@ import pytest
 from tasks import backups
 from tasks.backups import Backup
 from tasks.context import world as real_world
-from tasks.domain import archive
+from tasks.domain import archive, sealing
 from tasks.domain.archive import MANIFEST, Archive
 from tasks.domain.errors import BackupNotProven, GoliveError
 from tasks.domain.fingerprint import LARGE_OBJECTS
 from tasks.domain.ports import World
 from tests.places import OwnPlace, run
 from tests.stanza import running_stanza
+from tests.stores import a_key, lies_at
 
 ROOT = Path(__file__).parents[2]
 NAMES = [info.name for info in pkgutil.iter_modules(backups.__path__)]
@@ -268,6 +269,17 @@ def test_a_backup_is_put_back_beside_the_live_database_with_all_that_it_held(
     finally:
         run(world, setting.server, f"DROP DATABASE IF EXISTS {name}_back WITH (FORCE)")
         run(world, database, f"DROP OWNED BY {reader}, {owner}; DROP ROLE {reader}, {owner}")
+
+
+def test_a_copy_is_proven_from_what_was_encrypted_and_kept_elsewhere(world, kind, production, taken, place, tmp_path):
+    public, secret = a_key()
+    bucket = world.stores.at(f"file://{tmp_path}/store", {}, timeout=20)
+    before = lies_at(taken.directory)
+    sealed = sealing.seal(world, taken, [public])
+    sealing.upload(world, sealed, bucket, secret, 4)
+    again = sealing.bring(world, sealed, sealing.in_store(bucket, "backup"), "", tmp_path / "again", secret, 4)
+    assert lies_at(again.directory) == before
+    assert kind.prove(world, again, kind.copy_into(world, again, place), production)["tables"]
 
 
 def largest(taken: Archive) -> Path:

@@ -59,9 +59,9 @@ def test_what_killed_backups_left_is_swept_and_nothing_else(small_system):
     other = [f"20260101T000000-{under_way}", "20260101T000000-shop-of-another-ledger", "notes", ".partial-notes"]
     for name in (*left, *other):
         (directory / name / "dump").mkdir(parents=True)
-    from tasks.backup import _sweep
     from tasks.context import context_of
     from tasks.driving import join
+    from tasks.retire import _sweep
 
     assert sorted(_sweep(context_of(join(under_way)))) == sorted(left)
     assert backups(small_system) == sorted([proven, *other])

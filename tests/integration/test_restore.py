@@ -15,6 +15,7 @@ import pytest
 
 from tasks import destination, drill, proving
 from tasks.adapters.postgres import Postgres
+from tasks.domain import archive
 from tasks.domain.errors import BackupNotProven, ChecksFailed, NotFound, Refused, UserError
 from tasks.domain.fingerprint import fingerprint
 from tasks.domain.ports import RunningServer
@@ -355,7 +356,7 @@ def test_a_copy_of_the_servers_files_is_drilled_and_restored_against_its_first_p
         assert (seen.outcome, f"backup {one.id} of " in seen.seen) == ("passed", True)
         restore(one.id)
         assert content(target) == proven
-        taken = proving.load_proven(one)
+        taken = archive.load(Path(one.location))
         shop.sql("DELETE FROM note WHERE id = 1", target)
         with pytest.raises(BackupNotProven, match=r"public\.note: 100 rows .* 99 rows"):
             proving.require_as_proven(world, one, taken, target)
