@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Tests mostly wait, for servers and for time to pass: half of two cores lies idle with a worker for each.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, min(8, 2 * len(os.sched_getaffinity(0)))))')
 
 .PHONY: demo test up down lint lock schema bench clean
 
@@ -26,7 +28,7 @@ down: $(VENV)/.runtime  ## stop what `make up` started
 	@$(BIN)/golive down
 
 test: $(VENV)/.dev  ## all tests
-	@$(BIN)/python -m pytest -n auto --dist loadgroup -m "not alone"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
 bench: $(VENV)/.dev  ## the figures of the benchmarks, with what is aimed at; takes a quarter of an hour and 15 GB

@@ -85,7 +85,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         except (typer.Exit, typer.BadParameter):
             raise
         except KeyboardInterrupt as error:
-            note("interrupted; golive status tells where things stand")
+            note(f"{error or 'interrupted'}; golive status tells where things stand")
             raise typer.Exit(INTERRUPTED) from error
         except Exception as error:
             kind = type(error).__name__

@@ -21,6 +21,7 @@ from flows.release import release
 from flows.restore import restore
 from flows.restore_drill import restore_drill
 from flows.rollback import rollback
+from tasks.adapters.interrupts import kept_interrupts
 from tasks.context import ledger
 from tasks.domain.errors import Refused, UserError
 from tasks.domain.release import FORWARD, State
@@ -54,9 +55,13 @@ PHASES: dict[str, Callable[[str, str, str], Coroutine[Any, Any, object]]] = {
 
 
 def run(flow: Coroutine[Any, Any, R]) -> R:
-    """Run a flow to its end and return its result; what it raises comes out as it is."""
+    """Run a flow to its end and return its result; what it raises comes out as it is.
+
+    Ctrl-C lets the step under way end and no further one begin, and always comes out as `KeyboardInterrupt`.
+    """
     try:
-        return asyncio.run(_awaited(flow))
+        with kept_interrupts():
+            return asyncio.run(_awaited(flow))
     except ParameterTypeError as error:
         raise UserError(str(error), do="golive COMMAND --help tells what each argument may be") from error
 

@@ -13,9 +13,11 @@ from prefect.client.schemas.objects import State as RunState
 from prefect.client.schemas.objects import TaskRun
 from prefect.settings import PREFECT_API_URL
 
+from tasks.adapters.interrupts import stop_if_interrupted
 from tasks.context import Context, world
 from tasks.domain.errors import GoliveError
 from tasks.domain.units import show_seconds
+from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
 
 P = ParamSpec("P")
@@ -43,7 +45,10 @@ class _Act(Task[P, R]):
     """A step as a Prefect task, which within `perform` does without Prefect where that does not answer."""
 
     def __call__(self, *args: Any, **given: Any) -> Any:
-        """Run the step and return its result."""
+        """Run the step and return its result, unless a person has interrupted the release that it would act on."""
+        # What only tells, guards or reports goes on: it is done when a release has ended too.
+        if args and isinstance(args[0], Claim):
+            stop_if_interrupted()
         if not _ALONE.get():
             return super().__call__(*args, **given)
         for pause in RETRY_DELAYS[: self.retries]:
@@ -123,8 +128,9 @@ def do_one(ctx: Context, phase: str, step: Step) -> Mapping[str, Any]:
     """Do one step, its intent on record before it.
 
     Raises what the step raises, after putting it on record, and `Fenced` before doing anything if another process has
-    taken the release over.
+    taken the release over, or a person has interrupted it.
     """
+    stop_if_interrupted()
     releases, clock = ctx.ledger.releases, ctx.world.clock
     LOG.info("%s: %s", phase, step.name)
     number = releases.intend(ctx.claim, phase, step.name, mutates=step.mutates, detail={})

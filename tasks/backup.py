@@ -195,13 +195,13 @@ def scratch_cleared(claim: Claim, *, unless: str = "") -> Iterator[None]:
     """Remove the scratch copy after the block, however that ends, ``unless`` it belongs to a release that goes on."""
     try:
         yield
+        if not unless:
+            remove_scratch(claim)
     except BaseException:
         if not unless:
             with suppress(GoliveError):
                 Scratch(context_of(claim)).remove()
         raise
-    if not unless:
-        remove_scratch(claim)
 
 
 @act

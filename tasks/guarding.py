@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks import watching
+from tasks.adapters.interrupts import was_interrupted
 from tasks.context import holder, revive_ledger, world
 from tasks.courier import Courier
 from tasks.domain.errors import GoliveError, LedgerError
@@ -204,11 +205,15 @@ class Round:
         self._ours, self._away = True, False
 
     def run(self) -> int:
-        """Go round until nothing is left to guard or another process is the guard; return how much was answered."""
+        """Go round until nothing is left to guard, another process is the guard, or a person interrupts this one.
+
+        Returns how much was answered; what is being answered is seen through.
+        """
         try:
             while self._ours or self._answering or self._unwritten or self._turn:
                 now = self._clock.monotonic()
                 self._hear(now)
+                self._ours = self._ours and not was_interrupted()
                 self._start_turn(now)
                 if self._ours:
                     self._start_due(now)

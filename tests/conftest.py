@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tasks.domain.ports import RunningServer, World
+from tasks.domain.ports import RunningServer, Session, World
 
 if TYPE_CHECKING:
     from tests.flows import SmallSystem
@@ -74,6 +74,13 @@ def database(pg_server: RunningServer) -> Iterator[str]:
 
 
 @pytest.fixture
+def session(world: World, database: str) -> Iterator[Session]:
+    """A connection to the fresh database."""
+    with world.databases.session(database) as opened:
+        yield opened
+
+
+@pytest.fixture
 def world() -> World:
     """The outside as golive's real adapters see it."""
     from tasks.adapters.age import Age
@@ -119,3 +126,21 @@ def small_system(open_directory: Path, pg_server: RunningServer, prefect_server:
         yield system
     finally:
         system.close()
+
+
+@pytest.fixture(scope="module")
+def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
+    """A system that v1 serves; the tests of a module share it and leave it so."""
+    from tests.flows import a_running_system
+
+    with a_running_system(pg_server) as system:
+        yield system
+
+
+@pytest.fixture
+def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
+    """The system that v1 serves, with its release file as it is by default."""
+    running_v1.file = running_v1.plain_file()
+    running_v1.write()
+    with running_v1.in_environment():
+        yield running_v1

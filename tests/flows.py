@@ -25,56 +25,7 @@ from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import GoliveError
 from tasks.domain.ports import RunningServer
 from tests.services import free_port
-
-SERVICE = """
-import http.server, os, signal, sys, threading
-import psycopg
-
-VERSION, QUERY, FAULT = {version!r}, {query!r}, {fault!r}
-PORT, SWITCH = int(os.environ["PORT"]), os.environ["SWITCH"]
-BROKEN = FAULT == "items" or (FAULT == "in_production" and str(PORT) in os.environ["PRODUCTION"].split())
-print("version", VERSION, "starts on", PORT, flush=True)
-if FAULT == "exit":
-    sys.exit("cannot start: the database at " + os.environ["DSN"] + " is not to my liking")
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-
-    def do_GET(self):
-        try:
-            status, body = self.answer()
-        except psycopg.Error as error:
-            status, body = 500, str(error).splitlines()[0]
-        body = body.encode()
-        self.send_response(status)
-        self.send_header("X-Version", VERSION)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def answer(self):
-        if self.path == "/health":
-            return (503, "never ready") if FAULT == "never_ready" else (200, "ok")
-        if BROKEN or (FAULT == "switch" and os.path.exists(SWITCH)):
-            return 500, "out of order"
-        with psycopg.connect(os.environ["DSN"], connect_timeout=5) as connection:
-            return 200, repr(connection.execute(QUERY).fetchall())
-
-    def log_message(self, *_):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
-
-server = Server(("127.0.0.1", PORT), Handler)
-signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
-server.serve_forever(poll_interval=0.02)
-"""
+from tests.small_service import service_text
 
 ON_NAME = "SELECT id, name FROM item ORDER BY id LIMIT 5"
 """What v1 asks."""
@@ -262,7 +213,7 @@ class SmallSystem:
         """
         directory = self.home / "versions" / version
         (directory / "migrations").mkdir(parents=True)
-        (directory / "service.py").write_text(SERVICE.format(version=version, query=query, fault=fault))
+        (directory / "service.py").write_text(service_text(version, query, fault))
         # A release without a migration still has the file pattern; this one is applied once and changes nothing.
         for name, text in (up or {"0_nothing": "SELECT 1;\n"}).items():
             (directory / "migrations" / f"{name}_up.sql").write_text(text)

@@ -96,16 +96,16 @@ class Clients:
         self.resent = 0
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._threads = [threading.Thread(target=self._run, args=(i % 2 == 0, i)) for i in range(threads)]
+        self.threads = [threading.Thread(target=self._run, args=(i % 2 == 0, i)) for i in range(threads)]
 
     def __enter__(self) -> Clients:
-        for thread in self._threads:
+        for thread in self.threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for thread in self._threads:
+        for thread in self.threads:
             thread.join()
 
     @property

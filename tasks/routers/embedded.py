@@ -26,6 +26,10 @@ class Embedded(Router):
     Caddy reads the upstream's address from a file for each request, and a switch replaces one symbolic link: nothing
     is reloaded and no connection is closed. It is controlled by a socket that only its owner may use, and tells what is
     in force to who knows the token in its configuration.
+
+    A change of the router's own settings is another matter: Caddy then opens a second listening socket and closes the
+    first, and Linux resets the connections that the first has not accepted yet, unless ``net.ipv4.tcp_migrate_req`` is
+    on. No request on a connection that it has accepted is lost.
     """
 
     kind: Literal["embedded"] = "embedded"

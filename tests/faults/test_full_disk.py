@@ -12,28 +12,12 @@ import pytest
 
 from tasks.backup import restore_copy, scratch_cleared, take_backup
 from tasks.domain.errors import CommandFailed, DiskTooSmall, GoliveError
-from tasks.domain.ports import RunningServer
 from tasks.driving import operation
-from tests.flows import SmallSystem, a_running_system
+from tests.flows import SmallSystem
 from tests.parts import missing, require_part
 
 # Without a log, so that it is always a table's file that finds no room.
 MUCH = "CREATE UNLOGGED TABLE {} AS SELECT n, repeat(md5(n::text), 30) AS word FROM generate_series(1, {}) n"
-
-
-@pytest.fixture(scope="module")
-def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
-    """A system that v1 serves; its tests leave it so."""
-    with a_running_system(pg_server) as system:
-        yield system
-
-
-@pytest.fixture
-def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
-    running_v1.file = running_v1.plain_file()
-    running_v1.write()
-    with running_v1.in_environment():
-        yield running_v1
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def test_the_way_back_leads_through_the_store_and_only_with_what_was_proven(shop
     for path, content, said in (
         (table, whole[:-1], "cannot be decrypted"),
         (table, whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:], "cannot be decrypted"),
-        (manifest, edited, "which was proven"),
+        (manifest, edited, "not the backup that is on record"),
     ):
         was = s3.damage(path, content)
         with pytest.raises(BackupNotProven, match=said):

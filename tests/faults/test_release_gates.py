@@ -9,26 +9,16 @@ from typing import Any
 import pytest
 
 from tasks.domain.errors import Refused, UserError
-from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
-from tests.flows import SmallSystem, a_running_system
-
-
-@pytest.fixture(scope="module")
-def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
-    """A system that v1 serves; its tests leave it so."""
-    with a_running_system(pg_server) as system:
-        yield system
+from tests.flows import SmallSystem
 
 
 @pytest.fixture
-def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
+def shop(shop: SmallSystem) -> Iterator[SmallSystem]:
     """The system that v1 serves, where a DBA must sign; what awaits a signature is ended afterwards."""
-    running_v1.file = running_v1.plain_file()
-    running_v1.write({"sign_off": {"go": ["dba"]}})
-    with running_v1.in_environment():
-        yield running_v1
-        end_what_waits(running_v1)
+    shop.write({"sign_off": {"go": ["dba"]}})
+    yield shop
+    end_what_waits(shop)
 
 
 def end_what_waits(shop: SmallSystem) -> None:

@@ -7,7 +7,6 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +34,8 @@ from tasks.domain.errors import (
     Unreachable,
     WindowClosed,
 )
-from tasks.domain.ports import RunningServer
-from tests.flows import GROW, SmallSystem, a_running_system, run
+from tests.flows import GROW, SmallSystem, run
 from tests.services import free_port
-
-
-@pytest.fixture(scope="module")
-def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
-    """A system that v1 serves; its tests leave it so."""
-    with a_running_system(pg_server) as system:
-        yield system
-
-
-@pytest.fixture
-def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
-    """The system that v1 serves, with its release file as it is by default."""
-    running_v1.file = running_v1.plain_file()
-    running_v1.write()
-    with running_v1.in_environment():
-        yield running_v1
-
 
 _numbers = iter(range(1000))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +12,7 @@ import pytest
 from tasks.adapters.postgres import Postgres
 from tasks.backups.dump import Dump
 from tasks.domain.errors import BackupNotProven, ChecksFailed, LockNotGranted, NeedsPerson, Refused
-from tasks.domain.ports import RunningServer
-from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, a_running_system
-
-
-@pytest.fixture(scope="module")
-def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
-    """A system that v1 serves; its tests leave it so."""
-    with a_running_system(pg_server) as system:
-        yield system
-
-
-@pytest.fixture
-def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
-    """The system that v1 serves, with its release file as it is by default."""
-    running_v1.file = running_v1.plain_file()
-    running_v1.write()
-    with running_v1.in_environment():
-        yield running_v1
+from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem
 
 
 def way_of(shop: SmallSystem) -> str:

@@ -14,24 +14,15 @@ from tasks.adapters.pg_cluster import Cluster
 from tasks.adapters.pg_server import _binaries, usable
 from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import ChecksFailed
-from tasks.domain.ports import RunningServer, World
-from tests.flows import GROW, SmallSystem, a_running_system
+from tasks.domain.ports import World
+from tests.flows import GROW, SmallSystem
 
 
 @pytest.fixture(scope="module")
-def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
-    """A system that v1 serves; its tests leave it so."""
-    with a_running_system(pg_server) as system:
-        system.add_version("v2", up={"1_grow": GROW})
-        yield system
-
-
-@pytest.fixture
-def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
-    running_v1.file = running_v1.plain_file()
-    running_v1.write()
-    with running_v1.in_environment():
-        yield running_v1
+def running_v1(running_v1: SmallSystem) -> SmallSystem:
+    """A system that v1 serves and that has a v2; its tests leave it so."""
+    running_v1.add_version("v2", up={"1_grow": GROW})
+    return running_v1
 
 
 def assert_stopped(shop: SmallSystem, *words: str) -> None:

@@ -3,13 +3,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from pydantic import ValidationError
 
-from tasks.checks import Check
 from tasks.checks.duplicates import Duplicates
 from tasks.checks.explain import Explain
 from tasks.checks.future_timestamps import FutureTimestamps
@@ -17,29 +15,14 @@ from tasks.checks.nulls import Nulls
 from tasks.checks.orphans import Orphans
 from tasks.checks.sequence import Sequence
 from tasks.domain.errors import AccessDenied, SqlFailed, TimedOut
-from tasks.domain.outcome import Outcome, Reading
 from tasks.domain.ports import Session, World
 from tasks.domain.target import Target
-
-P, F, U = Outcome.PASSED, Outcome.FAILED, Outcome.UNKNOWN
-
-# Debian's PostgreSQL 15 where it is installed, else the oldest at hand that is not older.
-on_an_older_server_too = pytest.mark.parametrize("pg_server", [None, 15], indirect=True, ids=["newest", "15"])
-
-
-@pytest.fixture
-def session(world: World, database: str) -> Iterator[Session]:
-    with world.databases.session(database) as opened:
-        yield opened
+from tests.looks import F, P, U, look, on_an_older_server_too
 
 
 @pytest.fixture
 def target(world: World, database: str, tmp_path: Path) -> Target:
     return Target(world, "demo", "v2", dsn=database, root=tmp_path)
-
-
-def look(kind: type[Check], target: Target, **fields: Any) -> Reading:
-    return kind.model_validate({"name": "it", **fields}).look(target)
 
 
 MANY = """

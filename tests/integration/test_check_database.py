@@ -3,38 +3,24 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tasks.checks import Check
 from tasks.checks.database import Database
 from tasks.checks.index import Index
 from tasks.checks.sql import Sql
 from tasks.checks.table import Table
 from tasks.checks.tools import Tools
 from tasks.domain.errors import SqlFailed, TimedOut
-from tasks.domain.outcome import Outcome, Reading
 from tasks.domain.ports import Session, World
 from tasks.domain.target import Target
-
-P, F, U = Outcome.PASSED, Outcome.FAILED, Outcome.UNKNOWN
-
-
-@pytest.fixture
-def session(world: World, database: str) -> Iterator[Session]:
-    with world.databases.session(database) as opened:
-        yield opened
+from tests.looks import F, P, U, look
 
 
 @pytest.fixture
 def target(world: World, database: str, tmp_path: Path) -> Target:
     return Target(world, "demo", "v2", dsn=database, root=tmp_path)
-
-
-def look(kind: type[Check], target: Target, **fields: Any) -> Reading:
-    return kind.model_validate({"name": "it", **fields}).look(target)
 
 
 def test_a_query_cannot_change_anything(target, session):

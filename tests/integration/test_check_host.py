@@ -4,21 +4,20 @@ import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from tasks.adapters.secrets import SecretStore
-from tasks.checks import Check
 from tasks.checks.command import Command
 from tasks.checks.disk import Disk
 from tasks.checks.environment import Environment
 from tasks.checks.port_free import PortFree
 from tasks.domain.errors import TimedOut, ToolMissing
-from tasks.domain.outcome import Outcome, Reading
+from tasks.domain.outcome import Outcome
 from tasks.domain.ports import World
 from tasks.domain.target import Target
+from tests.looks import look
 
 P, F, U = Outcome.PASSED, Outcome.FAILED, Outcome.UNKNOWN
 KEY = "Zk3-a-key-of-some-length"
@@ -28,10 +27,6 @@ KEY = "Zk3-a-key-of-some-length"
 def target(world: World, tmp_path: Path) -> Target:
     world = replace(world, secrets=SecretStore({"KEY": KEY, "DEFAULT": "ChangeMe", "EMPTY": ""}))
     return Target(world, "demo", "v2", root=tmp_path, release_dir=tmp_path, dsn="postgresql://u:a-long-word@h/d")
-
-
-def look(kind: type[Check], target: Target, **fields: Any) -> Reading:
-    return kind.model_validate({"name": "it", **fields}).look(target)
 
 
 def test_a_command_is_judged_by_its_end_and_its_output(target, tmp_path):

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.checks import Check
 from tasks.checks.constraint import Constraint
 from tasks.checks.extension import Extension
 from tasks.checks.function import Function
@@ -20,21 +19,10 @@ from tasks.checks.role import Role
 from tasks.checks.squawk import Squawk
 from tasks.checks.table import Table
 from tasks.domain.errors import AccessDenied, CommandFailed, Inconclusive, SqlFailed, ToolMissing
-from tasks.domain.outcome import Outcome, Reading
 from tasks.domain.ports import Session, World
 from tasks.domain.target import Target
+from tests.looks import F, P, U, look, on_an_older_server_too
 from tests.parts import missing
-
-P, F, U = Outcome.PASSED, Outcome.FAILED, Outcome.UNKNOWN
-
-# Debian's PostgreSQL 15 where it is installed, else the oldest at hand that is not older.
-on_an_older_server_too = pytest.mark.parametrize("pg_server", [None, 15], indirect=True, ids=["newest", "15"])
-
-
-@pytest.fixture
-def session(world: World, database: str) -> Iterator[Session]:
-    with world.databases.session(database) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -49,10 +37,6 @@ def role(session: Session) -> Iterator[str]:
     session.execute(f'CREATE ROLE "{name}"')
     yield name
     session.script(f'DROP OWNED BY "{name}"; DROP ROLE "{name}"')
-
-
-def look(kind: type[Check], target: Target, **fields: Any) -> Reading:
-    return kind.model_validate({"name": "it", **fields}).look(target)
 
 
 def test_a_default_is_held_against_what_postgresql_writes(target, session):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from deployments.serving import guard_again
 from tasks.adapters.postgres import Postgres
 from tasks.settings import Settings
 from tests.flows import GROW, SmallSystem
+from tests.processes import running
 from tests.services import free_port
 from tests.watched import deploy, end_watch, probed, probes_of, put_under_watch, watch_file
 
@@ -65,29 +65,14 @@ def own(own_environment: dict[str, str]) -> Iterator[Golive]:
 
 
 def _left_running(home: str) -> list[str]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if int(entry.name) != os.getpid() and (home in words or f"GOLIVE_HOME={home}" in environment):
-            found.append(words)
-    return found
+    at_work = [one for one in running() if home in one.words or f"GOLIVE_HOME={home}" in one.environment]
+    return [one.words for one in at_work if one.pid != os.getpid()]
 
 
 def _environment_of(words: str, home: str) -> str:
     """Return the environment of the process with these words in its command line that works below a home."""
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (entry / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if words in command and f"GOLIVE_HOME={home}" in environment:
-            return environment
-    return ""
+    found = (one.environment for one in running() if words in one.words)
+    return next((environment for environment in found if f"GOLIVE_HOME={home}" in environment), "")
 
 
 def _until(holds: Callable[[], Any], within: float = 60.0) -> Any:
@@ -251,23 +236,14 @@ def test_a_check_that_fails_ends_the_command_with_its_own_code_and_no_traceback(
 
 def test_ctrl_c_stops_a_release_and_leaves_it_on_record(small_system: SmallSystem) -> None:
     golive = _runner(dict(os.environ))
-    golive("phase", "deploy", "shop", "v1")
-    small_system.write(
-        {"checks.preflight": [{"kind": "command", "name": "long", "argv": ["sleep", "6"], "timeout": "20s"}]}
-    )
+    small_system.phase("deploy", "v1")
+    # A person's Ctrl-C, at a moment that is always the same: in the middle of a phase that goes on to its good end.
+    argv = ["sh", "-c", "kill -INT $PPID"]
+    small_system.write({"checks.preflight": [{"kind": "command", "name": "a person", "argv": argv}]})
     small_system.add_version("v2")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "deployments.cli", "release", "shop", "v2"],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-    )
-    _until(lambda: small_system.latest().version == "v2" and small_system.latest().state == "preflight")
-    process.send_signal(signal.SIGINT)
-    _out, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Traceback" not in said
-    assert "interrupted" in said
+    said = golive("release", "shop", "v2", code=130).stderr
+    assert "interrupted: no further step begins" in said
+    assert "interrupted by a person; golive status" in said
     assert small_system.latest().state == "stopped"
+    assert "interrupted by a person" in small_system.notes()
     assert small_system.serving() == "v1"

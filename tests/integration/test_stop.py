@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner
 
 from tasks.domain.errors import NotFound, Refused, Unreachable
-from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.release import stop_by_person
-from tests.flows import GROW, SmallSystem, a_running_system
+from tests.flows import GROW, SmallSystem
 from tests.watched import alerts_of, put_under_watch
 
 KILLED_IN_REHEARSAL = """
@@ -24,22 +22,6 @@ Rollout.wait_ready = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from flows.release import release
 asyncio.run(release("shop", "{version}"))
 """
-
-
-@pytest.fixture(scope="module")
-def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
-    """A system that v1 serves; its tests leave it so."""
-    with a_running_system(pg_server) as system:
-        yield system
-
-
-@pytest.fixture
-def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
-    """The system that v1 serves, with its release file as it is by default."""
-    running_v1.file = running_v1.plain_file()
-    running_v1.write()
-    with running_v1.in_environment():
-        yield running_v1
 
 
 def rehearsing_slots(shop: SmallSystem) -> list[str]:

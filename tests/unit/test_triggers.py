@@ -229,9 +229,9 @@ def test_slowdowns_are_found_and_the_noise_of_the_hours_is_not():
                 return True
         return False
 
-    assert not any(fires_within(24, 1.0) for _ in range(100))
-    assert sum(fires_within(2, 3.0) for _ in range(100)) >= 95
-    assert sum(fires_within(24, 2.0) for _ in range(100)) >= 95
+    assert not any(fires_within(24, 1.0) for _ in range(40))
+    assert sum(fires_within(2, 3.0) for _ in range(40)) >= 38
+    assert sum(fires_within(24, 2.0) for _ in range(40)) >= 38
 
 
 def test_judging_does_not_depend_on_the_order_of_the_probes():
