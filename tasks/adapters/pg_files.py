@@ -22,7 +22,7 @@ _FOUND_DAMAGE = 2
 
 
 class FileTools:
-    """Runs pg_basebackup, pg_combinebackup, pg_verifybackup and pg_amcheck on a host."""
+    """Runs pg_basebackup, pg_combinebackup and pg_amcheck on a host."""
 
     def __init__(self, host: Host, directories: Sequence[Path] = (), *, only: bool = False) -> None:
         """Choose among ``directories`` and, unless ``only``, all that are installed."""
@@ -95,21 +95,6 @@ class FileTools:
             else:
                 break
         return f"pg_combinebackup {client.version}"
-
-    def verify_backup(self, directory: Path, *, server_version: int) -> str:
-        """Return the pg_verifybackup that found the files of a base backup whole, or nothing where none works.
-
-        Raises `CommandFailed` with what it found amiss.
-        """
-        # One that crashes has verified nothing: the next is asked.
-        ended = (0, *range(-64, 0))
-        for client in self._clients.having("pg_verifybackup", server_version // 10000):
-            command = Command(
-                (str(client.directory / "pg_verifybackup"), str(directory)), timeout=VERIFY_TIMEOUT, ok_exit=ended
-            )
-            if self._host.run(command).exit_code == 0:
-                return f"pg_verifybackup {client.version}"
-        return ""
 
     def check_indexes(self, dsn: str, *, server_version: int, timeout: float) -> str:
         """Return the pg_amcheck that found every table and index of a database, which has amcheck, to be whole.

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.domain.errors import BackupNotProven, DiskTooSmall, OutsideError
+from tasks.domain.file_sums import sha256_of
 from tasks.domain.fingerprint import Fingerprint
 from tasks.domain.ports import Session, World
 from tasks.domain.units import show_bytes
@@ -127,17 +129,18 @@ def take(
     try:
         told = save(partial / kind)
         for path in [partial, *partial.rglob("*")]:
-            path.chmod(0o700 if path.is_dir() else 0o600)
+            _keep_private(path)
         manifest = {
             **about,
             **told,
             "kind": kind,
             "finished_at": world.clock.now().isoformat(),
-            "files": {str(path.relative_to(partial)): sha256(path) for path in _files(partial)},
+            "files": _sums(partial),
             # A server does not start on its files without the directories that are empty.
             "directories": sorted(str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_dir()),
         }
-        world.host.write(partial / MANIFEST, as_text(manifest))
+        text = as_text(manifest)
+        world.host.write(partial / MANIFEST, text)
         partial.rename(directory)
     except OSError as error:
         world.host.remove_tree(partial)
@@ -150,7 +153,7 @@ def take(
     except BaseException:
         world.host.remove_tree(partial)
         raise
-    return load(directory)
+    return replace(parsed(text.encode(), directory), size=_size(directory))
 
 
 def load(directory: Path, *, digest: str = "") -> Archive:
@@ -161,8 +164,8 @@ def load(directory: Path, *, digest: str = "") -> Archive:
     path = directory / MANIFEST
     try:
         taken = parsed(path.read_bytes(), directory)
-        found = {str(one.relative_to(directory)): sha256(one) for one in _files(directory)}
-        size = sum(one.stat().st_size for one in directory.rglob("*") if one.is_file())
+        found = _sums(directory)
+        size = _size(directory)
     except OSError as error:
         where = str(error.filename or path)
         raise BackupNotProven(f"cannot be read: {error.strerror}", where=where, do="use another backup") from error
@@ -298,7 +301,15 @@ def _files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / MANIFEST)
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _size(directory: Path) -> int:
+    return sum(one.stat().st_size for one in directory.rglob("*") if one.is_file())
+
+
+def _sums(directory: Path) -> dict[str, str]:
+    return {str(path.relative_to(directory)): found for path, found in sha256_of(_files(directory)).items()}
+
+
+def _keep_private(path: Path) -> None:
+    mode = 0o700 if path.is_dir() else 0o600
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)

@@ -8,29 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from tasks.domain.errors import BackupNotProven
+from tasks.domain.file_sums import sha256
 
 _NAME = "backup_manifest"
 _NOT_LISTED = ("pg_wal/", "postgresql.auto.conf", _NAME)
 _LAST = b'"Manifest-Checksum"'
 
 
-def verify_files(directory: Path, *, segment: int, checksums: bool) -> None:
-    """Raise `BackupNotProven` unless a physical backup holds whole log files of ``segment`` bytes.
+def verify_files(directory: Path, *, segment: int) -> int:
+    """Return how many files of a physical backup are as the server's manifest lists them, by size and SHA-256.
 
-    With ``checksums`` also unless every file is the one that the server's manifest lists, by size and SHA-256.
+    Raises `BackupNotProven` unless all are, and the log files are whole, of ``segment`` bytes each.
     """
     wrong = [f"pg_wal/{path.name}" for path in _segments(directory) if path.stat().st_size != segment]
     if not list(_segments(directory)):
         wrong.append("pg_wal: no log file")
-    if checksums:
-        wrong += _unlike(directory, _listed(directory))
-    if wrong:
+    listed = _listed(directory)
+    if wrong := wrong + _unlike(directory, listed):
         raise BackupNotProven(
             f"{len(wrong)} files are not what the server sent: {', '.join(sorted(wrong)[:5])}",
             expected="size and SHA-256 as in its backup_manifest",
             where=str(directory),
             do="take a new backup; look for the disk's trouble",
         )
+    return len(listed)
 
 
 def _segments(directory: Path) -> list[Path]:
@@ -69,5 +70,7 @@ def _unlike(directory: Path, listed: dict[str, Any]) -> list[str]:
 def _sum(path: Path, algorithm: str) -> str:
     if not algorithm.startswith("SHA"):
         raise BackupNotProven(f"checksums by {algorithm}", expected="SHA256", where=str(path), do="take a new backup")
+    if algorithm == "SHA256":
+        return sha256(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, algorithm.lower()).hexdigest()

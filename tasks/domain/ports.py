@@ -294,13 +294,6 @@ class PgTools(Protocol):
         """
         ...
 
-    def verify_backup(self, directory: Path, *, server_version: int) -> str:
-        """Return the pg_verifybackup that found the files of a base backup whole, or nothing where none works.
-
-        Raises `CommandFailed` with what it found amiss.
-        """
-        ...
-
     def check_indexes(self, dsn: str, *, server_version: int, timeout: float) -> str:
         """Return the tool that found every table and index of a database, which has amcheck, to be whole.
 

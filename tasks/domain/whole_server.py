@@ -8,6 +8,7 @@ what they held is dumped beside the files.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,33 +76,37 @@ def origin(session: Session) -> dict[str, Any]:
 
 
 def save(
-    world: World, dsn: str, into: Path, timeout: float, copy: Callable[[Session], Mapping[str, Any]]
+    world: World,
+    dsn: str,
+    into: Path,
+    timeout: float,
+    copy: Callable[[Session], Mapping[str, Any]],
+    *,
+    spare: bool = False,
 ) -> dict[str, Any]:
-    """Copy the files by ``copy``, and return what it tells and what production's tables held right after that."""
-    with world.databases.session(dsn, statement_timeout=timeout, application="golive backup") as session:
+    """Copy the files by ``copy``, and return what it tells and what production's tables held meanwhile.
+
+    The tables are read while the files are copied, or after that to ``spare`` production.
+    """
+    with (
+        world.databases.session(dsn, statement_timeout=timeout, application="golive backup") as session,
+        ThreadPoolExecutor(1) as beside,
+    ):
         version = session.server_version
         began, before, at = _position(session), change_counters(session), sequences(session)
-        told = copy(session)
-        with exported_snapshot(session) as snapshot:
-            tables = fingerprint(session)
-            unlogged = [row["name"] for row in session.query(_UNLOGGED)]
-            if unlogged:
-                world.pg_tools.dump(
-                    dsn,
-                    into.with_name(UNLOGGED),
-                    server_version=version,
-                    jobs=1,
-                    snapshot=snapshot,
-                    timeout=timeout,
-                    tables=unlogged,
-                )
+        if spare:
+            told = copy(session)
+            held = _held(world, dsn, into, timeout)
+        else:
+            reading = beside.submit(_held, world, dsn, into, timeout)
+            told = copy(session)
+            held = reading.result()
         after = sequences(session)
         return {
             "database": world.databases.name_of(dsn),
             "server_version": version,
             "tools": dict(world.pg_tools.versions(version)),
-            "tables": tables,
-            "unlogged": unlogged,
+            **held,
             "counters": before,
             "counters_after": change_counters(session),
             "sequences": {name: (at[name], now) for name, now in after.items() if name in at},
@@ -109,6 +114,27 @@ def save(
             "wal": {"began": began, "ended": _position(session), "segment": int(session.value(_SEGMENT))},
             **told,
         }
+
+
+def _held(world: World, dsn: str, into: Path, timeout: float) -> dict[str, Any]:
+    """Return what production's tables hold in one snapshot, from which the unlogged ones are dumped too."""
+    with (
+        world.databases.session(dsn, statement_timeout=timeout, application="golive backup") as session,
+        exported_snapshot(session) as snapshot,
+    ):
+        tables = fingerprint(session)
+        unlogged = [row["name"] for row in session.query(_UNLOGGED)]
+        if unlogged:
+            world.pg_tools.dump(
+                dsn,
+                into.with_name(UNLOGGED),
+                server_version=session.server_version,
+                jobs=1,
+                snapshot=snapshot,
+                timeout=timeout,
+                tables=unlogged,
+            )
+        return {"tables": tables, "unlogged": unlogged}
 
 
 def refill_unlogged(world: World, archive: Archive, copy: str, timeout: float) -> None:

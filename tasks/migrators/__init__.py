@@ -28,8 +28,9 @@ class Limits(Strict):
     lock: Duration = 5.0
     """The longest that any one table may be locked against the application."""
     wait: Duration = 0.5
-    """``lock_timeout`` of each try: how long others may queue behind the migration while it waits."""
-    tries: Annotated[int, Field(ge=1, le=100)] = 10
+    """The longest ``lock_timeout`` of a try: how long others may queue behind the migration while it waits. The first
+    tries wait 20 ms; longer ones come only where no long transaction is in the way, or for want of anything better."""
+    tries: Annotated[int, Field(ge=1, le=100)] = 40
     """How often a lock is tried for before the migration is given up."""
     clear: Duration = 30.0
     """How long production's migration waits, before it begins, for transactions older than ``lock`` that hold what it

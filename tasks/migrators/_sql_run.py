@@ -89,9 +89,9 @@ class Run:
             self._one_by_one(script, before, after, undo)
         self.applied.append(name)
 
-    def _in_one_transaction(self, script: Script, before: Booking, after: Booking) -> None:
+    def _in_one_transaction(self, script: Script, before: Booking, after: Booking, wait: float) -> None:
         self.fence.require()
-        with self._session() as session:
+        with self._session(wait) as session:
             began = self.clock.monotonic()
             # What is not there yet when the transaction begins is seen by nobody else, so its locks hold nobody up.
             known = {row["oid"]: row["name"] for row in session.query(_RELATIONS, (self.table, FENCE))}
@@ -118,7 +118,7 @@ class Run:
 
     def _one_by_one(self, script: Script, before: Booking, after: Booking, undo: Booking) -> None:
         self.exact = False
-        with sampled_locks(self.target, self.application) as samples, self._session() as session:
+        with sampled_locks(self.target, self.application) as samples, self._session(self.limits.wait) as session:
             began = self.clock.monotonic()
             self._book(session, f"{script.name}, before it", before, 0.0)
             for number, statement in enumerate(script.statements):
@@ -147,13 +147,13 @@ class Run:
         except OutsideError as error:
             raise _at(error, where) from error
 
-    def _by_itself(self, session: Session, script: Script, statement: Statement) -> None:
+    def _by_itself(self, session: Session, script: Script, statement: Statement, wait: float) -> None:
         try:
             self.fence.require()
             self._check_time(0.0)
             # With a lock_timeout, a long transaction elsewhere makes CONCURRENTLY fail and leave an invalid index.
-            wait = 0 if statement.concurrent else milliseconds(self.limits.wait)
-            session.execute("SELECT set_config('lock_timeout', %s, false)", (str(wait),))
+            limit = 0 if statement.concurrent else milliseconds(wait)
+            session.execute("SELECT set_config('lock_timeout', %s, false)", (str(limit),))
             for left in _leftovers(session, statement):
                 session.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {left}")
                 self.notes.append(f"{script.name}:{statement.line}: dropped {left}, invalid since an earlier try")
@@ -167,12 +167,12 @@ class Run:
             raise TimedOut("the migration takes too long", expected=f"at most {show_seconds(self.limits.duration)}")
 
     @contextlib.contextmanager
-    def _session(self) -> Iterator[Session]:
+    def _session(self, wait: float) -> Iterator[Session]:
         """Open a new session for each try, so that no file's settings reach the next."""
         with self.target.world.databases.session(
             self.target.dsn,
             statement_timeout=max(0.001, min(self.limits.per_statement, self.limits.duration - self.worked)),
-            lock_timeout=max(0.001, self.limits.wait),
+            lock_timeout=max(0.001, wait),
             application=self.application,
         ) as session:
             # Should golive be stopped or cut off in mid-transaction, the server ends it and its locks.

@@ -55,15 +55,17 @@ class Tool:
         application: str = "golive migrator",
         given: Mapping[str, str] | None = None,
         read_only: bool = False,
+        wait: float | None = None,
     ) -> str:
         """Run a command and return what it printed; ``given`` is added to its environment.
 
-        ``read_only`` lets its sessions write nothing, unless they say otherwise themselves.
+        ``read_only`` lets its sessions write nothing, unless they say otherwise themselves. ``wait`` is the seconds of
+        ``lock_timeout``, by default those of the limits.
 
         Raises `LockNotGranted` or `TimedOut` where the output names their SQLSTATE or the driver's class for it, else
         `CommandFailed` with the last lines and the deepest file of the release in a traceback.
         """
-        options = f"-c lock_timeout={milliseconds(self.limits.wait)} "
+        options = f"-c lock_timeout={milliseconds(self.limits.wait if wait is None else wait)} "
         options += f"-c statement_timeout={milliseconds(self.limits.per_statement)}"
         options += " -c default_transaction_read_only=on" if read_only else ""
         command = self._command(words, application, options, given or {})
@@ -78,9 +80,9 @@ class Tool:
         """Run a command that migrates until it gets its locks; return the locks that it held, and the tries."""
         application = new_application()
 
-        def attempt() -> str:
+        def attempt(wait: float) -> str:
             fence.require()
-            return self.run(words, where, application=application, given=given)
+            return self.run(words, where, application=application, given=given, wait=wait)
 
         with sampled_locks(self.target, application) as samples:
             _, tries = retry_lock(self.target, self.limits, attempt)

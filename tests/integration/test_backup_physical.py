@@ -43,12 +43,11 @@ def test_a_table_that_was_written_since_is_told_as_changed_and_all_others_are_eq
     assert proof["changed_since"]["public.item"]["after"] > proof["changed_since"]["public.item"]["before"]
 
 
-def test_what_verified_the_files_is_told(world, taken):
-    said = Physical().verify(world, taken)["checksums_verified_by"]
-    assert said == "golive" or said.startswith("pg_verifybackup ")
+def test_how_many_files_were_verified_is_told(world, taken):
+    assert Physical().verify(world, taken)["files_verified"] > 900
 
 
-def test_a_server_of_an_older_version_is_verified_by_its_own_tool_and_booted(world, open_directory, place, tmp_path):
+def test_a_server_of_an_older_version_is_verified_and_booted(world, open_directory, place, tmp_path):
     with EmbeddedServers().throwaway(open_directory / "old", major=16) as server:
         if not _is(world, server.dsn(), 16):
             pytest.skip("there is no server of version 16")
@@ -59,7 +58,7 @@ def test_a_server_of_an_older_version_is_verified_by_its_own_tool_and_booted(wor
         taken = Physical(timeout=60.0, rate=500_000_000).take(world, dsn, tmp_path / "backup", {})
         copy = Physical().copy_into(world, taken, place)
         proof = Physical().prove(world, taken, copy, dsn)
-    assert proof["checksums_verified_by"].startswith("pg_verifybackup 16")
+    assert proof["files_verified"] > 900
     assert proof["tables"]["public.passing"]["rows"] == 1
     assert proof["unlogged"] == ["public.passing"]
     assert _is(world, copy, 16)
@@ -99,10 +98,10 @@ def flip(path: Path) -> None:
     ],
 )
 def test_golives_own_check_of_the_servers_manifest_finds_what_is_damaged(damage, said, taken):
-    verify_files(taken.content, segment=SEGMENT, checksums=True)
+    verify_files(taken.content, segment=SEGMENT)
     damage(taken.content)
     with pytest.raises(BackupNotProven, match=said):
-        verify_files(taken.content, segment=SEGMENT, checksums=True)
+        verify_files(taken.content, segment=SEGMENT)
 
 
 def test_an_entry_removed_from_the_servers_manifest_is_found(taken):
@@ -111,7 +110,7 @@ def test_an_entry_removed_from_the_servers_manifest_is_found(taken):
     manifest["Files"] = manifest["Files"][1:]
     path.write_text(json.dumps(manifest))
     with pytest.raises(BackupNotProven, match="its own checksum differs"):
-        verify_files(taken.content, segment=SEGMENT, checksums=True)
+        verify_files(taken.content, segment=SEGMENT)
 
 
 def test_a_role_without_the_right_to_replicate_is_refused_before_anything(world, database, place, tmp_path):
@@ -150,5 +149,5 @@ def test_a_release_is_rehearsed_on_the_copy_of_a_physical_backup(small_system):
     (row,) = shop.ledger.evidence.backups("shop")
     assert (row.kind, row.proven) == ("physical", True)
     assert row.proof["tables"]["public.item"]["rows"] == 500
-    assert row.proof["checksums_verified_by"]
+    assert row.proof["files_verified"] > 900
     shop.no_scratch_is_left()

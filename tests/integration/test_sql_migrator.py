@@ -233,7 +233,7 @@ def test_a_lock_that_is_not_granted_blocks_others_no_longer_than_the_wait(target
     assert caught.value.where == "migrations/a.sql:2"
     assert "on each of 3 tries" in caught.value.seen
     assert "long report, idle in transaction" in caught.value.do
-    assert max(waits) > 0.05, "the readers were never queued behind the migration"
+    assert max(waits) > 0.015, "the readers were never queued behind the migration"
     assert max(waits) < LIMITS.wait + 0.4
     assert sorted(waits)[len(waits) // 2] < 0.05, "between the tries readers pass"
     assert migrator.pending(target) == ["migrations/a.sql"]
