@@ -80,6 +80,23 @@ def known(ctx: Context, row: Backup) -> Archive:
     return _find(ctx, row).kept
 
 
+def manifest_of(ctx: Context, row: Backup) -> Mapping[str, Any]:
+    """Return the manifest of a backup that is on record, from the disk or its store; no other file is looked at.
+
+    Raises `BackupNotProven` if it is not there or not the one on record, and what keeps it from being fetched.
+    """
+    local = local_copy(row)
+    try:
+        kept = sealing.manifest_in(sealing.on_disk(local), str(local))
+    except BackupNotProven:
+        if not is_stored(row):
+            raise
+        bucket, _parallel = _store_of(ctx, row)
+        kept = sealing.manifest_in(sealing.in_store(bucket, local.name), row.location)
+    archive.require_recorded(kept, str(row.proof["manifest_sha256"]), row.location)
+    return kept.manifest
+
+
 @contextmanager
 def opened(ctx: Context, row: Backup) -> Iterator[Archive]:
     """Give the block a backup that is on record, readable on the disk and held against what is on record.

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from tasks.context import Context
-from tasks.domain import archive, dropping
-from tasks.domain.errors import OutsideError
+from tasks.domain import dropping
+from tasks.domain.errors import BackupNotProven, OutsideError, UserError
 from tasks.domain.fingerprint import change_counters
 from tasks.domain.way_back import Loss, WayBack, rows_changed
+from tasks.keeping import manifest_of
 from tasks.ledger.models import Backup
 
 _WITHIN = 10.0
@@ -26,10 +25,12 @@ def drop_of(row: Mapping[str, Any]) -> dropping.Drop:
 def counters_at(ctx: Context, backup: Backup) -> Mapping[str, int]:
     """Return the tables' counters as they were when the backup was taken; none if its manifest is not at hand.
 
-    They are kept with the rehearsal, so that a look in the watch need not read the backup.
+    They are kept with the rehearsal, so that a look in the watch need not read the backup, which may lie elsewhere.
     """
-    text = ctx.world.host.read(Path(backup.location) / archive.MANIFEST)
-    counters: Mapping[str, int] = json.loads(text).get("counters", {}) if text else {}
+    try:
+        counters: Mapping[str, int] = manifest_of(ctx, backup).get("counters", {})
+    except (BackupNotProven, OutsideError, UserError):
+        return {}
     return counters
 
 

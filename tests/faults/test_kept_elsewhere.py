@@ -80,6 +80,8 @@ def test_the_way_back_leads_through_the_store_and_only_with_what_was_proven(shop
     assert kept.location == f"s3://{s3.bucket}/golive/shop/{name}"
     assert kept.proof["encrypted"] == "age"
     assert on_disk(shop) == []
+    counted = shop.ledger.evidence.rehearsal(row.id).detail["counters"]
+    assert counted["public.item"] >= 500, "what a rollback would lose is counted from the manifest in the store"
     objects = s3.names()
     assert all(path.endswith((".age", "/manifest.json")) for path in objects)
     told = json.dumps(shop.sql_in_ledger("SELECT detail FROM step"), default=str) + json.dumps(kept.proof)
