@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.domain.errors import SqlFailed
 from tasks.domain.ports import Session
 from tasks.domain.turn import FENCE
 
@@ -50,6 +51,9 @@ _COLUMNS = """
     WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped
     ORDER BY a.attnum
 """
+# A record's hash is a sum of its columns' hashes by weight, so that of the sum over all rows one could not tell which
+# value stands beside which. The second hash, of 53 of its bits, undoes that.
+_OF_RECORD = "hashfloat8extended(hash_record_extended(ROW({}), 0)::float8, 0)"
 _BY_RECORD = 140000
 """The server version from which `hash_record_extended` is there. It is not documented, but as little free to change
 between versions as the functions that it calls: hash partitions outlive pg_upgrade."""
@@ -113,12 +117,14 @@ def fingerprint(session: Session, like: Fingerprint | None = None) -> dict[str, 
         by = _hashed_by(session) if like is None or name not in like else str(like[name].get("by", "text"))
         # With the star: a plain t would be a column of that name, if the table has one.
         columns = _columns(session, name) if by == "record" else []
-        row_hash = (
-            f"hash_record_extended(ROW({', '.join(columns)}), 0)" if columns else "hashtextextended((t.*)::text, 0)"
-        )
-        row = session.query(
-            f"SELECT count(*) AS rows, coalesce(sum({row_hash}), 0)::text AS hash FROM ONLY {name} t"  # noqa: S608
-        )[0]
+        row_hash = _OF_RECORD.format(", ".join(columns)) if columns else "hashtextextended((t.*)::text, 0)"
+        try:
+            row = session.query(
+                f"SELECT count(*) AS rows, coalesce(sum({row_hash}), 0)::text AS hash FROM ONLY {name} t"  # noqa: S608
+            )[0]
+        except SqlFailed as error:
+            error.seen = f"{name} cannot be read: {error.seen}"
+            raise
         found[name] = {"rows": row["rows"], "hash": row["hash"]} | ({"by": by} if columns else {})
     objects = session.query(_LARGE_OBJECTS)[0]
     if objects["rows"]:

@@ -155,7 +155,7 @@ def rights_of(shop: SmallSystem) -> list[Any]:
     return [
         shop.sql(
             "SELECT relname, pg_get_userbyid(relowner) AS owner, relacl::text FROM pg_class "
-            "WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1"
+            "WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND relname <> 'golive_fence' ORDER BY 1"
         ),
         shop.sql(
             "SELECT pg_get_userbyid(datdba) AS owner, datconnlimit, datcollate, datctype, encoding, "

@@ -147,11 +147,20 @@ def test_a_copy_that_lacks_a_row_or_has_another_value_is_not_proven(damage, tabl
     assert caught.value.exit_code == 8
 
 
-def test_rows_that_swap_their_values_are_noticed(world, database, tmp_path):
-    run(world, database, "CREATE TABLE two (a int, b text); INSERT INTO two VALUES (1, 'x'), (2, 'y')")
+@pytest.mark.parametrize("pair", [(1, 2), (3, 4), (5, 96), (50, 51)])
+def test_rows_that_swap_their_values_are_noticed(pair, world, database):
+    run(
+        world,
+        database,
+        "CREATE TABLE two AS SELECT n, md5(n::text) AS word, n::bigint AS big FROM generate_series(1, 100) n",
+    )
     before = held(world, database)
-    run(world, database, "UPDATE two SET b = CASE b WHEN 'x' THEN 'y' ELSE 'x' END")
+    run(world, database, f"UPDATE two SET word = md5(({sum(pair)} - n)::text) WHERE n IN {pair}")
     assert held(world, database) != before
+    run(world, database, f"UPDATE two SET word = md5(n::text), big = {sum(pair)} - n WHERE n IN {pair}")
+    assert held(world, database) != before
+    run(world, database, f"UPDATE two SET big = n WHERE n IN {pair}")
+    assert held(world, database) == before
 
 
 @pytest.mark.parametrize(

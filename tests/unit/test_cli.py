@@ -304,7 +304,7 @@ def test_a_backup_is_shown_with_what_has_proven_it(proven: bool, drill: Any, wor
         [
             {"id": 7, "system": "shop", "at": "2026-11-20T12:00:00+00:00", "kind": "dump", "safety_copy": True,
              "bytes": 1, "took": 1.0, "proven": proven, "drill": drill, "needed_by": ["shop-1"],
-             "location": "/backups/1"}
+             "location": "/backups/1", "encrypted": False}
         ]
     )  # fmt: skip
     (shown,) = zip(*(column.cells for column in table.columns), strict=True)
