@@ -81,6 +81,8 @@ class Scratch:
     def clone(self) -> str:
         """Make the rehearsal's database as a copy of the restored one, and return its DSN."""
         name, template = self._name(REHEARSAL), self._name(PRISTINE)
+        if self.embedded:
+            self._world.pg_servers.log_fully(self.directory)
         with self._world.databases.session(self.dsn("postgres")) as session:
             session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
             strategy = " STRATEGY FILE_COPY" if session.server_version >= 150000 else ""

@@ -81,6 +81,15 @@ class Cluster:
             file.writelines(lines)
         unfinished.rename(self.data)
 
+    def change(self, settings: Mapping[str, str]) -> None:
+        """Change settings and restart the server for them, unless they are in force already."""
+        text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+        before = (self.data / "postgresql.conf").read_text()
+        if not before.endswith(text):
+            self.stop("fast")
+            self._write("data/postgresql.conf", before + text)
+        self.start()
+
     def adopt(self, source: Path, settings: Mapping[str, str]) -> None:
         """Make the data directory as a copy of a base backup, with settings and a superuser of its own."""
         unfinished = self.directory / "data.new"

@@ -14,12 +14,17 @@ from pydantic import Field, field_validator
 from tasks.backups import Backup, Place
 from tasks.domain import whole_server
 from tasks.domain.archive import Archive
-from tasks.domain.errors import BackupNotProven, CommandFailed, ToolMissing, UserError
+from tasks.domain.errors import BackupNotProven, CommandFailed, TimedOut, ToolMissing, UserError
 from tasks.domain.ports import Command, Session, World
+from tasks.domain.units import show_seconds
 
 QUICK = 60.0
 """Seconds for what pgBackRest tells without reading a backup."""
 
+LOCK_WAIT = 120.0
+"""Seconds that another pgBackRest of the same stanza is waited for."""
+
+_LOCKED = 50  # pgBackRest's exit code (LockAcquireError)
 _INFO = "info.json"
 _NO_BACKUP_YET = 2
 _STAYS = ("label", "type", "archive", "lsn", "database", "reference", "timestamp")
@@ -224,17 +229,28 @@ class Pgbackrest(Backup):
             options.append(f"--repo={repo}")
         words = (str(program), command, *(options if command != "version" else ()), *argv)
         named = {f"PGBACKREST_{name.upper().replace('-', '_')}": text for name, text in self.options.items()}
-        return world.host.run(
-            Command(
-                # A restore writes below golive's own directories; all else touches what is pgBackRest's user's.
-                words if command == "restore" else (*self._as_user(world), *words),
-                cwd=Path("/"),
-                # Without its home libpq looks for the password file of whom it runs as.
-                env={"HOME": "", **{name: text for name, text in named.items() if "${" not in text}},
-                secret_env={name: world.secrets.resolve(text) for name, text in named.items() if "${" in text},
-                timeout=timeout,
-            )
-        ).stdout
+        wanted = Command(
+            # A restore writes below golive's own directories; all else touches what is pgBackRest's user's.
+            words if command == "restore" else (*self._as_user(world), *words),
+            cwd=Path("/"),
+            # Without its home libpq looks for the password file of whom it runs as.
+            env={"HOME": "", **{name: text for name, text in named.items() if "${" not in text}},
+            secret_env={name: world.secrets.resolve(text) for name, text in named.items() if "${" in text},
+            timeout=timeout,
+            ok_exit=(0, _LOCKED),
+        )
+        deadline = world.clock.monotonic() + LOCK_WAIT
+        while (ended := world.host.run(wanted)).exit_code == _LOCKED:
+            # One that a killed golive has left behind ends by itself.
+            if world.clock.monotonic() > deadline:
+                raise TimedOut(
+                    "another pgBackRest is at work",
+                    expected=f"its lock on the stanza within {show_seconds(LOCK_WAIT)}",
+                    where=self.stanza,
+                    do="wait for it, or end it, and try again",
+                )
+            world.clock.sleep(1.0)
+        return ended.stdout
 
     def _as_user(self, world: World) -> tuple[str, ...]:
         root = world.host.run(Command(("id", "-u"), timeout=QUICK)).stdout.strip() == "0"

@@ -322,7 +322,14 @@ class PgServers(Protocol):
         ...
 
     def keep(self, directory: Path, *, major: int | None = None) -> RunningServer:
-        """Run a server as `throwaway` does, or find it running, and let it run until `remove`."""
+        """Run a server as `throwaway` does, or find it running, and let it run until `remove`.
+
+        Until `log_fully` it logs as little as may be, to be filled fast.
+        """
+        ...
+
+    def log_fully(self, directory: Path) -> None:
+        """Let a kept server log what it does as production does; it restarts for that once."""
         ...
 
     def require(self, major: int) -> None:

@@ -198,3 +198,24 @@ def test_the_world_of_the_tests_is_made_of_the_real_adapters(world: World, datab
     with world.databases.session(database) as session:
         assert session.value("SELECT 1") == 1
         assert world.pg_tools.versions(session.server_version)["pg_dump"]
+
+
+def test_a_kept_server_logs_little_until_it_is_told_to_log_fully(open_directory):
+    servers, directory = EmbeddedServers(), open_directory / "kept"
+    try:
+        before = servers.keep(directory).dsn()
+        assert asked(before, "SHOW wal_level") == "minimal"
+        asked(before, "CREATE TABLE item AS SELECT 1 AS n")
+        for _ in range(2):
+            servers.log_fully(directory)
+            after = servers.keep(directory).dsn()
+            assert asked(after, "SHOW wal_level") == "replica"
+            assert asked(after, "SELECT n FROM item") == 1
+    finally:
+        servers.remove(directory)
+
+
+def asked(dsn, statement):
+    with Postgres().session(dsn) as session:
+        rows = session.query(statement)
+        return next(iter(rows[0].values())) if rows else None
