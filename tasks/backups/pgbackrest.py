@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from tasks.backups import Backup, Place
+from tasks.backups import Place
+from tasks.backups._whole import WholeServer
 from tasks.domain import whole_server
 from tasks.domain.archive import Archive
 from tasks.domain.errors import BackupNotProven, CommandFailed, TimedOut, ToolMissing, UserError
@@ -31,7 +32,7 @@ _STAYS = ("label", "type", "archive", "lsn", "database", "reference", "timestamp
 _SECRET = re.compile(r"(pass|key|secret|token)$")
 
 
-class Pgbackrest(Backup):
+class Pgbackrest(WholeServer):
     """Has pgBackRest take a backup, restores that elsewhere, and runs the copy to read every table.
 
     golive must run on the database's host, or on another where pgBackRest reaches both the server and its repository.
@@ -56,8 +57,6 @@ class Pgbackrest(Backup):
     """Further options by their names, handed over in the environment; secret ones only as references."""
     user: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_-]*$")] = "postgres"
     """Whom pgBackRest takes the backup as where golive is root; golive as an ordinary user takes it itself."""
-
-    copies_files: ClassVar[bool] = True
 
     @field_validator("options")
     @classmethod
@@ -188,21 +187,6 @@ class Pgbackrest(Backup):
             copy = place.boot(scratch / "data", archive.server_version // 10000, archive.manifest["database"])
         whole_server.refill_unlogged(world, archive, copy, self.timeout)
         return copy
-
-    def prove(self, world: World, archive: Archive, copy: str, production: str) -> Mapping[str, Any]:
-        """Return the fingerprint of the copy, and which tables production's own counters saw written meanwhile.
-
-        A table that was not written must be equal to production's.
-        """
-        verified = self.verify(world, archive)
-        return {**whole_server.prove(world, archive, copy, production), **verified}
-
-    def put_back(self, world: World, archive: Archive, dsn: str, place: Place) -> None:
-        """Run a copy, dump the database from it, restore that with owners and grants, and compare it with the copy."""
-        try:
-            whole_server.put_back(world, archive, self.copy_into(world, archive, place), dsn, self.timeout)
-        finally:
-            place.remove()
 
     def _info(self, world: World, archive: Archive | None = None) -> Mapping[str, Any]:
         """Return what pgBackRest tells of the stanza; raises `UserError` where it has none."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from tasks.backups import Backup, Place
+from tasks.backups import Place
+from tasks.backups._whole import WholeServer
 from tasks.domain import archive as archives
 from tasks.domain import backup_chain, whole_server
 from tasks.domain.archive import Archive
@@ -22,7 +23,7 @@ _SUMMARIZES = "SELECT coalesce(current_setting('summarize_wal', true), 'unknown 
 _MANIFEST = "backup_manifest"
 
 
-class Physical(Backup):
+class Physical(WholeServer):
     """Copies the server's files by pg_basebackup, verifies their checksums, and runs the copy to read every table."""
 
     kind: Literal["physical"] = "physical"
@@ -35,8 +36,6 @@ class Physical(Backup):
     That needs PostgreSQL 17 and ``summarize_wal = on``; without, or if the last backup is unfit, the copy is whole and
     its manifest says why. 0: every copy is whole.
     """
-
-    copies_files: ClassVar[bool] = True
 
     def require_possible(self, world: World, dsn: str, place: Place | None) -> None:
         """Raise what stands in the way: the right to replicate, tablespaces, or no server program of the version."""
@@ -103,21 +102,6 @@ class Physical(Backup):
                 world.host.remove_tree(whole)
         whole_server.refill_unlogged(world, archive, copy, self.timeout)
         return copy
-
-    def prove(self, world: World, archive: Archive, copy: str, production: str) -> Mapping[str, Any]:
-        """Return the fingerprint of the copy, and which tables production's own counters saw written meanwhile.
-
-        A table that was not written must be equal to production's.
-        """
-        verified = self.verify(world, archive)
-        return {**whole_server.prove(world, archive, copy, production), **verified}
-
-    def put_back(self, world: World, archive: Archive, dsn: str, place: Place) -> None:
-        """Run a copy, dump the database from it, restore that with owners and grants, and compare it with the copy."""
-        try:
-            whole_server.put_back(world, archive, self.copy_into(world, archive, place), dsn, self.timeout)
-        finally:
-            place.remove()
 
     def _save(self, world: World, dsn: str, into: Path, proven: Sequence[Path]) -> Mapping[str, Any]:
         return whole_server.save(

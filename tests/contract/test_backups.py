@@ -34,7 +34,7 @@ from tests.stanza import running_stanza
 from tests.stores import a_key, lies_at
 
 ROOT = Path(__file__).parents[2]
-NAMES = [info.name for info in pkgutil.iter_modules(backups.__path__)]
+NAMES = [info.name for info in pkgutil.iter_modules(backups.__path__) if not info.name.startswith("_")]
 DATA = """
 CREATE TABLE busy (id bigserial PRIMARY KEY, n int);
 INSERT INTO busy (n) SELECT generate_series(1, 3000);

@@ -41,14 +41,6 @@ def running_v1(pg_server: RunningServer, prefect_server: str, proxy: Proxy) -> I
         shutil.rmtree(home, ignore_errors=True)
 
 
-@pytest.fixture
-def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
-    running_v1.file = running_v1.plain_file()
-    running_v1.write()
-    with running_v1.in_environment():
-        yield running_v1
-
-
 def backups(shop: SmallSystem) -> list[str]:
     return sorted(path.name for path in (shop.home / "golive/systems/shop/backups").iterdir())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,27 +11,10 @@ import pytest
 from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import Inconclusive, LockNotGranted, Refused, RehearsalFailed
 from tasks.domain.locks import conflicts, mode_of
-from tasks.domain.ports import RunningServer
-from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, a_running_system, run
+from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, run
 from tests.parts import missing
 
 UNDER_LOAD = {"rate": 200, "sessions": 2, "window": "1s"}
-
-
-@pytest.fixture(scope="module")
-def running_v1(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
-    """A system that v1 serves; its tests leave it so."""
-    with a_running_system(pg_server) as system:
-        yield system
-
-
-@pytest.fixture
-def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
-    """The system that v1 serves, with its release file as it is by default."""
-    running_v1.file = running_v1.plain_file()
-    running_v1.write()
-    with running_v1.in_environment():
-        yield running_v1
 
 
 @pytest.fixture
