@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,9 +10,20 @@ from tasks.domain.ports import World
 
 
 def run(world: World, dsn: str, script: str) -> None:
-    """Run statements in a database."""
+    """Run statements in a database, and wait until the server has counted what they wrote.
+
+    A session reports that when it ends, at the latest. A table of which it is reported only once a backup has begun
+    passes for one that was written meanwhile.
+    """
     with world.databases.session(dsn) as session:
         session.script(script)
+        pid = session.backend_pid()
+    with world.databases.session(dsn) as session:
+        deadline = time.monotonic() + 30
+        while session.value("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", (pid,)):
+            if time.monotonic() > deadline:
+                raise TimeoutError("the session does not end")
+            time.sleep(0.01)
 
 
 def replaced(world: World, server: str, name: str) -> None:
