@@ -21,6 +21,11 @@ _LINKS = 18
 _FOUND_DAMAGE = 2
 
 
+# Its child, which receives the log, goes on for ever unless pg_basebackup comes to its own end. Where golive was killed
+# it would not: the first word into a pipe that nobody reads ends a program at once, unless it ignores that signal.
+_ENDS_ITS_CHILD = ("/bin/sh", "-c", 'trap "" PIPE; exec "$@"', "sh")
+
+
 class FileTools:
     """Runs pg_basebackup, pg_combinebackup and pg_amcheck on a host."""
 
@@ -67,7 +72,7 @@ class FileTools:
             argv.append(f"--incremental={since}")
         client = self._clients.for_server(server_version, dsn, "pg_basebackup")
         try:
-            return self._run(client, "pg_basebackup", argv, dsn, timeout)
+            return self._run(client, "pg_basebackup", argv, dsn, timeout, _ENDS_ITS_CHILD)
         except GoliveError:
             self._host.remove_tree(directory)
             raise

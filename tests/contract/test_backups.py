@@ -394,6 +394,11 @@ def test_a_backup_that_was_killed_half_way_leaves_nothing_that_looks_finished(wo
         archive.load(tmp_path / ".partial-backup")
     kind.take(world, production, directory, {})
     assert [path.name for path in tmp_path.iterdir()] == ["backup"]
+    with world.databases.session(production) as looker:
+        deadline = time.monotonic() + 30
+        while looker.value("SELECT count(*) FROM pg_stat_replication"):
+            assert time.monotonic() < deadline, "a program that was left behind still receives the log"
+            time.sleep(0.05)
 
 
 def test_a_backup_that_takes_too_long_is_given_up_and_leaves_nothing(world, kind, production, tmp_path):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,10 @@ from tasks.adapters.pg_server import EmbeddedServers
 from tasks.backups.physical import Physical
 from tasks.domain.backup_manifest import verify_files
 from tasks.domain.errors import AccessDenied, BackupNotProven, OutsideError, UserError
+from tests.flows import wait_until
 from tests.places import OwnPlace, PlaceBeside, run
 
+ROOT = Path(__file__).parents[2]
 SEGMENT = 16 * 1024 * 1024
 
 
@@ -151,3 +156,29 @@ def test_a_release_is_rehearsed_on_the_copy_of_a_physical_backup(small_system):
     assert row.proof["tables"]["public.item"]["rows"] == 500
     assert row.proof["files_verified"] > 900
     shop.no_scratch_is_left()
+
+
+COPY = """
+import sys
+from pathlib import Path
+from tasks.context import world
+dsn, directory, version = sys.stdin.read().split()
+world().pg_tools.base_backup(dsn, Path(directory), server_version=int(version), rate=1_000_000, timeout=60)
+"""
+
+
+def test_a_copy_that_was_killed_leaves_nobody_behind_who_receives_the_log(world, database, tmp_path):
+    receiving = "SELECT count(*) FROM pg_stat_replication"
+    with world.databases.session(database) as looker:
+        process = subprocess.Popen([sys.executable, "-c", COPY], cwd=ROOT, stdin=subprocess.PIPE)
+        assert process.stdin is not None
+        process.stdin.write(f"{database} {tmp_path / 'copy'} {looker.server_version}".encode())
+        process.stdin.close()
+        try:
+            wait_until(lambda: looker.value(f"{receiving} WHERE state = 'streaming'"))
+        finally:
+            process.kill()
+            process.wait(10)
+        # What the next try does; the program cannot go on, and says so to nobody.
+        shutil.rmtree(tmp_path / "copy")
+        wait_until(lambda: not looker.value(receiving), 30)
