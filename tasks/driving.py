@@ -131,8 +131,9 @@ def shown(claim: Claim, error: BaseException) -> str:
 def driving(claim: Claim) -> Iterator[Claim]:
     """Keep the release held, and its messages going out, until the block ends; then let it go."""
     ctx = context_of(claim)
-    # Loggers of others stay at the root's level.
+    # For the run's log in Prefect alone: loggers of others stay at the root's level, and the console stays clear.
     LOG.setLevel(logging.INFO)
+    LOG.propagate = False
     ended = threading.Event()
 
     def beat() -> None:
