@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 _PAUSE_GROWTH, _PAUSE_MOST = 1.5, 1.0
 _LONG, _FIRST_WAIT, _WAIT_GROWTH = 0.1, 0.02, 2.0
-"""Seconds from which a transaction is long, and seconds of the first ``lock_timeout``, and how it grows. Measured with a
+"""Seconds from which a transaction is long, those of the first ``lock_timeout``, and by what it grows. Measured with a
 reader in the way: an application's 99th percentile is 13 ms at 20 ms, 91 ms at 100 ms, 489 ms at 500 ms."""
 
 _LONG_TRANSACTION = """
