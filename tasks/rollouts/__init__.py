@@ -13,6 +13,7 @@ from pydantic import Field
 from tasks.domain.errors import OutsideError, RolloutFailed, Unreachable
 from tasks.domain.kind import Duration, Kind, Strict
 from tasks.domain.target import Target
+from tasks.domain.upstream import Member
 from tasks.platforms import Instance, Platform, Running
 from tasks.routers import Router
 
@@ -45,15 +46,53 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Place:
+    """A slot on a host, with the port on that host's 127.0.0.1 where what runs there listens."""
+
+    slot: str
+    port: int
+    host: str = ""
+
+    @property
+    def name(self) -> str:
+        """The place's name in a router: the slot's, with the host's where a system has several."""
+        return f"{self.slot}-{self.host}" if self.host else self.slot
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine that runs the system: ``target`` sees the world from there, its own 127.0.0.1 included.
+
+    ``address`` is where the router reaches that machine's ports.
+    """
+
+    target: Target
+    address: str = "127.0.0.1"
+
+
+@dataclass(frozen=True)
 class Site:
-    """Where a rollout works: the target it brings up, the code's directory, and the parts that do the work."""
+    """Where a rollout works: the target it brings up, the code's directory, and the parts that do the work.
+
+    ``target`` is that of the first host, and the router's. ``hosts`` are all by their names; there are none where the
+    system runs on golive's own machine alone.
+    """
 
     target: Target
     platform: Platform
     router: Router | None
     release_dir: Path
     root: Path
-    detail: Mapping[str, str] = field(default_factory=dict)
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+
+    def on(self, host: str) -> Target:
+        """Return the target as it is on a host."""
+        return self.hosts[host].target if host else self.target
+
+    def member(self, place: Place, weight: int = 1) -> Member:
+        """Return a place as a member of the router's upstream."""
+        address = self.hosts[place.host].address if place.host else "127.0.0.1"
+        return Member(place.name, f"{address}:{place.port}", weight)
 
 
 class Rollout(Kind):

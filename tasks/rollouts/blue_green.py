@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 from pydantic import model_validator
 
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed, Unreachable
+from tasks.domain.upstream import Upstream
 from tasks.platforms import Instance, Running
 from tasks.rollouts import Rollout, Site, Step
-from tasks.routers import Port, Router, Upstream
+from tasks.routers import Port, Router
 
 SLOTS = ("blue", "green")
 
@@ -45,7 +46,7 @@ class BlueGreen(Rollout):
     def serving(self, site: Site) -> str | None:
         """Return the version in the slot that the router points at."""
         current = _router(site).current(site.target)
-        return self.serving_in(site, current.slot) if current else None
+        return self.serving_in(site, current.slots[0]) if current else None
 
     def steps(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts: start beside, wait, switch, hand the background work over, end the old if so wanted."""
@@ -84,7 +85,7 @@ class BlueGreen(Rollout):
         slot = self._running(site, version)
         clock, before = site.target.world.clock, self._pointed_at(site)
         begun = clock.monotonic()
-        _router(site).switch(site.target, Upstream(slot, f"127.0.0.1:{self._port(slot)}"))
+        _router(site).switch(site.target, Upstream.one(slot, f"127.0.0.1:{self._port(slot)}"))
         took = round(clock.monotonic() - begun, 3)
         return {"slot": slot, "port": self._port(slot), "before": before, "seconds": took}
 
@@ -147,14 +148,14 @@ class BlueGreen(Rollout):
             current = _router(site).current(site.target)
         except (OutsideError, RolloutFailed):
             return False
-        return current is None or current.slot != slot
+        return current is None or slot not in current.slots
 
     def _pointed_at(self, site: Site) -> str | None:
         try:
             current = _router(site).current(site.target)
         except Unreachable:
             return None  # A router that is down sends nothing anywhere; the next switch starts it or fails.
-        return current.slot if current and current.slot in SLOTS else None
+        return current.slots[0] if current and current.slots[0] in SLOTS else None
 
 
 def _other(slot: str) -> str:

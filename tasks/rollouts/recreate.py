@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from tasks.domain.upstream import Upstream
 from tasks.platforms import Instance, Running
 from tasks.rollouts import Rollout, Site, Step
-from tasks.routers import Port, Router, Upstream
+from tasks.routers import Port, Router
 
 SLOT = "main"
 
@@ -56,5 +57,5 @@ class Recreate(Rollout):
         return {"stopped": status.version or None}
 
     def _route(self, site: Site, router: Router) -> Mapping[str, Any]:
-        router.switch(site.target, Upstream(SLOT, f"127.0.0.1:{self.port}"))
+        router.switch(site.target, Upstream.one(SLOT, f"127.0.0.1:{self.port}"))
         return {"port": self.port}

@@ -2,51 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from tasks.domain.errors import OutsideError, RolloutFailed, UserError
+from tasks.domain.errors import OutsideError, RolloutFailed
 from tasks.domain.kind import Duration, Kind, no_secret_in
 from tasks.domain.ports import Command
 from tasks.domain.target import Target
+from tasks.domain.upstream import Member, Upstream
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP port."""
 
 
-@dataclass(frozen=True)
-class Upstream:
-    """Where requests go: a slot's name and its address, such as ``blue`` at ``127.0.0.1:8101``.
-
-    Raises `UserError` for anything that could mean more than that in a proxy's configuration.
-    """
-
-    slot: str
-    address: str
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[a-z][a-z0-9-]*", self.slot) or not re.fullmatch(r"[A-Za-z0-9.-]+:\d{1,5}", self.address):
-            raise UserError(
-                f"{self.slot!r} at {self.address!r} is not an upstream", expected="a slot's name and HOST:PORT"
-            )
-
-    def __str__(self) -> str:
-        return f"{self.slot} {self.address}"
-
-    @classmethod
-    def parse(cls, text: str) -> Upstream | None:
-        """Return what ``str()`` of an upstream says, or None for any other text."""
-        match = re.fullmatch(r"([a-z][a-z0-9-]*) ([A-Za-z0-9.-]+:\d{1,5})", text.strip())
-        return cls(match[1], match[2]) if match else None
-
-
 class Router(Kind):
-    """Sends requests to one upstream, and changes it in one step that drops no request."""
+    """Sends requests to the members of one upstream, and changes that in one step that drops no request."""
 
     @abstractmethod
     def current(self, target: Target) -> Upstream | None:
@@ -64,16 +38,21 @@ class Router(Kind):
         """End the router if golive started it."""
 
     def must_answer(self, target: Target, upstream: Upstream) -> None:
-        """Ask the upstream itself, and raise `RolloutFailed` if nothing answers there; any status will do."""
-        try:
-            target.world.http.request("GET", f"http://{upstream.address}/", timeout=5.0, fresh=True)
-        except OutsideError as error:
-            raise RolloutFailed(
-                f"nothing answers: {error.seen}",
-                expected="an upstream that answers",
-                where=upstream.address,
-                do="the router was left as it is; look at the instance's log",
-            ) from error
+        """Ask each member itself, and raise `RolloutFailed` if nothing answers there; any status will do."""
+
+        def ask(member: Member) -> None:
+            try:
+                target.world.http.request("GET", f"http://{member.address}/", timeout=5.0, fresh=True)
+            except OutsideError as error:
+                raise RolloutFailed(
+                    f"nothing answers: {error.seen}",
+                    expected="an upstream that answers",
+                    where=str(member),
+                    do="the router was left as it is; look at the instance's log",
+                ) from error
+
+        with ThreadPoolExecutor(len(upstream.members)) as pool:
+            list(pool.map(ask, upstream.members))
 
 
 class FileRouter(Router):

@@ -14,7 +14,8 @@ from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed, Tool
 from tasks.domain.kind import Duration
 from tasks.domain.ports import Command, Finished, HttpAnswer
 from tasks.domain.target import Target
-from tasks.routers import Port, Router, Upstream
+from tasks.domain.upstream import Upstream
+from tasks.routers import Port, Router
 
 _PATH = re.compile(r"/[\w./@+,=~ -]*")  # what Caddy's placeholders do not take for anything else
 _ASK = "X-Golive-Router"
@@ -61,11 +62,12 @@ class Embedded(Router):
     def switch(self, target: Target, upstream: Upstream) -> None:
         """Start Caddy if it does not run, point it at the upstream in one step, and read the change back."""
         host, home = target.world.host, self._home(target)
-        place = home / "upstreams" / f"{upstream.slot}-{upstream.address.replace(':', '-')}"
+        only = upstream.members[0]
+        place = home / "upstreams" / f"{only.slot}-{only.address.replace(':', '-')}"
         self.must_answer(target, upstream)
         before = host.read(home / "current" / "name")
-        host.write(place / "address", upstream.address)
-        host.write(place / "slot", upstream.slot)
+        host.write(place / "address", only.address)
+        host.write(place / "slot", only.slot)
         host.write(place / "name", place.name)
         self._ensure(target, home)
         host.link(home / "current", place)

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.routers import FileRouter, Upstream
+from tasks.domain.upstream import Upstream
+from tasks.routers import FileRouter
 
 
 class Haproxy(FileRouter):
@@ -29,12 +30,13 @@ class Haproxy(FileRouter):
     """The command that makes the running haproxy read its configuration, such as SIGUSR2 to its master."""
 
     def render(self, upstream: Upstream) -> str:
-        """Return a backend with one server, and a frontend on loopback that says what is in force."""
+        """Return a backend with a server for each member, and a frontend on loopback that says what is in force."""
+        servers = "\n".join(f"    server {one.slot} {one.address} weight {one.weight}" for one in upstream.members)
         return f"""# Written by golive; changes by hand are lost.
 backend {self.backend}
     mode http
     retries 3
-    server {upstream.slot} {upstream.address}
+{servers}
 frontend {self.backend}_golive
     mode http
     timeout client 5s

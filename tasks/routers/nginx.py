@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.routers import FileRouter, Upstream
+from tasks.domain.upstream import Upstream
+from tasks.routers import FileRouter
 
 
 class Nginx(FileRouter):
@@ -31,10 +32,11 @@ class Nginx(FileRouter):
 
     def render(self, upstream: Upstream) -> str:
         """Return an ``upstream`` block, and a ``server`` on loopback that says what is in force."""
+        servers = "\n".join(f"    server {one.address} weight={one.weight};" for one in upstream.members)
         # Idle connections are given up before the service does so (uvicorn: 5 s), which would cost a request.
         return f"""# Written by golive; changes by hand are lost.
 upstream {self.upstream} {{
-    server {upstream.address};
+{servers}
     keepalive 32;
     keepalive_timeout 2s;
 }}

@@ -15,7 +15,7 @@ import pytest
 
 from tasks import routers
 from tasks.domain.errors import RolloutFailed, UserError
-from tasks.routers import Upstream
+from tasks.domain.upstream import Upstream
 from tasks.routers.embedded import Embedded
 from tests.services import Clients, free_port
 from tests.sites import WAYS, a_target, service
@@ -37,7 +37,7 @@ def target(tmp_path, world):
 
 
 def _at(slot: str, port: int) -> Upstream:
-    return Upstream(slot, f"127.0.0.1:{port}")
+    return Upstream.one(slot, f"127.0.0.1:{port}")
 
 
 def test_every_kind_of_router_is_tested():
@@ -136,7 +136,7 @@ def test_a_reload_that_has_no_effect_is_noticed_and_undone(way, target):
 @pytest.mark.parametrize("text", ["127.0.0.1:80; } evil {", "x\n:1", "127.0.0.1", "{env.HOME}:1"])
 def test_an_address_cannot_carry_configuration(text):
     with pytest.raises(UserError):
-        Upstream("blue", text)
+        Upstream.one("blue", text)
 
 
 def test_the_embedded_router_comes_back_after_it_was_killed(tmp_path, target):
