@@ -191,6 +191,42 @@ def test_a_row_is_hashed_alike_by_every_version_of_the_server(world, open_direct
     assert len({json.dumps(one, sort_keys=True) for one in seen.values()}) == 1
 
 
+@pytest.mark.parametrize("column", ["int8", "int4", "text", "date", "bytea", "timestamptz", "numeric"])
+def test_a_value_that_is_missing_is_no_other_value(column, world, database):
+    run(
+        world,
+        database,
+        f"CREATE TABLE gap (one {column}, two {column}, three int); INSERT INTO gap (three) VALUES (1)",
+    )
+    seen = [held(world, database)["public.gap"]["hash"]]
+    empty = {"text": "''", "bytea": "''", "date": "'epoch'", "timestamptz": "'epoch'"}.get(column, "0")
+    for change in (
+        f"one = {empty}",
+        f"one = NULL, two = {empty}",
+        f"one = {empty}",
+        "one = NULL, two = NULL, three = 2",
+    ):
+        run(world, database, f"UPDATE gap SET {change}")
+        seen.append(held(world, database)["public.gap"]["hash"])
+    assert len(set(seen)) == len(seen)
+
+
+def test_a_number_and_one_whose_halves_fold_to_the_same_are_told_apart(world, database):
+    run(world, database, "CREATE TABLE big (n bigint); INSERT INTO big VALUES (1)")
+    first = held(world, database)
+    run(world, database, "UPDATE big SET n = 4294967296")
+    assert held(world, database) != first
+
+
+@pytest.mark.parametrize("columns", [200, 201, 1600])
+def test_a_row_of_many_columns_is_hashed_too(columns, world, database):
+    names = ", ".join(f"c{n} int2" for n in range(columns))
+    run(world, database, f"CREATE TABLE wide ({names}); INSERT INTO wide (c0, c{columns - 1}) VALUES (1, 2)")
+    first = held(world, database)
+    run(world, database, f"UPDATE wide SET c{columns - 1} = 3")
+    assert held(world, database)["public.wide"]["hash"] != first["public.wide"]["hash"]
+
+
 def test_a_backup_whose_rows_were_hashed_as_text_is_still_compared_as_text(world, database):
     run(world, database, "CREATE TABLE item AS SELECT n, n::text AS word FROM generate_series(1, 5) n")
     with world.databases.session(database) as session:
