@@ -38,6 +38,8 @@ def prepare_copy(claim: Claim) -> Mapping[str, Any]:
         if restored_again:
             with opened(ctx, backup_of(ctx)) as taken:
                 ctx.file.backup.copy_into(ctx.world, taken, scratch)
+        if not ctx.file.backup.copies_files:
+            scratch.analyse()
         began = ctx.world.clock.monotonic()
         scratch.clone()
         return {"restored_again": restored_again, "clone_seconds": ctx.world.clock.monotonic() - began}

@@ -63,9 +63,9 @@ class Scratch:
             session.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
         return self.dsn(PRISTINE)
 
-    def boot(self, data: Path, major: int, database: str) -> str:
-        """Run the embedded server on a copy of a data directory, and return the DSN of the database in it."""
-        server = self._world.pg_servers.boot(self.directory, data, major=major)
+    def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:
+        """Run the embedded server on a copy of a data directory, or on itself with ``move``, and return the DSN of the database in it."""
+        server = self._world.pg_servers.boot(self.directory, data, major=major, move=move)
         with self._world.databases.session(server.dsn("template1")) as session:
             if database != PRISTINE:
                 session.execute(f"DROP DATABASE IF EXISTS {quoted(PRISTINE)} WITH (FORCE)")
@@ -77,6 +77,11 @@ class Scratch:
     def check_pages(self, timeout: float) -> str:
         """Return what found every page of a booted copy as its checksum says; the embedded server restarts for it."""
         return self._world.pg_servers.check_pages(self.directory, timeout=timeout)
+
+    def analyse(self) -> None:
+        """Give the restored copy statistics, which no dump holds and checks that explain a query need."""
+        with self._world.databases.session(self.dsn(PRISTINE)) as session:
+            session.execute("ANALYZE")
 
     def clone(self) -> str:
         """Make the rehearsal's database as a copy of the restored one, and return its DSN."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.domain.archive import MANIFEST
-from tasks.domain.file_sums import sha256
+from tasks.domain.file_sums import sums
 
 SUMS, RECORD, TOOL, COPY, CONTENTS = "its sums", "the sum on record", "its tool", "the copy", "the contents"
 """The guards, in the order in which a release meets them."""
@@ -166,7 +166,7 @@ def agreeing(damage: Damage) -> Damage:
 
         def agree(held: dict[str, Any]) -> None:
             found = (path for path in victim.content.rglob("*") if path.is_file())
-            held["files"] = {str(path.relative_to(victim.directory)): sha256(path) for path in found}
+            held["files"] = {str(path.relative_to(victim.directory)): sums(path).sha256 for path in found}
 
         manifest(agree)(victim)
 
@@ -181,7 +181,7 @@ def agreeing_all_through(damage: Damage) -> Damage:
             listed = [one for one in held["Files"] if (victim.content / one["Path"]).is_file()]
             for one in listed:
                 path = victim.content / one["Path"]
-                one["Size"], one["Checksum"] = path.stat().st_size, sha256(path)
+                one["Size"], one["Checksum"] = path.stat().st_size, sums(path).crc32c
             held["Files"] = listed
 
         return change

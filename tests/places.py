@@ -49,8 +49,8 @@ class OwnPlace:
         replaced(self.world, self.dsn("postgres"), "restored")
         return self.dsn("restored")
 
-    def boot(self, data: Path, major: int, database: str) -> str:
-        server = self.world.pg_servers.boot(self.directory, data, major=major)
+    def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:
+        server = self.world.pg_servers.boot(self.directory, data, major=major, move=move)
         run(self.world, server.dsn("template1"), f"ALTER DATABASE {database} RENAME TO restored")
         return server.dsn("restored")
 
@@ -78,7 +78,7 @@ class PlaceBeside:
         replaced(self.world, self.dsn("postgres"), name)
         return self.dsn(name)
 
-    def boot(self, data: Path, major: int, database: str) -> str:
+    def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:
         raise NotImplementedError
 
     def check_pages(self, timeout: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -76,25 +77,34 @@ class Cluster:
             *(() if sync else ("--no-sync",)),
             timeout=INIT_TIMEOUT,
         )
-        lines = [f"{name} = '{value}'\n" for name, value in (_COMMON | dict(settings)).items()]
+        lines = [_line(name, value) for name, value in (_COMMON | dict(settings)).items()]
         with (unfinished / "postgresql.conf").open("a") as file:
             file.writelines(lines)
         unfinished.rename(self.data)
 
-    def change(self, settings: Mapping[str, str]) -> None:
-        """Change settings and restart the server for them, unless they are in force already."""
-        text = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
-        before = (self.data / "postgresql.conf").read_text()
-        if not before.endswith(text):
+    def change(self, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+        """Change settings that were given to `create` and restart the server for them; others are left as they are."""
+        path = self.data / "postgresql.conf"
+        text = found = path.read_text()
+        for name, value in before.items():
+            text = text.replace(_line(name, value), _line(name, after[name]) if name in after else "")
+        if text != found:
             self.stop("fast")
-            self._write("data/postgresql.conf", before + text)
+            self._write("data/postgresql.conf.new", text)
+            (self.data / "postgresql.conf.new").replace(path)
         self.start()
 
-    def adopt(self, source: Path, settings: Mapping[str, str]) -> None:
-        """Make the data directory as a copy of a base backup, with settings and a superuser of its own."""
+    def adopt(self, source: Path, settings: Mapping[str, str], *, move: bool = False) -> None:
+        """Make the data directory as a copy of a base backup, with settings and a superuser of its own.
+
+        With ``move`` it is the base backup itself, unless that lies on another file system.
+        """
         unfinished = self.directory / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
-        self._copy(source, unfinished)
+        if not (move and _moved(source, unfinished)):
+            self._copy(source, unfinished)
+        for path in [unfinished, *unfinished.rglob("*")]:
+            self._account.own(path)
         # Nor may it go on as a standby, or fetch its log elsewhere: what it needs is in it.
         signals = ("recovery.signal", "standby.signal")
         for name in (
@@ -106,7 +116,7 @@ class Cluster:
             *signals,
         ):
             (unfinished / name).unlink(missing_ok=True)
-        lines = "".join(f"{name} = '{value}'\n" for name, value in (_COMMON | dict(settings)).items())
+        lines = "".join(_line(name, value) for name, value in (_COMMON | dict(settings)).items())
         self._write("data.new/postgresql.conf", lines)
         self._write("data.new/pg_hba.conf", "host all all 127.0.0.1/32 scram-sha-256\n")
         self._write("data.new/pg_ident.conf", "")
@@ -132,8 +142,6 @@ class Cluster:
             raise TimedOut("the backup is not copied", expected=f"within {COPY_TIMEOUT:.0f} s") from error
         if done.returncode:
             raise CommandFailed(f"cp ended with exit code {done.returncode}: {done.stderr.strip()}", where=str(target))
-        for path in [target, *target.rglob("*")]:
-            self._account.own(path)
 
     def start(self) -> None:
         """Start the server and wait until it takes connections; one that runs already is waited for.
@@ -294,6 +302,20 @@ class Cluster:
         except FileNotFoundError:
             return ""
         return "\n" + "\n".join(lines[-10:])
+
+
+def _moved(source: Path, target: Path) -> bool:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise OutsideError(f"cannot be moved: {error.strerror}", where=str(source)) from error
+        return False
+    return True
+
+
+def _line(name: str, value: str) -> str:
+    return f"{name} = '{value}'\n"
 
 
 def _exists(pid: int) -> bool:

@@ -30,8 +30,14 @@ _FILLED_FIRST = {
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "autovacuum": "off",
+    # What is written stays in the memory of the system, as far as there is room, instead of being pushed to the disk.
+    "checkpoint_timeout": "1d",
+    "max_wal_size": "4GB",
+    "checkpoint_flush_after": "0",
+    "bgwriter_flush_after": "0",
+    "bgwriter_lru_maxpages": "0",
 }
-_LOGS_FULLY = {"wal_level": "replica", "max_wal_senders": "10"}
+_LOGS_FULLY = {"wal_level": "replica", "max_wal_senders": "10", "autovacuum": "off"}
 _COPY = {
     "archive_mode": "off",
     "max_logical_replication_workers": "0",  # a subscription must not take changes from its publisher
@@ -92,14 +98,16 @@ class EmbeddedServers:
         """Let a kept server log what it does as production does; it restarts for that once."""
         account = server_account()
         binaries = usable(_binaries(_made_by(directory), exact=True), account)
-        Cluster(directory, binaries, account).change(_LOGS_FULLY)
+        Cluster(directory, binaries, account).change(_FILLED_FIRST, _LOGS_FULLY)
 
     def require(self, major: int) -> None:
         """Raise `ToolMissing` unless there are programs of just that major version."""
         _binaries(major, exact=True)
 
-    def boot(self, directory: Path, data: Path, *, major: int) -> Throwaway:
+    def boot(self, directory: Path, data: Path, *, major: int, move: bool = False) -> Throwaway:
         """Run a server on a copy of a base backup, replacing what is there, and let it run until `remove`.
+
+        With ``move`` the base backup itself is used up.
 
         Of the backup's own settings none is used: it must neither archive, nor replicate, nor run what they load.
         Raises `ToolMissing` if there are no programs of just that version, `CommandFailed` with the end of its log.
@@ -108,7 +116,7 @@ class EmbeddedServers:
         account = server_account()
         cluster = Cluster(directory, usable(_binaries(major, exact=True), account), account)
         cluster.make_directory()
-        cluster.adopt(data, _NOT_DURABLE | _COPY)
+        cluster.adopt(data, _NOT_DURABLE | _COPY, move=move)
         cluster.start()
         return Throwaway(cluster)
 

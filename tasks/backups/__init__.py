@@ -47,10 +47,10 @@ class Place(Protocol):
         """Make an empty database for the copy, replacing what an earlier try left, and return its DSN."""
         ...
 
-    def boot(self, data: Path, major: int, database: str) -> str:
+    def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:
         """Run a server of golive's own on a copy of a data directory, and return the DSN of one of its databases.
 
-        That database is renamed to what `fresh` calls its own.
+        With ``move`` the directory itself is used up. That database is renamed to what `fresh` calls its own.
         """
         ...
 

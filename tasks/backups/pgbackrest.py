@@ -184,7 +184,9 @@ class Pgbackrest(WholeServer):
                     where=f"stanza {self.stanza}",
                     do="use another backup; run pgbackrest verify",
                 ) from error
-            copy = place.boot(scratch / "data", archive.server_version // 10000, archive.manifest["database"])
+            copy = place.boot(
+                scratch / "data", archive.server_version // 10000, archive.manifest["database"], move=True
+            )
         whole_server.refill_unlogged(world, archive, copy, self.timeout)
         return copy
 

@@ -97,7 +97,7 @@ class Physical(WholeServer):
                 world.pg_tools.combine(
                     [*chain, archive.content], whole, server_version=archive.server_version, timeout=self.timeout
                 )
-                copy = place.boot(whole, major, database)
+                copy = place.boot(whole, major, database, move=True)
             finally:
                 world.host.remove_tree(whole)
         whole_server.refill_unlogged(world, archive, copy, self.timeout)

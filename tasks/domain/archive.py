@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.domain.errors import BackupNotProven, DiskTooSmall, OutsideError
-from tasks.domain.file_sums import sha256_of
+from tasks.domain.file_sums import sums_of
 from tasks.domain.fingerprint import Fingerprint
 from tasks.domain.ports import Session, World
 from tasks.domain.units import show_bytes
@@ -135,12 +136,13 @@ def take(
             **told,
             "kind": kind,
             "finished_at": world.clock.now().isoformat(),
-            "files": _sums(partial),
+            "files": _sums(partial, sync=True),
             # A server does not start on its files without the directories that are empty.
             "directories": sorted(str(path.relative_to(partial)) for path in partial.rglob("*") if path.is_dir()),
         }
         text = as_text(manifest)
         world.host.write(partial / MANIFEST, text)
+        _sync_directories(partial)
         partial.rename(directory)
     except OSError as error:
         world.host.remove_tree(partial)
@@ -305,8 +307,17 @@ def _size(directory: Path) -> int:
     return sum(one.stat().st_size for one in directory.rglob("*") if one.is_file())
 
 
-def _sums(directory: Path) -> dict[str, str]:
-    return {str(path.relative_to(directory)): found for path, found in sha256_of(_files(directory)).items()}
+def _sums(directory: Path, *, sync: bool = False) -> dict[str, str]:
+    return {str(path.relative_to(directory)): one.sha256 for path, one in sums_of(_files(directory), sync=sync).items()}
+
+
+def _sync_directories(directory: Path) -> None:
+    for path in [*(one for one in directory.rglob("*") if one.is_dir()), directory, directory.parent]:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _keep_private(path: Path) -> None:

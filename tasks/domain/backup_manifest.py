@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.domain.errors import BackupNotProven
-from tasks.domain.file_sums import sha256
+from tasks.domain.file_sums import sums, sums_of
 
 _NAME = "backup_manifest"
 _NOT_LISTED = ("pg_wal/", "postgresql.auto.conf", _NAME)
@@ -16,7 +16,7 @@ _LAST = b'"Manifest-Checksum"'
 
 
 def verify_files(directory: Path, *, segment: int) -> int:
-    """Return how many files of a physical backup are as the server's manifest lists them, by size and SHA-256.
+    """Return how many files of a physical backup are as the server's manifest lists them, by size and checksum.
 
     Raises `BackupNotProven` unless all are, and the log files are whole, of ``segment`` bytes each.
     """
@@ -27,7 +27,7 @@ def verify_files(directory: Path, *, segment: int) -> int:
     if wrong := wrong + _unlike(directory, listed):
         raise BackupNotProven(
             f"{len(wrong)} files are not what the server sent: {', '.join(sorted(wrong)[:5])}",
-            expected="size and SHA-256 as in its backup_manifest",
+            expected="size and checksum as in its backup_manifest",
             where=str(directory),
             do="take a new backup; look for the disk's trouble",
         )
@@ -57,6 +57,7 @@ def _listed(directory: Path) -> dict[str, Any]:
 
 def _unlike(directory: Path, listed: dict[str, Any]) -> list[str]:
     found = {str(path.relative_to(directory)): path for path in directory.rglob("*") if path.is_file()}
+    sums_of(found[name] for name in listed.keys() & found.keys())  # several at a time, and remembered
     wrong = [name for name in found.keys() - listed.keys() if not name.startswith(_NOT_LISTED)]
     for name, one in listed.items():
         path = found.get(name)
@@ -68,9 +69,12 @@ def _unlike(directory: Path, listed: dict[str, Any]) -> list[str]:
 
 
 def _sum(path: Path, algorithm: str) -> str:
-    if not algorithm.startswith("SHA"):
-        raise BackupNotProven(f"checksums by {algorithm}", expected="SHA256", where=str(path), do="take a new backup")
-    if algorithm == "SHA256":
-        return sha256(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm.lower()).hexdigest()
+    found = sums(path)
+    match algorithm:
+        case "CRC32C":
+            return found.crc32c
+        case "SHA256":
+            return found.sha256
+    raise BackupNotProven(
+        f"checksums by {algorithm}", expected="CRC32C or SHA256", where=str(path), do="take a new backup"
+    )

@@ -289,8 +289,7 @@ class PgTools(Protocol):
     def combine(self, chain: Sequence[Path], directory: Path, *, server_version: int, timeout: float) -> str:
         """Make one base backup of a whole one and those that hold what changed since, and return what made it.
 
-        Files may be shared with those of the chain: they must not be written to. Raises `CommandFailed` if they do not
-        belong together.
+        Raises `CommandFailed` if they do not belong together.
         """
         ...
 
@@ -336,10 +335,10 @@ class PgServers(Protocol):
         """Raise `ToolMissing` unless there are programs of just that major version."""
         ...
 
-    def boot(self, directory: Path, data: Path, *, major: int) -> RunningServer:
+    def boot(self, directory: Path, data: Path, *, major: int, move: bool = False) -> RunningServer:
         """Run a server on a copy of a base backup, replacing what is there, and let it run until `remove`.
 
-        It has its own settings, among them no archiving and no replication, and its own superuser.
+        With ``move`` the base backup itself is used up, which takes no time on the same file system. The server has its own settings, among them no archiving and no replication, and its own superuser.
         """
         ...
 

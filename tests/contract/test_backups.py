@@ -26,7 +26,7 @@ from tasks.context import world as real_world
 from tasks.domain import archive, sealing
 from tasks.domain.archive import MANIFEST, Archive
 from tasks.domain.errors import BackupNotProven, GoliveError
-from tasks.domain.file_sums import sha256
+from tasks.domain.file_sums import sums
 from tasks.domain.fingerprint import LARGE_OBJECTS
 from tasks.domain.ports import World
 from tests.places import OwnPlace, run
@@ -332,7 +332,7 @@ def test_damage_is_found_although_the_manifest_was_made_to_agree_with_it(damage,
     damage(taken)
     manifest = json.loads((taken.directory / MANIFEST).read_text())
     manifest["files"] = {
-        str(path.relative_to(taken.directory)): sha256(path)
+        str(path.relative_to(taken.directory)): sums(path).sha256
         for path in taken.directory.rglob("*")
         if path.is_file() and path.name != MANIFEST
     }

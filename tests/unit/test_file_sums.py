@@ -6,25 +6,36 @@ import hashlib
 import os
 import time
 
-from tasks.domain.file_sums import sha256, sha256_of
+import google_crc32c
+import pytest
+
+from tasks.domain.file_sums import Sums, sums, sums_of
 
 
-def of(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+def of(content: bytes) -> Sums:
+    return Sums(hashlib.sha256(content).hexdigest(), google_crc32c.Checksum(content).digest()[::-1].hex())
 
 
-def test_each_file_has_its_sum(tmp_path):
+def test_the_sums_are_those_that_everybody_takes(tmp_path):
+    path = tmp_path / "one"
+    path.write_bytes(b"123456789")
+    assert sums(path).crc32c == "839206e3"  # the check value of CRC-32C, E3069283, from its lowest byte on
+    assert sums(path).sha256 == "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"
+
+
+@pytest.mark.parametrize("sync", [False, True])
+def test_each_file_has_its_sums(tmp_path, sync):
     paths = [tmp_path / str(number) for number in range(20)]
     for number, path in enumerate(paths):
         path.write_bytes(b"x" * number)
-    assert sha256_of(paths) == {path: of(b"x" * number) for number, path in enumerate(paths)}
+    assert sums_of(paths, sync=sync) == {path: of(b"x" * number) for number, path in enumerate(paths)}
 
 
 def test_a_file_that_is_changed_at_once_is_read_again(tmp_path):
     path = tmp_path / "one"
     for content in (b"before", b"behind", b"beside"):
         path.write_bytes(content)
-        assert sha256(path) == of(content)
+        assert sums(path) == of(content)
 
 
 def test_a_file_that_is_changed_later_is_read_again_even_if_its_time_is_put_back(tmp_path):
@@ -33,7 +44,7 @@ def test_a_file_that_is_changed_later_is_read_again_even_if_its_time_is_put_back
     old = time.time() - 100
     os.utime(path, (old, old))
     time.sleep(0.6)
-    assert sha256(path) == of(b"before")
+    assert sums(path) == of(b"before")
     path.write_bytes(b"behind")
     os.utime(path, (old, old))
-    assert sha256(path) == of(b"behind")
+    assert sums(path) == of(b"behind")
