@@ -64,7 +64,7 @@ class Scratch:
         return self.dsn(PRISTINE)
 
     def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:
-        """Run the embedded server on a copy of a data directory, or on itself with ``move``, and return the DSN of the database in it."""
+        """Run the embedded server on a data directory (``move``) or a copy, and return the DSN of its database."""
         server = self._world.pg_servers.boot(self.directory, data, major=major, move=move)
         with self._world.databases.session(server.dsn("template1")) as session:
             if database != PRISTINE:

@@ -338,7 +338,8 @@ class PgServers(Protocol):
     def boot(self, directory: Path, data: Path, *, major: int, move: bool = False) -> RunningServer:
         """Run a server on a copy of a base backup, replacing what is there, and let it run until `remove`.
 
-        With ``move`` the base backup itself is used up, which takes no time on the same file system. The server has its own settings, among them no archiving and no replication, and its own superuser.
+        With ``move`` the base backup itself is used up, which takes no time on the same file system. The server has
+        its own settings, among them no archiving and no replication, and its own superuser.
         """
         ...
 
