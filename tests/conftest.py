@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,13 @@ def pytest_report_header() -> str:
             said = subprocess.run([directory / "postgres", "--version"], check=False, capture_output=True, text=True)
             found.append(version_in(said.stdout)[1])
     return f"PostgreSQL: {', '.join(found) or 'none'}"
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Name a failure as it happens: a long run may be broken off before its summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        said = report.longreprtext.splitlines()[-1:]
+        sys.stderr.write(f"\n{report.when} failed: {report.nodeid}: {' '.join(said)}\n")
 
 
 def _open_directory() -> Path:
