@@ -14,16 +14,16 @@ from pydantic import Field
 
 from tasks.domain.errors import CommandFailed, Refused
 from tasks.domain.kind import Argv
-from tasks.domain.release_files import RelativePath
 from tasks.domain.target import Target
-from tasks.migrators import Migrated, Migrator, SqlText, only_runner
+from tasks.migrators import Migrated, SqlText, only_runner
 from tasks.migrators._alembic_revisions import Revision, has_way_down, heads_among, parse, with_ancestors
+from tasks.migrators._by_tool import ToolMigrator
 from tasks.migrators._fence import Fence
 from tasks.migrators._locks import LockSamples
-from tasks.migrators._tool import LockTimeoutBy, Scheme, Tool, Variable, migrated
+from tasks.migrators._tool import migrated
 
 
-class Alembic(Migrator):
+class Alembic(ToolMigrator):
     """Runs Alembic in the release's own environment; lock_timeout reaches it through PGOPTIONS.
 
     That takes a driver on libpq (psycopg 2 or 3). asyncpg does not read PGOPTIONS: there ``env.py`` must hand it on as
@@ -33,26 +33,14 @@ class Alembic(Migrator):
 
     kind: Literal["alembic"] = "alembic"
     """Alembic."""
-    directory: RelativePath = "."
-    """Where ``alembic.ini`` or ``pyproject.toml`` lies, relative to the release's directory."""
     command: Annotated[Argv, Field(examples=[["{release_dir}/.venv/bin/alembic"]])] = ("{python}", "-m", "alembic")
     """The program with its first arguments; placeholders such as ``{release_dir}`` may stand in it, but no secrets."""
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")] = "head"
     """The revision to reach: ``head``, ``heads`` or a revision's id."""
-    dsn_variable: Variable = "DATABASE_URL"
-    """The environment variable from which ``env.py`` takes the database's URL."""
-    dsn_scheme: Scheme = ""
-    """The scheme to give the URL, by which SQLAlchemy chooses its driver; empty leaves it."""
-    environment: dict[str, str] = Field(default_factory=dict)
-    """Further environment variables; placeholders and references to secrets may stand in their values."""
-    lock_timeout_by: LockTimeoutBy = "golive"
-    """Who limits the wait for a lock: ``golive`` through PGOPTIONS, or ``release``, whose ``env.py`` does it itself."""
 
-    def require_possible(self, target: Target) -> None:
-        """Raise `Refused` where the DSN leads through a pooler, or no lock_timeout would reach the database."""
-        super().require_possible(target)
-        if self.lock_timeout_by == "golive":
-            self._tool(target).require_limits(self._words(target, "current"), "alembic current")
+    def asking(self, target: Target) -> tuple[Sequence[str], str]:
+        """Return the command that tells where the database stands."""
+        return self._words(target, "current"), "alembic current"
 
     def fingerprint(self, target: Target) -> str:
         """Return a hash of the revisions, ``env.py``, Alembic's settings, and the limits."""
@@ -182,17 +170,13 @@ class Alembic(Migrator):
     def _alembic(self, target: Target, *arguments: str, read_only: bool = False) -> str:
         """Run Alembic and return what it printed; ``read_only`` lets its sessions write nothing."""
         words, where = self._words(target, *arguments), f"alembic {' '.join(arguments)}"
-        return self._tool(target).run(words, where, read_only=read_only)
+        return self.tool(target).run(words, where, read_only=read_only)
 
     def _change(self, target: Target, fence: Fence, verb: str, revision: str) -> tuple[LockSamples, int]:
-        return self._tool(target).change(fence, self._words(target, verb, revision), f"alembic {verb} {revision}")
+        return self.tool(target).change(fence, self._words(target, verb, revision), f"alembic {verb} {revision}")
 
     def _words(self, target: Target, *arguments: str) -> tuple[str, ...]:
         return tuple(target.fill(part) for part in self.command) + arguments
-
-    def _tool(self, target: Target) -> Tool:
-        cwd = target.release_dir / self.directory
-        return Tool(target, self.limits, cwd, self.dsn_variable, self.dsn_scheme, self.environment)
 
 
 @dataclass(frozen=True)

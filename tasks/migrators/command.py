@@ -14,10 +14,11 @@ from tasks.domain.errors import CommandFailed, Refused
 from tasks.domain.kind import Argv, Strict, no_secret_in
 from tasks.domain.release_files import RelativePath, matching
 from tasks.domain.target import Target
-from tasks.migrators import Migrated, Migrator, only_runner
+from tasks.migrators import Migrated, only_runner
+from tasks.migrators._by_tool import ToolMigrator
 from tasks.migrators._fence import Fence
 from tasks.migrators._locks import LockSamples
-from tasks.migrators._tool import LockTimeoutBy, Scheme, Tool, Variable, migrated
+from tasks.migrators._tool import migrated
 
 _NAME = re.compile(r"[^\s\-][^\x00-\x1f\x7f]{0,199}")
 _ONE, _ALL, _COUNT = "{name}", "{names}", "{count}"
@@ -43,7 +44,7 @@ class Commands(Strict):
     """Commands that must end well after an upgrade, also after one that found nothing to do."""
 
 
-class Command(Migrator):
+class Command(ToolMigrator):
     """Runs the release's own migration tool; lock_timeout reaches it through PGOPTIONS.
 
     That takes a driver that reads it, such as those on libpq; preflight refuses any other, unless the release limits
@@ -57,22 +58,10 @@ class Command(Migrator):
     """What is run."""
     files: Annotated[tuple[RelativePath, ...], Field(min_length=1, examples=[["db/migrations/*"]])]
     """All files that decide what would run, relative to the release's directory; a signature holds for just those."""
-    directory: RelativePath = "."
-    """Where the commands run, relative to the release's directory."""
-    dsn_variable: Variable = "DATABASE_URL"
-    """The environment variable from which the tool takes the database's URL."""
-    dsn_scheme: Scheme = ""
-    """The scheme to give the URL; empty leaves it."""
-    environment: dict[str, str] = Field(default_factory=dict)
-    """Further environment variables; placeholders and references to secrets may stand in their values."""
-    lock_timeout_by: LockTimeoutBy = "golive"
-    """Who limits the wait for a lock: ``golive`` through PGOPTIONS, or ``release``, whose tool does it itself."""
 
-    def require_possible(self, target: Target) -> None:
-        """Raise `Refused` where the DSN leads through a pooler, or no lock_timeout would reach the database."""
-        super().require_possible(target)
-        if self.lock_timeout_by == "golive":
-            self._tool(target).require_limits(self._words(target, self.commands.pending), "pending")
+    def asking(self, target: Target) -> tuple[Sequence[str], str]:
+        """Return the command that tells where the database stands."""
+        return self._words(target, self.commands.pending), "pending"
 
     def fingerprint(self, target: Target) -> str:
         """Return a hash of the files, the commands and the limits."""
@@ -83,7 +72,7 @@ class Command(Migrator):
 
     def pending(self, target: Target) -> Sequence[str]:
         """Return the names that the tool prints; raises `Refused` for a line that cannot be a name."""
-        said = self._tool(target).run(self._words(target, self.commands.pending), "pending")
+        said = self.tool(target).run(self._words(target, self.commands.pending), "pending")
         names = [line.strip() for line in said.splitlines() if line.strip()]
         for name in names:
             if not _NAME.fullmatch(name) or names.count(name) > 1:
@@ -107,12 +96,12 @@ class Command(Migrator):
             samples, tries = LockSamples(), 1
             if names:
                 words = self._words(target, self.commands.upgrade)
-                samples, tries = self._tool(target).change(fence, words, "upgrade")
+                samples, tries = self.tool(target).change(fence, words, "upgrade")
                 if left := [name for name in self.pending(target) if name in names]:
                     raise CommandFailed(f"it ended well and yet {', '.join(left)} is pending", where="upgrade")
             took = clock.monotonic() - began
             for argv in self.commands.verify:
-                self._tool(target).run(self._words(target, argv), f"verify: {argv[0]}")
+                self.tool(target).run(self._words(target, argv), f"verify: {argv[0]}")
         return migrated(names, took, samples, tries) if names else Migrated((), took, locks_exact=False)
 
     def can_downgrade(self, target: Target) -> bool:  # noqa: ARG002 - only the tool would know more
@@ -145,14 +134,10 @@ class Command(Migrator):
             for word in argv:
                 filled = target.fill(word.replace(_COUNT, str(len(some))))
                 words += some if word == _ALL else [filled.replace(_ONE, some[0]) if each else filled]
-            seen, tried = self._tool(target).change(fence, words, "downgrade", given={"GOLIVE_NAMES": "\n".join(some)})
+            seen, tried = self.tool(target).change(fence, words, "downgrade", given={"GOLIVE_NAMES": "\n".join(some)})
             together.join(seen)
             tries += tried - 1
         return together, tries
 
     def _words(self, target: Target, argv: Sequence[str]) -> tuple[str, ...]:
         return tuple(target.fill(word) for word in argv)
-
-    def _tool(self, target: Target) -> Tool:
-        cwd = target.release_dir / self.directory
-        return Tool(target, self.limits, cwd, self.dsn_variable, self.dsn_scheme, self.environment)
