@@ -15,7 +15,7 @@ from tasks.domain.kind import Duration
 from tasks.domain.ports import Command, Finished
 from tasks.domain.release import check_version
 from tasks.domain.target import Target
-from tasks.sources import Fetched, Source, no_such_version, place, placed, refuse_links_that_leave
+from tasks.sources import Built, Fetched, no_such_version, place, placed, refuse_links_that_leave
 
 _COMMIT = re.compile(r"[0-9a-fA-F]{7,64}")
 _LOGIN = re.compile(
@@ -39,7 +39,7 @@ _OPTIONS = (
 )
 
 
-class Git(Source):
+class Git(Built):
     """Takes a version's code from a Git repository, of which a mirror is kept on the host.
 
     Submodules and large files (LFS) are not followed.
@@ -61,7 +61,7 @@ class Git(Source):
         """
         check_version(version)
         self._update(target)
-        return self._commit(target, version)
+        return self.exactly(self._commit(target, version))
 
     def fetch(self, target: Target, version: str) -> Fetched:
         """Export the version to ``{root}/releases/VERSION``, whole or not at all, and return it.
@@ -78,7 +78,11 @@ class Git(Source):
                 return before
             raise
         commit = self._commit(target, version)
-        return place(target, version, commit, self._shown(target), lambda tree: self._export(target, commit, tree))
+
+        def fill(tree: Path) -> None:
+            self._export(target, commit, tree)
+
+        return place(target, version, self.exactly(commit), self._shown(target), fill, self.build)
 
     def _commit(self, target: Target, version: str) -> str:
         names = [f"refs/tags/{version}", f"refs/heads/{version}"]
@@ -103,9 +107,14 @@ class Git(Source):
             raise InvalidVersion(f"{commit[:12]} has no directory {self.subdirectory}", where=self._shown(target))
         host.run(Command(("mkdir", "--", str(tree))))
         # An index of its own and no `git archive`, which leaves out and rewrites files by the repository's attributes.
-        env = _LOCAL_ONLY | {"GIT_INDEX_FILE": str(tree.parent / "index"), "GIT_WORK_TREE": str(tree)}
-        self._git(target, "read-tree", wanted, env=env, cwd=tree)
-        self._git(target, "checkout-index", "--all", "--quiet", env=env, cwd=tree)
+        index = tree.with_name(f".{tree.name}.index.partial")
+        env = _LOCAL_ONLY | {"GIT_INDEX_FILE": str(index), "GIT_WORK_TREE": str(tree)}
+        host.remove_tree(index)
+        try:
+            self._git(target, "read-tree", wanted, env=env, cwd=tree)
+            self._git(target, "checkout-index", "--all", "--quiet", env=env, cwd=tree)
+        finally:
+            host.remove_tree(index)
         refuse_links_that_leave(tree, f"{self._shown(target)} at {commit[:12]}")
 
     def _update(self, target: Target) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from tasks import routers
 from tasks.domain.errors import RolloutFailed, Unreachable, UserError
+from tasks.domain.ports import Http
 from tasks.domain.upstream import Member, Upstream
 from tasks.routers import FileRouter
 from tasks.routers.embedded import Embedded
@@ -216,7 +217,7 @@ def by_api(tmp_path, world):
 class Meddling:
     """Caddy's admin API while somebody else changes the same handler: before golive's change, or after it."""
 
-    def __init__(self, http, *, before: int = 0, after: int = 0) -> None:
+    def __init__(self, http: Http, *, before: int = 0, after: int = 0) -> None:
         self._http, self.before, self.after = http, before, after
 
     def request(self, method, url, **given):

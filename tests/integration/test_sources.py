@@ -186,7 +186,7 @@ def test_a_copy_that_breaks_off_leaves_no_release(directory, target, monkeypatch
     copied: list[str] = []
 
     def copy(src, dst, **more):
-        if len(copied) == 3:
+        if copied:
             raise OSError(28, "No space left on device", src)
         copied.append(dst)
         return real(src, dst, **more)
@@ -194,8 +194,8 @@ def test_a_copy_that_breaks_off_leaves_no_release(directory, target, monkeypatch
     real = shutil.copy2
     monkeypatch.setattr(shutil.copytree, "__defaults__", (False, None, copy, False, False))
     with pytest.raises(OutsideError, match="No space left"):
-        directory.fetch(target, "1.0")  # breaks in the second of two copies
-    assert len(copied) == 3
+        directory.fetch(target, "1.0")
+    assert len(copied) == 1
     assert releases(target) == []
     monkeypatch.undo()
     directory.fetch(target, "1.0")
