@@ -97,6 +97,12 @@ def placed(target: Target, version: str) -> Fetched | None:
     return Fetched(directory, str(marker["identity"]), detail)
 
 
+def versions_on_host(target: Target) -> list[Fetched]:
+    """Return the versions that were fetched to this host."""
+    names = [name for name in target.world.host.list(_releases(target)) if not name.startswith(".")]
+    return [found for name in names if (found := placed(target, name))]
+
+
 def place(
     target: Target,
     version: str,
