@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,10 +18,25 @@ from tasks.domain.kind import Kind
 from tasks.domain.ports import Command
 from tasks.domain.release import check_version
 from tasks.domain.target import Target
-from tasks.sources._build import Build, digest_of, run_build, wait_for_orphans
+from tasks.sources._build import Build, digest_of, run_build
+from tasks.sources._making import MARKER, SUFFIX, Making
 
-MARKER = ".golive-release.json"
-"""The file beside a release's code that says what golive put there; a directory without it is not golive's."""
+__all__ = [
+    "ARCHIVED",
+    "MARKER",
+    "Build",
+    "Built",
+    "Fetched",
+    "Source",
+    "archive",
+    "no_such_version",
+    "place",
+    "placed",
+    "refuse_links_that_leave",
+    "show_current",
+    "versions_on_host",
+]
+
 ARCHIVED = ".golive-archived.json"
 """The file beside an archived release's code that says why it is there."""
 
@@ -62,8 +76,8 @@ class Source(Kind):
             if name.startswith("."):
                 if name.endswith(".partial"):
                     host.remove_tree(releases / name)
-                elif name.endswith(_MAKING):
-                    _Making(target, name[1 : -len(_MAKING)]).sweep()
+                elif name.endswith(SUFFIX):
+                    Making(target, releases / name[1 : -len(SUFFIX)]).sweep()
             elif found := placed(target, name):
                 fetched_at[name] = found.detail.get("fetched_at", "")
         spare = sorted((name for name in fetched_at if name not in in_use), key=lambda name: (fetched_at[name], name))
@@ -131,7 +145,7 @@ def place(
             do="release the new content or build under a version of its own, such as a new tag or the commit; or "
             "remove that directory, if nothing runs from it",
         )
-    making = _Making(target, version)
+    making = Making(target, directory)
     making.begin(build)
     try:
         fill(directory)
@@ -146,61 +160,6 @@ def place(
         raise
     making.end()
     return Fetched(directory, identity, note)
-
-
-_MAKING = ".making"
-
-
-class _Making:
-    """The making of a version in its final place, on record beside it until it is whole.
-
-    Of two processes that make the same version, the later one goes on and the earlier one stops.
-    """
-
-    def __init__(self, target: Target, version: str) -> None:
-        self._host, self._version, self._target = target.world.host, version, target
-        self._directory = _releases(target) / version
-        self._note = self._directory.with_name(f".{version}{_MAKING}")
-        self._token = secrets.token_hex(8)
-        self.lock = self._directory.with_name(f".{version}.lock")
-
-    def begin(self, build: Sequence[Build]) -> None:
-        """Clear what a killed process has left; raises `Refused` if a directory is there that is not golive's."""
-        if self._host.exists(self._directory) and not self._host.exists(self._note):
-            raise Refused(
-                "this directory is in the way and was not fetched by golive",
-                where=str(self._directory),
-                do="move it elsewhere",
-            )
-        self._host.write(self._note, self._token)
-        wait_for_orphans(self._target, build, self.lock)
-        self._host.remove_tree(self._directory)
-
-    def require(self) -> None:
-        """Raise `Refused` if another process has begun to make the version."""
-        if self._host.read(self._note) != self._token:
-            raise Refused(f"another process makes {self._version} now", expected="one at a time", do="let that one end")
-
-    def drop(self) -> None:
-        """Remove what was made so far, unless another process makes it by now."""
-        if self._host.read(self._note) == self._token:
-            self._host.remove_tree(self._directory)
-            self.end()
-
-    def end(self) -> None:
-        """Forget the making."""
-        self._host.remove_tree(self.lock)
-        self._host.remove_tree(self._note)
-
-    def sweep(self) -> None:
-        """Remove what a killed process has left of a version, unless one of its commands still runs."""
-        if self._host.exists(self.lock):
-            free = self._host.run(Command(("flock", "--nonblock", str(self.lock), "true"), timeout=10, ok_exit=(0, 1)))
-            if free.exit_code:
-                return
-        if placed(self._target, self._version) is None:
-            self._host.remove_tree(self._directory)
-        self.end()
 
 
 def archive(target: Target, version: str, reason: str) -> Path | None:

@@ -18,9 +18,8 @@ from tasks.domain.ports import World
 from tasks.domain.target import Target
 from tasks.sources import ARCHIVED, MARKER, archive, placed, show_current
 from tasks.sources.directory import Directory
-from tests.faults.test_full_disk import small_disk
 from tests.flows import wait_until
-from tests.parts import require_part
+from tests.parts import require_part, small_disk
 from tests.sites import a_target
 
 PYTHON = {"python": sys.executable}

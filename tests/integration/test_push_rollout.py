@@ -20,8 +20,7 @@ from tasks.rollouts import Site
 from tasks.rollouts.push import Push
 from tasks.sources import archive
 from tasks.sources.git import Git
-from tests.integration.test_sources import git
-from tests.parts import require_part
+from tests.parts import git, require_part
 from tests.sites import a_target, supervisor
 
 HOOK = """#!/bin/sh
