@@ -218,3 +218,18 @@ def test_an_unknown_version_or_branch_is_refused_before_anything_is_pushed(autom
 def test_what_could_be_an_option_or_says_no_version_is_refused(automated, wrong):
     with pytest.raises(ValidationError):
         automated.rollout(**wrong)
+
+
+def test_the_phase_deploy_pushes_what_it_fetched_and_knows_what_served_before(automated, small_system):
+    shop = small_system
+    said = {"url": f"{automated.url}/version.json", "json_path": "build.version", "every": "50ms", "within": "8s"}
+    rollout = {"kind": "push", "repository": str(automated.bare), "branch": "main", **said}
+    shop.write({"source": {"kind": "git", "repository": str(automated.bare)}, "rollout": rollout})
+    shop.phase("deploy", "v2")
+    assert (shop.latest().state, shop.latest().previous_version) == ("done", "v1")
+    assert automated.main("%s") == "Merge v2"
+    assert [event for _, name, event in shop.steps() if name == "push v2 to main"] == ["started", "done"]
+    assert (shop.home / "golive" / "systems" / "shop" / "current" / "version.json").is_file()
+    with pytest.raises(InvalidVersion):
+        shop.phase("deploy", "v9")
+    assert automated.main("%s") == "Merge v2"
