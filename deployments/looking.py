@@ -103,6 +103,25 @@ def health_of(book: Ledger) -> dict[str, Any]:
     }
 
 
+def switches_of(book: Ledger, system: str | None = None) -> list[dict[str, Any]]:
+    """Return the switches that are off, or of which it is not known because their turning did not end well."""
+    last: dict[tuple[str, str], dict[str, Any]] = {}
+    for row, step in book.releases.events_of("switch"):
+        act, _, name = step.name.partition(" ")
+        state = "unclear" if step.event != "done" else "off" if act == "disable" else "on"
+        last[row.system, name] = {
+            "system": row.system,
+            "switch": name,
+            "state": state,
+            "version": row.version,
+            "since": step.at.isoformat(),
+            "by": row.started_by,
+            "reason": row.reason,
+            "operation": row.id,
+        }
+    return [one for one in last.values() if one["state"] != "on" and system in {None, one["system"]}]
+
+
 def backups_of(book: Ledger, system: str | None) -> list[dict[str, Any]]:
     """Return the backups that are kept, of one system or of all, the newest first.
 

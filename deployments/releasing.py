@@ -143,6 +143,29 @@ def phase(name: Annotated[Phase, typer.Argument(help="Which.")], system: System,
     say(f"{name} of {system} {version}: {result or 'done'}")
 
 
+Switch = Annotated[str, typer.Argument(help="The switch, by its name in the release file.", show_default=False)]
+
+
+@command("disable")
+def disable(system: System, switch: Switch, *, by: MustBy, reason: MustReason) -> None:
+    """Switch one feature or provider of a system off, as its release file declares it, and check the system."""
+    _turn(system, switch, "off", by, reason)
+
+
+@command("enable")
+def enable(system: System, switch: Switch, *, by: MustBy, reason: MustReason) -> None:
+    """Switch a feature or provider on again, and check the system."""
+    _turn(system, switch, "on", by, reason)
+
+
+def _turn(system: str, switch: str, to: Literal["off", "on"], by: str, reason: str) -> None:
+    require_known(system)
+    connect_prefect()
+    from deployments import starting as flows
+
+    say(flows.run(flows.switch(system, switch, reason, to, by)))
+
+
 @command("monitor")
 def monitor() -> None:
     """Look once at every release under watch, as Prefect's schedule does each hour."""

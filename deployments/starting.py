@@ -21,6 +21,7 @@ from flows.release import release
 from flows.restore import restore
 from flows.restore_drill import restore_drill
 from flows.rollback import rollback
+from flows.switch import switch
 from tasks.adapters.interrupts import kept_interrupts
 from tasks.context import ledger
 from tasks.domain.errors import Refused, UserError
@@ -39,6 +40,7 @@ __all__ = [
     "resume",
     "rollback",
     "run",
+    "switch",
 ]
 
 R = TypeVar("R")

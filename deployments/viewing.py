@@ -32,8 +32,10 @@ def status(
         shown = looking.details_of(ledger, row)
         shown["awaits"] = _awaited(what) if row.state == State.AWAITING_GO else []
     health = looking.health_of(ledger)
+    named = shown["system"] if isinstance(shown, dict) else what or None
+    switches = looking.switches_of(ledger, named)
     if as_json:
-        print_json({"releases": shown, **health} if isinstance(shown, list) else {**shown, **health})
+        print_json({**({"releases": shown} if isinstance(shown, list) else shown), **health, "switches": switches})
         return
     if isinstance(shown, dict):
         _show_details(shown)
@@ -41,7 +43,18 @@ def status(
         console().print(looking.releases_table(shown, ledger.evidence.now()))
     else:
         say("no release yet; begin with: golive release SYSTEM VERSION")
+    for one in switches:
+        _show_switch(one)
     _show_health(health)
+
+
+def _show_switch(one: dict[str, Any]) -> None:
+    at = f"{one['since'][:16].replace('T', ' ')} UTC"
+    if one["state"] == "off":
+        say(f"{one['system']}: {one['switch']} is off in {one['version']} since {at}, by {one['by']}", "yellow")
+    else:
+        say(f"{one['system']}: {one['switch']} is in an unclear state since {at}: switch it once more", "bold red")
+    say(masked(f"  {one['reason']}"), "dim")
 
 
 def _awaited(release_id: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.parameters import ReleaseId, StartedBy, System, Version
-from tasks.deploy import confirm_serving, fetch_code, prune_releases, roll_out
+from tasks.deploy import confirm_serving, fetch_code, prune_releases, roll_out, show_current
 from tasks.driving import operation
 from tasks.preflight import check_window
 
@@ -19,4 +19,5 @@ async def deploy(system: System, version: Version, started_by: StartedBy = "", r
         fetch_code(claim)
         roll_out(claim)
         confirm_serving(claim)
+        show_current(claim)
         prune_releases(claim)

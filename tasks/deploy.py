@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks import sources
 from tasks.acting import act, do, do_one
 from tasks.context import context_of
 from tasks.domain.errors import Refused, RolloutFailed
@@ -57,6 +58,17 @@ def confirm_serving(claim: Claim) -> str:
 
     do_one(ctx, PHASE, Step("confirm which version serves", confirm, mutates=False))
     return version
+
+
+@act
+def show_current(claim: Claim) -> Mapping[str, Any]:
+    """Let the link that shows people what serves lead to the new version."""
+    ctx = context_of(claim)
+
+    def show() -> Mapping[str, Any]:
+        return sources.show_current(ctx.target(), ctx.release.version)
+
+    return do_one(ctx, PHASE, Step("show which version is current", show, mutates=False))
 
 
 @act

@@ -24,6 +24,7 @@ from tasks.rehearsing import PHASE, copy_of, up_down_up
 from tasks.reviewing import reviewed
 from tasks.rollouts import Step
 from tasks.scratch import REHEARSAL, Scratch
+from tasks.sources import placed
 from tasks.under_load import migrated_under_load
 
 
@@ -131,7 +132,9 @@ def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]
     site, port = ctx.site(version), ctx.world.host.free_port()
     copy = Scratch(ctx).application_dsn(REHEARSAL)
     target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")
-    ctx.file.source.fetch(ctx.target(version), version)
+    if version == ctx.release.version or placed(ctx.target(version), version) is None:
+        # What serves is taken as it was built then, whatever the release file builds now.
+        ctx.file.source.fetch(ctx.target(version), version)
     instance = Instance(slot, version, site.release_dir, port, copy, background=False)
     try:
         ctx.file.platform.start(target, instance)

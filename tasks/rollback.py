@@ -25,7 +25,7 @@ from tasks.rehearsing import migrated
 from tasks.restore import reopen, require_accepted, swap_in_restored, written_since
 from tasks.rollouts import Step
 from tasks.settings import Settings
-from tasks.sources import placed
+from tasks.sources import archive, placed, show_current
 from tasks.telling import tell_of
 
 PHASE = "rollback"
@@ -278,6 +278,8 @@ def check_previous(claim: Claim) -> int:
         raise NeedsPerson(f"{serving or 'nothing'} serves after the rollback", expected=previous)
     seen = look_at(ctx, PHASE, ctx.file.checks.compatibility, ctx.target(previous))
     require(seen, f"{previous} after the rollback", needed=True)
+    at = ctx.target(previous)
+    do_one(ctx, PHASE, Step("show which version is current", lambda: show_current(at, previous), mutates=False))
     return len(seen)
 
 
@@ -290,10 +292,24 @@ def finish_rollback(claim: Claim, reason: str) -> None:
     ctx = context_of(claim)
     previous = ctx.release.previous_version or ""
     do(ctx, PHASE, ctx.file.rollout.finish(ctx.site(previous)))
-    if _was_in_production(ctx):
+    was_in_production = _was_in_production(ctx)
+    if was_in_production:
         by = f"rollback of {ctx.release.id}"
         ctx.ledger.releases.block(ctx.file.system, ctx.release.version, by=by, reason=reason)
     advance(claim, State.ROLLED_BACK, reason)
+    if was_in_production:
+        # Only now: until then a rollback that is begun anew needs the version's own migrations.
+        do_one(ctx, PHASE, Step("archive the release", lambda: _archive(ctx, reason), mutates=False))
+
+
+def _archive(ctx: Context, reason: str) -> Mapping[str, Any]:
+    """Move the bad version's code out of the way; that it cannot be moved is told and holds no rollback up."""
+    try:
+        where = archive(ctx.target(), ctx.release.version, ctx.world.secrets.mask(reason))
+    except GoliveError as error:
+        ctx.world.progress(f"{ctx.release.version} was not archived: {error}")
+        return {"archived": None, "why": ctx.world.secrets.mask(error.seen)}
+    return {"archived": str(where) if where else None}
 
 
 def _was_in_production(ctx: Context) -> bool:

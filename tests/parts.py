@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -24,3 +27,28 @@ def missing(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"{reason}, and CI is set", pytrace=False)
     pytest.skip(reason)
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[Path]:
+    """Mount a disk of a size, which only root may do."""
+    if os.geteuid() != 0:
+        missing("only root can mount a small disk")
+    path.mkdir()
+    options = f"size={size},mode=755"
+    argv = [str(require_part("mount")), "-t", "tmpfs", "-o", options, "golive-test", str(path)]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    if done.returncode:
+        missing(f"no small disk can be mounted: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run([require_part("umount"), "--lazy", path], check=True)
+        path.rmdir()
+
+
+def git(repository: Path, *arguments: str) -> str:
+    """Run Git in a repository and return what it prints."""
+    who = ("-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main")
+    done = subprocess.run(("git", "-C", str(repository), *who, *arguments), check=True, capture_output=True, text=True)
+    return done.stdout.strip()

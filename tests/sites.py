@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -18,11 +19,13 @@ from tasks.domain.ports import World
 from tasks.domain.target import Target
 from tasks.platforms.supervisor import Supervisor
 from tasks.routers import Router
+from tasks.routers.caddy import Caddy
+from tasks.routers.command import Command
 from tasks.routers.embedded import Embedded
 from tasks.routers.haproxy import Haproxy
 from tasks.routers.nginx import Nginx
 from tests.parts import require_part
-from tests.services import SCRIPT, free_port
+from tests.services import SCRIPT, Clients, free_port
 
 
 def a_target(world: World, root: Path, version: str = "v1") -> Target:
@@ -32,12 +35,22 @@ def a_target(world: World, root: Path, version: str = "v1") -> Target:
 
 @dataclass
 class Way:
-    """A router with the port on which clients reach it; ``break_it`` spoils the proxy's configuration."""
+    """A router with the port on which clients reach it; ``break_it`` spoils the proxy's configuration.
+
+    ``closes`` tells that a switch may close connections which are just being opened.
+    """
 
     router: Router
     port: int
     break_it: Callable[[], object] | None = None
     resend: bool = False
+    closes: bool = False
+
+    def unfit(self, clients: Clients, switches: int) -> list[str]:
+        """Return what clients lost beyond the connections that this router may close at so many switches."""
+        closed = [one for one in clients.lost if one.startswith(("ConnectionResetError", "RemoteDisconnected"))]
+        fit = self.closes and len(closed) <= switches * len(clients.threads)
+        return [one for one in clients.lost if not (fit and one in closed)]
 
 
 @contextmanager
@@ -119,7 +132,79 @@ frontend in
         _end(process)
 
 
-WAYS = {"embedded": embedded, "nginx": nginx, "haproxy": haproxy}
+@contextmanager
+def _a_caddy(root: Path, port: int, handler: dict[str, Any]) -> Iterator[str]:
+    """Run a Caddy of the test's own whose one route has a handler; give the address of its admin API."""
+    admin = f"127.0.0.1:{free_port()}"
+    server = {
+        "listen": [f"127.0.0.1:{port}"],
+        "automatic_https": {"disable": True},
+        "routes": [{"handle": [handler]}],
+    }
+    config = {
+        "admin": {"listen": admin, "config": {"persist": False}},
+        "logging": {"logs": {"default": {"level": "ERROR"}}},
+        "apps": {"http": {"grace_period": "10s", "servers": {"shop": server}}},
+    }
+    (root / "Caddy.json").write_text(json.dumps(config))
+    found = LocalHost().which("caddy")
+    assert found is not None
+    process = subprocess.Popen(
+        [found, "run", "--config", root / "Caddy.json"],
+        env={**os.environ, "XDG_DATA_HOME": str(root), "XDG_CONFIG_HOME": str(root)},
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _await(lambda: not LocalHost().port_is_free(port))
+        yield f"http://{admin}"
+    finally:
+        _end(process)
+
+
+@contextmanager
+def caddy(root: Path, world: World) -> Iterator[Way]:
+    """Run a Caddy of the test's own, to be changed by its admin API."""
+    port, own = free_port(), {"policy": "least_conn"}
+    handler = {
+        "@id": "shop",
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": "127.0.0.1:9"}],
+        "load_balancing": {"selection_policy": own},
+    }
+    with _a_caddy(root, port, handler) as admin:
+        yield Way(Caddy(admin=admin, id="shop"), port, resend=True, closes=True)
+
+
+_BALANCER = """
+import json, os, pathlib, sys
+home = pathlib.Path(sys.argv[2])
+if sys.argv[1] == "get":
+    print((home / "said").read_text() if (home / "said").exists() else "")
+    sys.exit()
+asked = json.load(sys.stdin)
+members = asked["members"]
+said = ", ".join(f"{one['slot']} {one['address']} {one['weight']}" for one in members)
+for name, text in (("address", members[0]["address"]), ("said", said)):
+    (home / "new").write_text(text)
+    (home / "new").replace(home / name)
+"""
+
+
+@contextmanager
+def command(root: Path, world: World) -> Iterator[Way]:
+    """Run a balancer that two commands switch and ask: a Caddy that reads for each request where it goes."""
+    port = free_port()
+    (root / "balancer.py").write_text(_BALANCER)
+    (root / "address").write_text("127.0.0.1:9")
+    words = (sys.executable, str(root / "balancer.py"))
+    router = Command(set=(*words, "set", str(root)), get=(*words, "get", str(root)), within=2.0)
+    dial = f"{{file.{root}/address}}"
+    handler = {"handler": "reverse_proxy", "upstreams": [{"dial": dial}]}
+    with _a_caddy(root, port, handler):
+        yield Way(router, port)
+
+
+WAYS = {"embedded": embedded, "nginx": nginx, "haproxy": haproxy, "caddy": caddy, "command": command}
 
 
 @contextmanager

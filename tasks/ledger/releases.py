@@ -325,6 +325,12 @@ class Releases:
         with self._engine.transaction() as session:
             return session.scalars(select(Step).where(Step.release_id == release_id).order_by(Step.id)).all()
 
+    def events_of(self, phase: str) -> Sequence[tuple[Release, Step]]:
+        """Return every event of a phase's steps with the release or operation that it belongs to, in order."""
+        with self._engine.transaction() as session:
+            query = select(Release, Step).join(Step, Step.release_id == Release.id).where(Step.phase == phase)
+            return [(row, step) for row, step in session.execute(query.order_by(Step.id)).all()]
+
     def unfinished(self, release_id: str, before: int) -> Sequence[Step]:
         """Return the steps that change production and were begun in an epoch below ``before``, but never reported."""
         end = aliased(Step)

@@ -13,13 +13,32 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.domain.errors import InvalidVersion, Refused
+from tasks.domain.errors import GoliveError, InvalidVersion, Refused
 from tasks.domain.kind import Kind
+from tasks.domain.ports import Command
 from tasks.domain.release import check_version
 from tasks.domain.target import Target
+from tasks.sources._build import Build, digest_of, run_build
+from tasks.sources._making import MARKER, SUFFIX, Making
 
-MARKER = ".golive-release.json"
-"""The file beside a release's code that says what golive put there; a directory without it is not golive's."""
+__all__ = [
+    "ARCHIVED",
+    "MARKER",
+    "Build",
+    "Built",
+    "Fetched",
+    "Source",
+    "archive",
+    "no_such_version",
+    "place",
+    "placed",
+    "refuse_links_that_leave",
+    "show_current",
+    "versions_on_host",
+]
+
+ARCHIVED = ".golive-archived.json"
+"""The file beside an archived release's code that says why it is there."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +76,8 @@ class Source(Kind):
             if name.startswith("."):
                 if name.endswith(".partial"):
                     host.remove_tree(releases / name)
+                elif name.endswith(SUFFIX):
+                    Making(target, releases / name[1 : -len(SUFFIX)]).sweep()
             elif found := placed(target, name):
                 fetched_at[name] = found.detail.get("fetched_at", "")
         spare = sorted((name for name in fetched_at if name not in in_use), key=lambda name: (fetched_at[name], name))
@@ -64,6 +85,17 @@ class Source(Kind):
         for name in extra:
             host.remove_tree(releases / name)
         return extra
+
+
+class Built(Source):
+    """A source whose code may be built on the host: an environment, dependencies, assets."""
+
+    build: tuple[Build, ...] = ()
+    """What is run, in this order, in each version's new directory before the version is there for anything else."""
+
+    def exactly(self, identity: str) -> str:
+        """Return what the code is together with what is built from it."""
+        return f"{identity} built {digest_of(self.build)}" if self.build else identity
 
 
 def placed(target: Target, version: str) -> Fetched | None:
@@ -79,15 +111,28 @@ def placed(target: Target, version: str) -> Fetched | None:
     return Fetched(directory, str(marker["identity"]), detail)
 
 
-def place(target: Target, version: str, identity: str, origin: str, fill: Callable[[Path], None]) -> Fetched:
+def versions_on_host(target: Target) -> list[Fetched]:
+    """Return the versions that were fetched to this host."""
+    names = [name for name in target.world.host.list(_releases(target)) if not name.startswith(".")]
+    return [found for name in names if (found := placed(target, name))]
+
+
+def place(
+    target: Target,
+    version: str,
+    identity: str,
+    origin: str,
+    fill: Callable[[Path], None],
+    build: Sequence[Build] = (),
+) -> Fetched:
     """Put a version's code into ``{root}/releases/VERSION``, whole or not at all, with its marker; return it.
 
     ``fill`` writes the code into a directory that does not exist yet, whose parent does. ``origin`` says where the
-    code comes from and must hold no secret. What was fetched before is returned without another copy.
+    code comes from and must hold no secret. What was fetched before is returned without another copy. All is made in
+    its final place, because what a build makes may know where it lies, and the marker is written last.
 
     Raises `Refused` if the version is there with other content: a version must mean one thing.
     """
-    host = target.world.host
     directory = _releases(target) / check_version(version)
     before = placed(target, version)
     if before and before.identity == identity:
@@ -97,28 +142,58 @@ def place(target: Target, version: str, identity: str, origin: str, fill: Callab
             f"version {version} is on the host as {before.identity}, and its source now says {identity}",
             expected="a version to mean one thing",
             where=str(directory),
-            do="release the new content under a version of its own, such as a new tag or the commit",
+            do="release the new content or build under a version of its own, such as a new tag or the commit; or "
+            "remove that directory, if nothing runs from it",
         )
-    if host.exists(directory):
-        raise Refused(
-            "this directory is in the way and was not fetched by golive",
-            where=str(directory),
-            do="move it elsewhere",
-        )
-    work = directory.with_name(f".{version}.partial")
-    host.remove_tree(work)
+    making = Making(target, directory)
+    making.begin(build)
     try:
+        fill(directory)
+        target.world.host.remove_tree(directory / MARKER)
+        run_build(target.at(version=version), build, directory, making.lock, making.require)
         note = {"version": version, "source": origin, "fetched_at": target.world.clock.now().isoformat()}
+        making.require()
         text = json.dumps({"identity": identity, **note}, indent=2) + "\n"
-        host.write(work / MARKER, text)
-        tree = work / "tree"
-        fill(tree)
-        host.remove_tree(tree / MARKER)
-        host.write(tree / MARKER, text, mode=0o644)
-        host.copy_tree(tree, directory)
-    finally:
-        host.remove_tree(work)
+        target.world.host.write(directory / MARKER, text, mode=0o644)
+    except BaseException:
+        making.drop()
+        raise
+    making.end()
     return Fetched(directory, identity, note)
+
+
+def archive(target: Target, version: str, reason: str) -> Path | None:
+    """Move a release that was taken back out of the way, with the reason, and return where it lies now.
+
+    There nothing removes it and nothing runs it: the same version, released again, is fetched and built anew. None if
+    it is not on the host, as after an archiving that was broken off.
+    """
+    found = placed(target, version)
+    if found is None:
+        return None
+    host, now = target.world.host, target.world.clock.now()
+    place_of_it = target.root.absolute() / "archive" / f"{version}-{now:%Y%m%d-%H%M%S}"
+    note = {"version": version, "identity": found.identity, "archived_at": now.isoformat(), "reason": reason}
+    host.write(found.directory / ARCHIVED, json.dumps(note, indent=2, ensure_ascii=False) + "\n", mode=0o644)
+    host.run(Command(("mkdir", "-p", "-m", "700", "--", str(place_of_it.parent))))
+    host.run(Command(("mv", "-T", "--", str(found.directory), str(place_of_it))))
+    return place_of_it
+
+
+def show_current(target: Target, version: str) -> Mapping[str, str]:
+    """Let the symbolic link ``{root}/current`` lead to a version, for people and their scripts; return what it does.
+
+    golive itself never looks at it, so that trouble with it is told and holds nothing up.
+    """
+    if placed(target, version) is None:
+        return {"current": "the version has no directory on the host"}
+    link = target.root.absolute() / "current"
+    try:
+        target.world.host.link(link, Path("releases") / version)
+    except GoliveError as error:
+        target.world.progress(f"{link} was not switched: {error}")
+        return {"current": f"not switched: {error.seen}"}
+    return {"current": f"releases/{version}"}
 
 
 def _releases(target: Target) -> Path:

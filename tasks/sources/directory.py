@@ -14,12 +14,12 @@ from pydantic import Field
 from tasks.domain.errors import AccessDenied, OutsideError, Refused, ReleaseFileError
 from tasks.domain.release import check_version
 from tasks.domain.target import Target
-from tasks.sources import MARKER, Fetched, Source, no_such_version, place, refuse_links_that_leave
+from tasks.sources import ARCHIVED, MARKER, Built, Fetched, no_such_version, place, refuse_links_that_leave
 
 _LEFT_OUT = frozenset({"__pycache__", ".git", ".venv"})
 
 
-class Directory(Source):
+class Directory(Built):
     """Takes a version's code from the sub-directory of its name, on the machine where golive runs.
 
     ``__pycache__``, ``.git`` and ``.venv`` are left out.
@@ -31,28 +31,28 @@ class Directory(Source):
     """The directory that holds one sub-directory per version."""
 
     def identify(self, target: Target, version: str) -> str:
-        """Return a hash of the version's paths, executable bits and bytes.
+        """Return a hash of the version's paths, executable bits and bytes, with what is built from them.
 
         Raises `InvalidVersion` if there is no such sub-directory, `Refused` if it holds a link that leads out of it.
         """
-        return _digest(self._find(target, version))
+        return self.exactly(_digest(self._find(target, version)))
 
     def fetch(self, target: Target, version: str) -> Fetched:
         """Copy the version to ``{root}/releases/VERSION``, whole or not at all, and return it."""
         found = self._find(target, version)
-        identity = _digest(found)
+        digest = _digest(found)
         host = target.world.host
 
         def fill(tree: Path) -> None:
             host.copy_tree(found, tree)
             for path in [path for path in _walk(tree) if path.name in _LEFT_OUT]:
                 host.remove_tree(path)
-            if _digest(tree) != identity:
+            if _digest(tree) != digest:
                 raise OutsideError(
                     "the code changed while it was copied", where=str(found), do="try again when it is at rest"
                 )
 
-        return place(target, version, identity, str(found), fill)
+        return place(target, version, self.exactly(digest), str(found), fill, self.build)
 
     def _find(self, target: Target, version: str) -> Path:
         base = Path(target.at(version=check_version(version)).fill(self.path)).expanduser().absolute()
@@ -82,7 +82,7 @@ def _digest(tree: Path) -> str:
     try:
         for path in _walk(tree):
             relative = path.relative_to(tree)
-            if path.name not in _LEFT_OUT and str(relative) != MARKER:
+            if path.name not in _LEFT_OUT and str(relative) not in {MARKER, ARCHIVED}:
                 # NUL cannot be in a path: it ends a field, so that no two trees give the same bytes.
                 total.update(b"\0".join((os.fsencode(relative), *_content(path), b"")))
     except OSError as error:

@@ -27,6 +27,7 @@ from tasks.sources import Source
 from tasks.spec.kinds import union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 from tasks.spec.rehearsal import Rehearsal
+from tasks.spec.switches import Switch
 
 if TYPE_CHECKING:
     AnyBackup = Backup
@@ -247,6 +248,8 @@ class ReleaseFile(Strict):
     """How it is watched once live."""
     rollback: Rollback = Rollback()
     """When it is taken back."""
+    switches: tuple[Switch, ...] = ()
+    """Features and providers that can be switched off alone, by ``golive disable``."""
     notify: tuple[AnyNotifier, ...] = ()
     """Where messages go; the console, if nowhere else."""
     runbook: str = ""
@@ -277,6 +280,19 @@ class ReleaseFile(Strict):
             )
         if type(self.rollout).needs_router and self.router is None:
             raise _misfit(f"rollout {self.rollout.kind} needs a router", "rollout", "kind")
+        return self
+
+    @model_validator(mode="after")
+    def _switches_fit(self) -> Self:
+        names, checks = [one.name for one in self.switches], {check.name for _phase, check in self.checks.every()}
+        for index, one in enumerate(self.switches):
+            if one.name in names[:index]:
+                raise _misfit(f"two switches are named {one.name!r}", "switches", index, "name")
+            if one.check not in checks:
+                message = (
+                    f"switch {one.name} names the check {one.check!r}; expected one of {', '.join(sorted(checks))}"
+                )
+                raise _misfit(message, "switches", index, "check")
         return self
 
     @model_validator(mode="after")

@@ -115,7 +115,7 @@ def test_it_appears_in_the_schema_of_the_release_file(package, name):
     assert any(node["description"].startswith((kind.__doc__ or "").splitlines()[0]) for node in found)
 
 
-ARGVS = ("argv", "command", "test", "reload", "pending", "upgrade", "downgrade")
+ARGVS = ("argv", "command", "test", "reload", "pending", "upgrade", "downgrade", "set", "get")
 """What a field is named that holds a program and its arguments."""
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,28 +10,10 @@ from tasks.backup import restore_copy, scratch_cleared, take_backup
 from tasks.domain.errors import CommandFailed, DiskTooSmall, GoliveError
 from tasks.driving import operation
 from tests.flows import SmallSystem
-from tests.parts import missing, require_part
+from tests.parts import small_disk
 
 # Without a log, so that it is always a table's file that finds no room.
 MUCH = "CREATE UNLOGGED TABLE {} AS SELECT n, repeat(md5(n::text), 30) AS word FROM generate_series(1, {}) n"
-
-
-@contextmanager
-def small_disk(path: Path, size: str) -> Iterator[Path]:
-    """Mount a disk of a size, which only root may do."""
-    if os.geteuid() != 0:
-        missing("only root can mount a small disk")
-    path.mkdir()
-    options = f"size={size},mode=755"
-    argv = [str(require_part("mount")), "-t", "tmpfs", "-o", options, "golive-test", str(path)]
-    done = subprocess.run(argv, check=False, capture_output=True, text=True)
-    if done.returncode:
-        missing(f"no small disk can be mounted: {done.stderr.strip()}")
-    try:
-        yield path
-    finally:
-        subprocess.run([require_part("umount"), "--lazy", path], check=True)
-        path.rmdir()
 
 
 def assert_stopped(shop: SmallSystem, error: GoliveError, phase: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -114,10 +115,15 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
         shop.rollback(reason="too early")
     shop.approve(third, "dba", "bob")
     assert shop.serving() == "v3"
+    root = shop.home / "golive" / "systems" / "shop"
+    assert (root / "current").readlink() == Path("releases/v3")
 
     assert shop.rollback(reason="too colourful", started_by="bob") == "v2"
     assert shop.serving() == "v2"
     assert shop.ledger.releases.get(third).state == "rolled_back"
+    assert (root / "current").readlink() == Path("releases/v2")
+    (archived,) = (root / "archive").iterdir()
+    assert json.loads((archived / ".golive-archived.json").read_text())["reason"] == "too colourful"
     assert shop.sql("SELECT colour FROM note LIMIT 1") == [{"colour": None}], "v2 was proven on the new schema: kept"
     # The way back of an older release was proven from what then was in production.
     shop.sql_in_ledger("UPDATE release SET state = 'stable' WHERE id = %s", (second,))
