@@ -1,6 +1,7 @@
 """A systemd of the tests' own: its first process in name spaces of its own, and a user's manager in it.
 
-Files and the loopback are the machine's, so that what it runs can be reached; units, journal and control groups are not.
+Files and the loopback are the machine's, so that what it runs can be reached. Its control groups, /run and journal are
+not; and above all it sees none of the machine's units and rules: those would empty /tmp, as they do at each boot.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.parts import missing, require_part
+
+USER_UNITS = "home/.config/systemd/user"
+"""Where the user's manager has its units, below the directory."""
 
 _OUTER = """
 set -e
@@ -45,13 +49,38 @@ mount --bind "$1/units" /etc/systemd/system
 mount --bind "$1/machine-id" /etc/machine-id || true
 if [ -d /var/log/journal ]; then mount -t tmpfs none /var/log/journal; fi
 mount --bind -o ro /proc/sys /proc/sys
-exec env -i PATH="$PATH" container=other /lib/systemd/systemd --system --unit=golive-test.target --show-status=no
+for rules in /usr/lib/tmpfiles.d /etc/tmpfiles.d /usr/lib/sysctl.d /etc/sysctl.d /usr/lib/modules-load.d; do
+  if [ -d $rules ]; then mount -t tmpfs none $rules; fi
+done
+for units in /lib/systemd/system /usr/lib/systemd/system /usr/lib/systemd/user /etc/systemd/user; do
+  if [ -d $units ]; then mount -t tmpfs none $units; fi
+done
+exec env -i PATH="$PATH" container=other SYSTEMD_UNIT_PATH=/etc/systemd/system \
+  /lib/systemd/systemd --system --unit=golive-test.target --show-status=no
 """
+
+_TARGETS = ("sysinit", "basic", "shutdown", "multi-user", "network", "default")
+"""What every unit depends upon; here they bring in nothing."""
 
 _UNITS = {
     "golive-test.target": """[Unit]
 DefaultDependencies=no
 Wants=systemd-journald.service golive-test-user.service
+""",
+    "systemd-journald.service": """[Unit]
+DefaultDependencies=no
+[Service]
+Type=notify
+ExecStart=/lib/systemd/systemd-journald
+Sockets=systemd-journald.socket
+StandardOutput=null
+""",
+    "systemd-journald.socket": """[Unit]
+DefaultDependencies=no
+[Socket]
+ListenStream=/run/systemd/journal/stdout
+ListenDatagram=/run/systemd/journal/socket
+PassCredentials=yes
 """,
     "golive-test-user.service": """[Unit]
 DefaultDependencies=no
@@ -59,13 +88,14 @@ DefaultDependencies=no
 Type=notify
 Delegate=yes
 Environment=XDG_RUNTIME_DIR={directory}/run HOME={directory}/home
-ExecStart=/lib/systemd/systemd --user --unit=nothing.target
+Environment=SYSTEMD_UNIT_PATH={directory}/home/.config/systemd/user
+ExecStart=/lib/systemd/systemd --user --unit=golive-test.target
 """,
 }
 
 
 @dataclass(frozen=True)
-class Systemd:
+class Manager:
     """A running systemd: where its units lie, and what stands before a command that is to reach it."""
 
     directory: Path
@@ -79,7 +109,7 @@ class Systemd:
 
 
 @contextmanager
-def systemd_running() -> Iterator[Systemd]:
+def systemd_running() -> Iterator[Manager]:
     """Run a systemd until the block ends; where it cannot run, the test is skipped, or fails in CI."""
     for program in ("systemctl", "systemd-analyze", "unshare", "nsenter"):
         require_part(program)
@@ -87,14 +117,15 @@ def systemd_running() -> Iterator[Systemd]:
         missing("a systemd of the tests' own needs root")
     with tempfile.TemporaryDirectory(prefix="golive-systemd-") as name:
         directory = Path(name)
-        for below in ("units", "home", "run/systemd/user"):
-            (directory / below).mkdir(parents=True)
-        (directory / "run").chmod(0o700)
-        (directory / "run/systemd/user/nothing.target").write_text("[Unit]\nDefaultDependencies=no\n")
+        for below in ("units", USER_UNITS, "run"):
+            (directory / below).mkdir(parents=True, mode=0o700)
         (directory / "machine-id").write_text(secrets.token_hex(16) + "\n")
+        nothing = "[Unit]\nDefaultDependencies=no\n"
+        for below in ("units", USER_UNITS):
+            for target in (*_TARGETS, "golive-test"):
+                (directory / below / f"{target}.target").write_text(nothing)
         for unit, text in _UNITS.items():
             (directory / "units" / unit).write_text(text.replace("{directory}", name))
-        (directory / "units" / "systemd-journald-audit.socket").symlink_to("/dev/null")  # the machine's own audit
         process = subprocess.Popen(
             ["unshare", "--mount", "sh", "-c", _OUTER, "sh", secrets.token_hex(4), name, _INNER],
             stdin=subprocess.PIPE,
@@ -104,7 +135,9 @@ def systemd_running() -> Iterator[Systemd]:
         )
         try:
             pid = process.stdout.readline().strip() if process.stdout else ""
-            found = Systemd(directory, ("nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--pid=/proc/{pid}/ns/pid_for_children"))
+            found = Manager(
+                directory, ("nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--pid=/proc/{pid}/ns/pid_for_children")
+            )
             if not _comes(lambda: "running" in found.systemctl("is-system-running")):
                 missing(f"systemd does not run here: {found.systemctl('is-system-running') or 'it has ended'}")
             yield found

@@ -61,15 +61,17 @@ def stays_up(clock: Clock, look: Callable[[], tuple[Running, object]], within: f
     ``look`` returns how it is, and what tells these processes from those that would run after an end.
     """
     until = clock.monotonic() + within
-    since, first = 0.0, None
+    since: float | None = None
+    first: object = None
     while True:
         (running, mark), now = look(), clock.monotonic()
-        if running is Running.UP and first is None:
-            since, first = now, mark
-        if running is Running.DOWN or (first is not None and (running is not Running.UP or mark != first)):
+        if since is None:
+            if running is Running.DOWN or (running is not Running.UP and now > until):
+                return False
+            if running is Running.UP:
+                since, first = now, mark
+        elif running is not Running.UP or mark != first:
             return False
-        if first is not None and now - since >= STEADY:
+        elif now - since >= STEADY:
             return True
-        if first is None and now > until:
-            return False
         clock.sleep(0.2)

@@ -33,7 +33,7 @@ class UnitState:
             return Running.UP if sub != "exited" else Running.DOWN
         if sub == "auto-restart" or active == "deactivating":
             return Running.DOWN
-        return Running.STARTING if active == "activating" or self.said.get("Job", "0") != "0" else Running.DOWN
+        return Running.STARTING if active == "activating" or not self.is_("Job", "", "0") else Running.DOWN
 
     @property
     def mark(self) -> tuple[str, str, str]:
@@ -43,7 +43,7 @@ class UnitState:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to stop."""
-        return self.said.get("ActiveState") in {"inactive", "failed"} and self.said.get("Job", "0") == "0"
+        return self.is_("ActiveState", "inactive", "failed") and self.is_("Job", "", "0")
 
     def is_(self, name: str, *values: str) -> bool:
         """Tell whether a property has one of these values."""

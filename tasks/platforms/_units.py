@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from tasks.domain.errors import ToolMissing
+from tasks.domain.errors import ToolMissing, UserError
 from tasks.domain.kind import Duration, Strict, no_secret_in
 from tasks.domain.target import Target
 from tasks.platforms._process import Environment, Process, Role
@@ -28,7 +28,10 @@ def _not_golives(key: str) -> str:
 
 
 def _plain(value: str) -> str:
-    one_line(value, "a setting")
+    try:
+        one_line(value, "a setting")
+    except UserError as error:
+        raise ValueError(str(error)) from error
     return no_secret_in((value,))[0]
 
 

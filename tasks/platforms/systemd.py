@@ -94,9 +94,10 @@ class Systemd(Platform):
             _write(host, plan, own)
             manager.reload()
             slots.write(slot, record)
-        self._run(target, manager, slot, plan.units["web"])
-        if instance.background:
-            self.background(target, slot, run=True)
+        background = plan.units["background"] if instance.background else []
+        self._run(target, manager, slot, [*plan.units["web"], *background])
+        if background:
+            slots.write(slot, record | {"background": True})
 
     def background(self, target: Target, slot: str, *, run: bool) -> None:
         """Start or stop the slot's background units."""
@@ -120,8 +121,10 @@ class Systemd(Platform):
             return
         manager = self._manager(target)
         manager.stop([*record["units"]["background"], *record["units"]["web"]], patience=self._patience())
-        for name in record["files"]:
-            host.remove_tree(Path(name))
+        for path in map(Path, record["files"]):
+            host.remove_tree(path)
+            if path.parent.suffix == ".d" and not host.list(path.parent):
+                host.remove_tree(path.parent)  # a drop-in's directory, in which nobody else has one
         manager.reload()
         slots.forget(slot)
 
@@ -159,8 +162,6 @@ class Systemd(Platform):
 
     def _run(self, target: Target, manager: Manager, slot: str, units: Sequence[str]) -> None:
         """Start units and wait until all of them are up to stay."""
-        if not units:
-            return
         if any(one.is_("NeedDaemonReload", "yes") for one in manager.show(units)):
             manager.reload()
         states: list[UnitState] = []
