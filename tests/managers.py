@@ -138,14 +138,15 @@ def systemd_running() -> Iterator[Manager]:
             found = Manager(
                 directory, ("nsenter", f"--mount=/proc/{pid}/ns/mnt", f"--pid=/proc/{pid}/ns/pid_for_children")
             )
-            if not _comes(lambda: "running" in found.systemctl("is-system-running")):
+            if not comes(lambda: "running" in found.systemctl("is-system-running")):
                 missing(f"systemd does not run here: {found.systemctl('is-system-running') or 'it has ended'}")
             yield found
         finally:
             process.communicate(timeout=30)
 
 
-def _comes(holds: Callable[[], bool], within: float = 20.0) -> bool:
+def comes(holds: Callable[[], bool], within: float = 20.0) -> bool:
+    """Wait until something holds, and tell whether it came to that in time."""
     end = time.monotonic() + within
     while not holds():
         if time.monotonic() > end:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 
 from tasks.domain.ports import World
 from tasks.domain.target import Target
-from tasks.platforms import Instance, Platform, Running
+from tasks.platforms import Instance, Platform
 from tasks.platforms.command import Command
 from tasks.platforms.systemd import Systemd
 from tests.managers import Manager
@@ -70,14 +69,6 @@ class Stand:
             platform.stop(self.target, slot)
         for platform, _ in self.started:
             platform.close(self.target)
-
-    def comes(self, platform: Platform, slot: str, state: Running, within: float = 15.0) -> None:
-        """Wait until a slot is in a state."""
-        end = time.monotonic() + within
-        while (seen := platform.status(self.target, slot)).running is not state:
-            if time.monotonic() > end:
-                raise TimeoutError(f"{slot} is {seen}, not {state}")
-            time.sleep(0.1)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from tasks.domain.errors import RolloutFailed
 from tasks.platforms import Running
 from tasks.rollouts import Ready, Site
 from tasks.rollouts.blue_green import BlueGreen
+from tests.managers import comes
 from tests.platforms import STANDS
 from tests.processes import running
 from tests.services import Clients, free_port
@@ -79,7 +80,7 @@ def test_it_starts_says_what_runs_replaces_and_stops(stand):
 
 def test_every_value_reaches_the_environment_and_no_secret_is_shown(stand, tmp_path):
     _, port = stand.start(**NASTY)
-    _answers(stand, port)
+    assert comes(lambda: not stand.target.world.host.port_is_free(port))
     seen = json.loads(stand.target.world.http.request("GET", f"http://127.0.0.1:{port}/env").body)
     assert {name: seen.get(name) for name in NASTY} == NASTY
     assert "hidden-word" in seen["DSN"]
@@ -110,10 +111,10 @@ def test_what_dies_is_seen_and_started_again_if_the_platform_does_that(stand):
     (pid,) = stand.web(port)
     os.kill(pid, signal.SIGKILL)
     if not stand.restarts:
-        stand.comes(platform, "blue", Running.DOWN)
+        assert comes(lambda: platform.status(stand.target, "blue").running is Running.DOWN)
         stand.start(port=port)
-    _answers(stand, port)
-    stand.comes(platform, "blue", Running.UP)
+    assert comes(lambda: not stand.target.world.host.port_is_free(port))
+    assert comes(lambda: platform.status(stand.target, "blue").running is Running.UP)
     assert pid not in stand.web(port)
 
 
@@ -158,9 +159,3 @@ def test_blue_green_on_it_loses_no_request_forward_and_back(stand, tmp_path, wor
             clients.until(clients.total + 100)
         assert clients.lost == []
         assert set(clients.answers) == {"v1", "v2"}
-
-
-def _answers(stand, port: int, within: float = 10.0) -> None:
-    end = time.monotonic() + within
-    while stand.target.world.host.port_is_free(port) and time.monotonic() < end:
-        time.sleep(0.05)
