@@ -74,14 +74,14 @@ class Stand:
 @contextmanager
 def _supervisor(root: Path, world: World, part: Callable[[str], Any]) -> Iterator[Stand]:
     def make(environment: Mapping[str, str]) -> Platform:
-        return supervisor(web={"environment": COMMON | environment}, worker=WORKER)
+        return supervisor(web={"environment": {**COMMON, **environment}}, worker=WORKER)
 
     yield Stand(a_target(world, root), make)
 
 
 def systemd(manager: Manager, environment: Mapping[str, str], **fields: object) -> Systemd:
     """Return a platform that runs the small service under a systemd of the tests' own."""
-    units = {"web": WEB | {"environment": COMMON | environment}, "worker": WORKER}
+    units = {"web": WEB | {"environment": {**COMMON, **environment}}, "worker": WORKER}
     where = {"directory": str(manager.directory / "units"), "prefix": manager.prefix}
     return Systemd.model_validate({"units": units} | where | fields)
 
@@ -102,7 +102,12 @@ def command(environment: Mapping[str, str], **commands: object) -> Command:
     verbs = ("start", "stop", "status", "version", "log", "background_start", "background_stop")
     words = {verb: ["/bin/sh", str(CONTROL), verb, "{root}", "{slot}", "{port}", "{python}"] for verb in verbs}
     return Command.model_validate(
-        {"commands": words | commands, "environment": COMMON | environment, "start_within": "10s", "stop_within": "10s"}
+        {
+            "commands": words | commands,
+            "environment": {**COMMON, **environment},
+            "start_within": "10s",
+            "stop_within": "10s",
+        }
     )
 
 

@@ -42,7 +42,8 @@ class Systemd(Platform):
     files: str = "{root}/systemd"
     """Where golive keeps the environments, logs and records of the slots."""
     directory: str = ""
-    """Where units are written; by default ``/etc/systemd/system`` or ``~/.config/systemd/user``."""
+    """Where units are written, by default ``/etc/systemd/system`` or ``~/.config/systemd/user``; golive's user must be
+    able to write there."""
     log_to: Literal["journal", "file"] = "journal"
     """Where the output goes; files are below ``files`` and grow until something rotates them."""
     prefix: Annotated[tuple[str, ...], AfterValidator(no_secret_in)] = ()

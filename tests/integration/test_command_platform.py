@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.domain.errors import CommandFailed, RolloutFailed
+from tasks.domain.target import Target
 from tasks.platforms import Instance, Running
 from tasks.platforms.command import Command
 from tests.platforms import command, service_pids
@@ -18,7 +19,7 @@ def target(tmp_path, world):
     return a_target(world, tmp_path)
 
 
-def _start(platform: Command, target, version: str = "v1") -> int:
+def _start(platform: Command, target: Target, version: str = "v1") -> int:
     port = free_port()
     platform.start(target, Instance("blue", version, target.release_dir, port, target.dsn))
     return port

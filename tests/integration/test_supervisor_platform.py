@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from tasks.domain.errors import UserError
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Running
-from tasks.platforms.supervisor import Process, Supervisor
+from tasks.platforms._process import Process
+from tasks.platforms.supervisor import Supervisor
 from tests.services import free_port
 from tests.sites import a_target, supervisor
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tasks.domain.errors import Refused, RolloutFailed
 from tasks.platforms import Instance, Running
 from tasks.platforms.systemd import Systemd
-from tests.managers import USER_UNITS, comes
+from tests.managers import USER_UNITS, Manager, comes
 from tests.platforms import COMMON, service_pids, systemd, worker_pids
 from tests.services import SCRIPT, free_port
 from tests.sites import a_target
@@ -43,7 +43,7 @@ def run(target):
         platform.stop(target, "blue")
 
 
-def _platform(manager, web: dict[str, Any], **fields: object) -> Systemd:
+def _platform(manager: Manager, web: dict[str, Any], **fields: object) -> Systemd:
     where = {"directory": str(manager.directory / "units"), "prefix": manager.prefix}
     return Systemd.model_validate({"units": {"web": web}} | where | fields)
 
@@ -205,7 +205,7 @@ def test_what_cannot_be_meant_is_refused_when_the_file_is_read(fields, words):
         Systemd.model_validate(fields)
 
 
-def _last_reload(manager) -> str:
+def _last_reload(manager: Manager) -> str:
     said = manager.systemctl("show", "-p", "UnitsLoadTimestampMonotonic").strip()
     assert int(said.partition("=")[2]) > 0
     return said
