@@ -162,8 +162,9 @@ class Systemd(Platform):
         return found
 
     def _run(self, target: Target, manager: Manager, slot: str, units: Sequence[str]) -> None:
-        """Start units and wait until all of them are up to stay."""
-        if any(one.is_("NeedDaemonReload", "yes") for one in manager.show(units)):
+        """Start units and wait until all of them are up to stay; if not, those that were not up before are stopped."""
+        before = manager.show(units)
+        if any(one.is_("NeedDaemonReload", "yes") for one in before):
             manager.reload()
         states: list[UnitState] = []
 
@@ -177,7 +178,9 @@ class Systemd(Platform):
             return
         seen = ", ".join(f"{one.unit} is {one}" for one in states)
         lines = "\n".join(self.log(target, slot, 20))
-        manager.stop(units, patience=self._patience())
+        pairs = zip(before, states, strict=True)
+        to_stop = [now.unit for was, now in pairs if not (was.running is now.running is Running.UP)]
+        manager.stop(to_stop, patience=self._patience())
         raise RolloutFailed(
             seen,
             expected=f"active within {self.start_within:g} s, and without a restart",

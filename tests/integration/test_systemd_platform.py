@@ -113,6 +113,18 @@ def test_what_ends_again_and_again_is_refused_with_systemd_s_word_for_it(systemd
     assert "last words" in str(caught.value)
 
 
+def test_background_work_that_does_not_come_up_takes_down_nothing_that_serves(systemd_manager, target, run):
+    web = {"command": ["{python}", str(SCRIPT), "{port}"]}
+    worker = {"command": ["/bin/sh", "-c", "echo no work; exit 3"], "role": "background"}
+    platform = _platform(systemd_manager, web, units={"web": web, "worker": worker})
+    port = run(platform)
+    (before,) = service_pids(port)
+    with pytest.raises(RolloutFailed, match="no work"):
+        run(platform, port=port, background=True)
+    assert service_pids(port) == [before]
+    assert platform.status(target, "blue").running is Running.UP
+
+
 def test_a_program_that_cannot_be_run_is_refused_before_anything_is_touched(systemd_manager, target, run):
     port = run(systemd(systemd_manager, {}))
     (before,) = service_pids(port)
