@@ -216,7 +216,7 @@ def _heading(model: type[BaseModel]) -> str:
         return f"{package}: {kind}"
     if model.__module__ == ReleaseFile.__module__:
         return model.__name__
-    return f"{_last(model.__module__)}: {model.__name__}"
+    return f"{_last(model.__module__).removeprefix('_')}: {model.__name__}"
 
 
 def _link(model: type[BaseModel]) -> str:

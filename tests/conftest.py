@@ -18,6 +18,7 @@ from tasks.domain.ports import RunningServer, Session, World
 
 if TYPE_CHECKING:
     from tests.flows import SmallSystem
+    from tests.managers import Manager
 
 
 def pytest_report_header() -> str:
@@ -114,6 +115,15 @@ def world() -> World:
         stores=FsspecStores(),
         cipher=Age(),
     )
+
+
+@pytest.fixture(scope="session")
+def systemd_manager() -> Iterator[Manager]:
+    """A systemd of this process's own, with a user's manager; one per worker."""
+    from tests.managers import systemd_running
+
+    with systemd_running() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

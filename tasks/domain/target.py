@@ -13,7 +13,7 @@ from tasks.domain.errors import ReleaseFileError
 from tasks.domain.ports import World
 from tasks.domain.turn import Turn
 
-PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "python")
+PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "slot", "python")
 """The names that may stand in braces in a release file's texts."""
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
@@ -24,8 +24,8 @@ class Target:
     """One running, or soon to run, version of a system, with the world to look at it through.
 
     ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
-    release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``turn`` is there only where
-    production is to be migrated.
+    release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``slot`` is known where a
+    platform works on one. ``turn`` is there only where production is to be migrated.
     """
 
     world: World
@@ -34,6 +34,7 @@ class Target:
     base_url: str = ""
     dsn: str = field(default="", repr=False)
     port: int = 0
+    slot: str = ""
     root: Path = Path()
     release_dir: Path = Path()
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -56,6 +57,7 @@ class Target:
             "release_dir": str(self.release_dir),
             "root": str(self.root),
             "system": self.system,
+            "slot": self.slot,
             "python": sys.executable,
         }
 

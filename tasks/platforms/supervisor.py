@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed, ToolMissing, UserError
-from tasks.domain.kind import Argv, Duration, Strict
+from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed, ToolMissing
+from tasks.domain.kind import Duration
 from tasks.domain.ports import Command, Finished
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Platform, Running, Status
+from tasks.platforms._process import Name, Process
+from tasks.platforms._slots import Slots, digest, plain_path
 
 _RUNS, _COMING, _CRASHED = "RUNNING", "STARTING", {"BACKOFF", "FATAL", "EXITED"}
 _LONGEST_SOCKET = 90  # Linux allows 107 bytes; supervisord first binds a name with its process id appended.
-_PATH = re.compile(r"/[\w./@+,=~ -]*")  # what neither supervisor's ini format nor its globs take for anything else
-
-
-class Process(Strict):
-    """One program of the system, kept running."""
-
-    command: Argv
-    """The program and its arguments, run without a shell, as in ``["{python}", "-m", "uvicorn", "app:app", "--port",
-    "{port}"]``; no secrets, because arguments can be read by every user of the machine."""
-    environment: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = Field(default_factory=dict)
-    """Environment variables; values may hold ``{dsn}``, ``{port}`` and references to secrets."""
-    directory: str = "{release_dir}"
-    """The working directory."""
-    stop_wait: Duration = 10.0
-    """How long it may take to end after SIGTERM before it is killed."""
-    role: Literal["web", "background"] = "web"
-    """``background`` for workers and schedulers, which run for one version at a time; ``web`` for what answers requests
-    and runs for both versions at a switch."""
 
 
 class Supervisor(Platform):
@@ -50,7 +33,7 @@ class Supervisor(Platform):
 
     kind: Literal["supervisor"] = "supervisor"
     """Which kind of platform this is."""
-    processes: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Process], Field(min_length=1)]
+    processes: Annotated[dict[Name, Process], Field(min_length=1)]
     """The programs of the system by name."""
     directory: str = "{root}/supervisor"
     """Where supervisord keeps its configuration, its socket and the logs."""
@@ -62,15 +45,13 @@ class Supervisor(Platform):
         host, home = target.world.host, self._home(target)
         self._ensure_daemon(target, home)
         files = self._render(target, home, instance)
-        digest = hashlib.sha256(
-            json.dumps(sorted((str(path), text) for path, text in files.items())).encode()
-        ).hexdigest()
-        meta = {"version": instance.version, "port": instance.port, "hash": digest}
-        if self._meta(target, home, instance.slot) != meta:
+        meta = {"version": instance.version, "port": instance.port, "hash": digest(files)}
+        slots = Slots(host, home)
+        if slots.read(instance.slot) != meta:
             self.stop(target, instance.slot)
             for path, text in files.items():
                 host.write(path, text)
-            host.write(home / "slots" / f"{instance.slot}.json", json.dumps(meta))
+            slots.write(instance.slot, meta)
         self._run_group(target, home, instance.slot, instance.slot)
         if instance.background:
             self.background(target, instance.slot, run=True)
@@ -96,7 +77,7 @@ class Supervisor(Platform):
     def status(self, target: Target, slot: str) -> Status:
         """Return what supervisor says of the slot's processes, with the version and port that were started there."""
         home = self._home(target)
-        known = self._meta(target, home, slot)
+        known = Slots(target.world.host, home).read(slot)
         version, port = str(known.get("version", "")), int(known.get("port", 0))
         if not known:
             return Status(Running.DOWN)
@@ -133,14 +114,7 @@ class Supervisor(Platform):
             self._remove(target, Path(short).parent, home / "socket")
 
     def _home(self, target: Target) -> Path:
-        path = Path(target.fill(self.directory))
-        if not _PATH.fullmatch(str(path)):
-            raise UserError(f"{path} cannot be supervisor's directory", expected="an absolute path of plain characters")
-        return path
-
-    def _meta(self, target: Target, home: Path, slot: str) -> dict[str, Any]:
-        known: dict[str, Any] = json.loads(target.world.host.read(home / "slots" / f"{slot}.json") or "{}")
-        return known
+        return plain_path(target.fill(self.directory), "supervisor's directory")
 
     def _patience(self) -> float:
         return 20.0 + max(float(process.stop_wait) for process in self.processes.values())

@@ -115,7 +115,20 @@ def test_it_appears_in_the_schema_of_the_release_file(package, name):
     assert any(node["description"].startswith((kind.__doc__ or "").splitlines()[0]) for node in found)
 
 
-ARGVS = ("argv", "command", "test", "reload", "pending", "upgrade", "downgrade", "set", "get")
+ARGVS = (
+    "argv",
+    "command",
+    "test",
+    "reload",
+    "pending",
+    "upgrade",
+    "downgrade",
+    "set",
+    "get",
+    "start",
+    "stop",
+    "status",
+)
 """What a field is named that holds a program and its arguments."""
 
 
@@ -142,6 +155,7 @@ def test_the_commands_of_all_kinds_are_looked_at():
     }
     assert found >= {
         ("Command", "argv"), ("Squawk", "argv"), ("Process", "command"), ("Alembic", "command"),
+        ("Unit", "command"), ("SlotCommands", "start"), ("SlotCommands", "stop"), ("SlotCommands", "status"),
         ("Nginx", "test"), ("Nginx", "reload"), ("Haproxy", "test"), ("Haproxy", "reload"),
         ("Commands", "pending"), ("Commands", "upgrade"), ("Commands", "downgrade"),
     }  # fmt: skip
