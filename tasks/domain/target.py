@@ -13,7 +13,7 @@ from tasks.domain.errors import ReleaseFileError
 from tasks.domain.ports import World
 from tasks.domain.turn import Turn
 
-PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "python")
+PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "python", "image")
 """The names that may stand in braces in a release file's texts."""
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
@@ -24,8 +24,9 @@ class Target:
     """One running, or soon to run, version of a system, with the world to look at it through.
 
     ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
-    release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``turn`` is there only where
-    production is to be migrated.
+    release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``image`` is what the
+    container image of the version is exactly, where it has one. ``turn`` is there only where production is to be
+    migrated.
     """
 
     world: World
@@ -36,6 +37,7 @@ class Target:
     port: int = 0
     root: Path = Path()
     release_dir: Path = Path()
+    image: str = ""
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: Turn | None = None
 
@@ -57,6 +59,7 @@ class Target:
             "root": str(self.root),
             "system": self.system,
             "python": sys.executable,
+            "image": self.image,
         }
 
         def value(match: re.Match[str]) -> str:

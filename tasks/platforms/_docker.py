@@ -1,0 +1,175 @@
+"""A Docker engine as the command ``docker`` reaches it: containers, by the exact labels that Compose gives them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from tasks.domain.errors import CommandFailed, OutsideError, ToolMissing, Unreachable
+from tasks.domain.ports import Command, Finished, Host
+
+ASK = 30.0
+"""Seconds for a question to the engine."""
+
+_PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_SETTLED = timedelta(seconds=10)  # after so long the engine itself no longer counts a restart as part of a loop
+# Never the whole of it: it holds the environment, and a failing command shows the last of what it wrote.
+_FIELDS = (
+    '{"id":{{json .Id}},"state":{{json .State}},"restarts":{{.RestartCount}},'
+    f'"service":{{{{json (index .Config.Labels "{_SERVICE}")}}}},"policy":{{{{json .HostConfig.RestartPolicy}}}}}}'
+)
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container as the engine sees it; ``health`` is empty where its image and service declare no check."""
+
+    id: str
+    service: str
+    state: str
+    health: str
+    exit_code: int
+    restarts: int
+    started: str
+    error: str
+    policy: str
+    complaint: str = field(repr=False)
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs and is not between two starts."""
+        return self.state == "running"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it runs and is healthy, if a check of its health is declared."""
+        return self.running and self.health in {"", "healthy"}
+
+    def crashed(self, now: datetime) -> bool:
+        """Tell whether it has ended, is unhealthy, or was started again so shortly ago that it may be in a loop."""
+        ended = self.state not in {"running", "created"} or bool(self.error)
+        return ended or self.health == "unhealthy" or self.restarted_lately(now)
+
+    def restarted_lately(self, now: datetime) -> bool:
+        """Tell whether the engine has started it again, and not long ago."""
+        at = datetime.fromisoformat(f"{self.started[:19]}+00:00")
+        return self.restarts > 0 and now - at < _SETTLED
+
+    def words(self) -> str:
+        """Return its state for a person: ``running, healthy``, ``restarting, exit code 3, restarted 4 times``."""
+        said = [self.state, self.health]
+        if self.state in {"exited", "restarting", "dead"} or self.error:
+            said.append(f"exit code {self.exit_code}")
+        if self.restarts:
+            said.append(f"restarted {self.restarts} times")
+        return ", ".join(part for part in (*said, self.error) if part)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The engine at an address, or golive's user's default one."""
+
+    host: Host
+    address: str = ""
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """The environment by which docker and Compose find the engine."""
+        return {"DOCKER_CLI_HINTS": "false"} | ({"DOCKER_HOST": self.address} if self.address else {})
+
+    def run(self, *words: str, timeout: float = ASK, ok_exit: tuple[int, ...] = (0,)) -> Finished:
+        """Run ``docker`` with these words; raises `Unreachable` if it failed and the engine does not answer."""
+        try:
+            return self.host.run(Command(("docker", *words), env=self.env, timeout=timeout, ok_exit=ok_exit))
+        except CommandFailed:
+            self.require()
+            raise
+
+    def require(self) -> None:
+        """Raise `ToolMissing` without the program docker, and `Unreachable` unless the engine answers."""
+        if self.host.which("docker") is None:
+            raise ToolMissing("docker is not installed", do="install Docker's engine and client")
+        try:
+            self.host.run(Command(("docker", "version", "--format", "{{.Server.Version}}"), env=self.env, timeout=ASK))
+        except CommandFailed as error:
+            raise Unreachable(
+                f"the Docker engine does not answer: {error.seen}",
+                where=self.address or "its default address",
+                do="start it, and let golive's user reach it (group docker)",
+            ) from error
+
+    def compose(self, wanted: str | None) -> tuple[str, ...]:
+        """Return the words that run Compose: of the wanted generation, or of v2 if it is there, or of v1."""
+        if wanted != "v1":
+            asked = Command(("docker", "compose", "version"), env=self.env, timeout=ASK, ok_exit=(0, 1, 125))
+            if self.host.which("docker") and self.host.run(asked).exit_code == 0:
+                return ("docker", "compose")
+        if wanted != "v2" and self.host.which("docker-compose"):
+            return ("docker-compose",)
+        known = {"v1": "docker-compose", "v2": "docker compose", None: "docker compose or docker-compose"}
+        raise ToolMissing(f"there is no {known[wanted]}", do="install Docker Compose")
+
+    def containers(self, project: str, services: Iterable[str]) -> Sequence[Container]:
+        """Return the containers of these services of a Compose project, without those of one-off commands."""
+        labels = (f"{_PROJECT}={project}", "com.docker.compose.oneoff=False")
+        filters = [word for label in labels for word in ("--filter", f"label={label}")]
+        ids = self.run("ps", "--all", "--quiet", "--no-trunc", *filters).stdout.split()
+        if not ids:
+            return ()
+        # One that goes away in between makes the exit code 1; the others are told all the same.
+        told = self.run("inspect", "--type", "container", "--format", _FIELDS, *ids, ok_exit=(0, 1)).stdout
+        found = (_container(json.loads(line)) for line in told.splitlines() if line)
+        wanted = set(services)
+        return sorted((one for one in found if one.service in wanted), key=lambda one: (one.service, one.id))
+
+    def halt(self, containers: Sequence[Container], wait: float) -> None:
+        """Stop containers by SIGTERM and after ``wait`` seconds by SIGKILL; no restart of the engine starts them."""
+        ids = [one.id for one in containers]
+        if ids:
+            self.run("update", "--restart", "no", *ids)
+            self.run("stop", "-t", str(round(wait)), *ids, timeout=ASK + len(ids) * (wait + 5.0))
+
+    def go(self, containers: Sequence[Container], policies: Mapping[str, str]) -> None:
+        """Start containers that were made or halted, each with its service's restart policy."""
+        for one in containers:
+            self.run("update", "--restart", policies.get(one.service, "no"), one.id)
+        if containers:
+            self.run("start", *(one.id for one in containers), timeout=2 * ASK)
+
+    def remove(self, project: str, containers: Sequence[Container]) -> None:
+        """Remove containers, and the project's networks once nothing is attached to them."""
+        if containers:
+            self.run("rm", "--force", *(one.id for one in containers), timeout=2 * ASK)
+        networks = self.run("network", "ls", "--quiet", "--filter", f"label={_PROJECT}={project}").stdout.split()
+        if networks:
+            self.run("network", "rm", *networks, ok_exit=(0, 1))
+
+    def log(self, container: Container, lines: int) -> Sequence[str]:
+        """Return the last lines that a container wrote; what stands in the way of reading them is a line too."""
+        try:
+            done = self.run("logs", "--tail", str(lines), container.id)
+        except OutsideError as error:
+            return (f"(its log cannot be read: {error.seen})",)
+        return (done.stdout + done.stderr).splitlines()[-lines:]
+
+
+def _container(told: Mapping[str, Any]) -> Container:
+    state, policy = told["state"], told["policy"]
+    health = state.get("Health") or {}
+    checks = health.get("Log") or [{}]
+    retries = policy.get("MaximumRetryCount") or 0
+    return Container(
+        id=told["id"],
+        service=told["service"],
+        state=state["Status"],
+        health="" if health.get("Status", "none") == "none" else health["Status"],
+        exit_code=int(state["ExitCode"]),
+        restarts=int(told["restarts"]),
+        started=state["StartedAt"],
+        error=state["Error"],
+        policy=(policy.get("Name") or "no") + (f":{retries}" if retries else ""),
+        complaint=str(checks[-1].get("Output", "")).strip(),
+    )
