@@ -127,7 +127,7 @@ services:
     environment: {VERSION: "${VERSION}", DSN: "${DSN}", FAULT: "${FAULT:-}"}
     healthcheck:
       test: [CMD, /usr/bin/python3, -c, "import urllib.request as u; u.urlopen('http://127.0.0.1:${PORT}/health')"]
-      interval: 500ms
+      interval: 250ms
       timeout: 5s
       retries: 2
   worker:

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.domain.errors import CommandFailed, OutsideError, ToolMissing, Unreachable
-from tasks.domain.ports import Command, Finished, Host
-
-ASK = 30.0
-"""Seconds for a question to the engine."""
+from tasks.domain.docker import ASK, Docker
+from tasks.domain.errors import OutsideError, ToolMissing
+from tasks.domain.ports import Command
 
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _SETTLED = timedelta(seconds=10)  # after so long the engine itself no longer counts a restart as part of a loop
@@ -69,37 +67,8 @@ class Container:
 
 
 @dataclass(frozen=True)
-class Engine:
-    """The engine at an address, or golive's user's default one."""
-
-    host: Host
-    address: str = ""
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        """The environment by which docker and Compose find the engine."""
-        return {"DOCKER_CLI_HINTS": "false"} | ({"DOCKER_HOST": self.address} if self.address else {})
-
-    def run(self, *words: str, timeout: float = ASK, ok_exit: tuple[int, ...] = (0,)) -> Finished:
-        """Run ``docker`` with these words; raises `Unreachable` if it failed and the engine does not answer."""
-        try:
-            return self.host.run(Command(("docker", *words), env=self.env, timeout=timeout, ok_exit=ok_exit))
-        except CommandFailed:
-            self.require()
-            raise
-
-    def require(self) -> None:
-        """Raise `ToolMissing` without the program docker, and `Unreachable` unless the engine answers."""
-        if self.host.which("docker") is None:
-            raise ToolMissing("docker is not installed", do="install Docker's engine and client")
-        try:
-            self.host.run(Command(("docker", "version", "--format", "{{.Server.Version}}"), env=self.env, timeout=ASK))
-        except CommandFailed as error:
-            raise Unreachable(
-                f"the Docker engine does not answer: {error.seen}",
-                where=self.address or "its default address",
-                do="start it, and let golive's user reach it (group docker)",
-            ) from error
+class Engine(Docker):
+    """The containers of an engine, and Compose, which makes them."""
 
     def compose(self, wanted: str | None) -> tuple[str, ...]:
         """Return the words that run Compose: of the wanted generation, or of v2 if it is there, or of v1."""
@@ -132,10 +101,14 @@ class Engine:
             self.run("update", "--restart", "no", *ids)
             self.run("stop", "-t", str(round(wait)), *ids, timeout=ASK + len(ids) * (wait + 5.0))
 
-    def go(self, containers: Sequence[Container], policies: Mapping[str, str]) -> None:
-        """Start containers that were made or halted, each with its service's restart policy."""
+    def release(self, containers: Sequence[Container], policies: Mapping[str, str]) -> None:
+        """Start containers that were halted, each with its service's restart policy again."""
         for one in containers:
             self.run("update", "--restart", policies.get(one.service, "no"), one.id)
+        self.start([one for one in containers if not one.running])
+
+    def start(self, containers: Sequence[Container]) -> None:
+        """Start containers that were made."""
         if containers:
             self.run("start", *(one.id for one in containers), timeout=2 * ASK)
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from ruamel.yaml import YAML
 
+from tasks.domain.docker import Address
 from tasks.domain.errors import CommandFailed, OutsideError, Refused, RolloutFailed, TimedOut, UserError
 from tasks.domain.kind import Duration, no_secret_in
 from tasks.domain.ports import Command, Finished
@@ -67,8 +68,8 @@ class Compose(Platform):
     """Whether images are built from the release's code as the Compose file says under ``build``."""
     compose: Literal["v1", "v2"] | None = None
     """``v2`` for ``docker compose``, ``v1`` for ``docker-compose``; by default v2 if it is there."""
-    engine: Annotated[str, Field(pattern=r"^((unix|tcp|ssh)://\S+)?$")] = ""
-    """The engine's address, as in ``unix:///run/user/1000/docker.sock``; the default one if empty."""
+    engine: Address = ""
+    """The engine's address; the default one of golive's user if empty."""
     directory: str = "{root}/compose"
     """Where golive keeps what it knows of the slots."""
     make_within: Duration = 900.0
@@ -137,7 +138,7 @@ class Compose(Platform):
         self._record(target, slot, replace(known, busy=run))
         containers = engine.containers(self._project(target, slot), known.background)
         if run:
-            engine.go([one for one in containers if not one.running], known.policies or {})
+            engine.release(containers, known.policies or {})
             self._await(target, slot, known.background)
         else:
             engine.halt(containers, self.stop_wait)
@@ -221,16 +222,16 @@ class Compose(Platform):
         return any(one.crashed(target.world.clock.now()) for one in containers)
 
     def _make(self, at: Target, slot: str, known: Slot) -> None:
-        """Let Compose make all containers and start those of the web."""
+        """Let Compose make all containers, and start those of the web."""
         built = "--build" if self.build else "--no-build"
-        if known.web:
-            self._compose(at, slot, "up", "--detach", "--no-deps", built, *known.web)
-        if known.background and known.policies is None:
-            self._compose(at, slot, "up", "--no-start", "--no-deps", built, *known.background)
-            engine = self._engine(at)
-            made = engine.containers(self._project(at, slot), known.background)
-            self._record(at, slot, replace(known, policies={one.service: one.policy for one in made}))
-            engine.halt(made, self.stop_wait)  # so that no restart of the engine starts them
+        self._compose(at, slot, "up", "--no-start", "--no-deps", built, *known.all)
+        engine = self._engine(at)
+        made = engine.containers(self._project(at, slot), known.all)
+        background = [one for one in made if one.service in known.background]
+        if known.policies is None:
+            self._record(at, slot, replace(known, policies={one.service: one.policy for one in background}))
+            engine.halt(background, self.stop_wait)  # so that no restart of the engine starts them
+        engine.start([one for one in made if one.service in known.web and not one.running])
 
     def _await(self, target: Target, slot: str, services: Sequence[str]) -> None:
         """Wait until all containers run, are healthy if they can tell, and else have run for a second."""

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,7 @@ from tasks.domain.errors import Refused, RolloutFailed, ToolMissing, Unreachable
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Running
 from tasks.platforms.compose import Compose
-from tests.engines import FILE, IMAGE, compose, docker, generations
+from tests.engines import FILE, compose, docker, generations
 from tests.processes import running
 from tests.services import free_port
 from tests.sites import a_target
@@ -151,10 +150,11 @@ def test_a_file_that_cannot_be_used_is_refused_before_anything_is_touched(target
                 act(target)
             assert "hidden-word" not in str(caught.value)
     (target.release_dir / "docker-compose.yml").write_text(FILE)
-    with pytest.raises(Refused, match=r"no service worker.*platform\.profiles"):
-        compose(docker_engine, compose=generation, profiles=[]).require_possible(target)
+    if generation == "v2":  # v1 tells of services without regard to their profiles
+        with pytest.raises(Refused, match=r"no service worker.*platform\.profiles"):
+            compose(docker_engine, profiles=[]).require_possible(target)
     assert _containers(platform, target) == made
-    with pytest.raises(RolloutFailed, match="(?i)pull"):
+    with pytest.raises(RolloutFailed, match=r"(?i)pull"):
         compose(docker_engine, compose=generation, variables={"IMAGE": "127.0.0.1:1/none:1"}).start(
             target, _instance(target, slot="green")
         )
@@ -197,11 +197,10 @@ secrets:
 """
 
 
-@pytest.mark.parametrize("generation", generations())
-def test_a_secret_in_a_file_is_read_by_the_container_and_not_told_by_the_engine(target, docker_engine, generation):
+def test_a_secret_in_a_file_is_read_by_the_container_and_not_told_by_the_engine(target, docker_engine):
     (target.release_dir / "docker-compose.yml").write_text(MOUNTED)
     platform = compose(
-        docker_engine, compose=generation, services={"web": "web"}, profiles=[], environment={"PORT": "{port}"},
+        docker_engine, services={"web": "web"}, profiles=[], environment={"PORT": "{port}"},
         files={"DSN_FILE": "{dsn}"},
     )  # fmt: skip
     instance = _instance(target)
@@ -211,7 +210,7 @@ def test_a_secret_in_a_file_is_read_by_the_container_and_not_told_by_the_engine(
     (web,) = _containers(platform, target).values()
     assert "hidden-word" not in docker(docker_engine, "inspect", web)
     platform.stop(target, "blue")
-    assert not [path for path in target.root.rglob("DSN_FILE")]
+    assert not list(target.root.rglob("DSN_FILE"))
     assert (
         docker(
             docker_engine, "network", "ls", "-q", "--filter", f"label=com.docker.compose.project={target.system}-blue"
@@ -247,14 +246,14 @@ platform.start(at, Instance("blue", "v2", at.release_dir, int(sys.argv[4]), at.d
 """
 
 
-@pytest.mark.parametrize("after", [3, 6, 9])
+@pytest.mark.parametrize("after", [3, 8, 11])
 def test_a_start_that_was_killed_goes_on_to_exactly_one_version(target, docker_engine, after):
     platform, instance = compose(docker_engine), _instance(target)
     platform.start(target, instance)
     words = (str(target.root), target.system, docker_engine, str(instance.port), str(after))
     died = subprocess.run([sys.executable, "-c", KILLED, *words], check=False, timeout=60, capture_output=True)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
-    for version in ("v2", "v1"):  # on, and back
+    for version in ("v2", "v1")[after % 2 :]:  # on and back, or back at once
         platform.start(target, replace(instance, version=version))
         assert (
             target.world.http.request("GET", f"http://127.0.0.1:{instance.port}/", fresh=True).body == version.encode()
@@ -278,7 +277,7 @@ def test_an_engine_that_is_away_is_unknown_and_not_down(target, docker_engine, t
 def test_without_docker_or_the_wanted_compose_the_missing_program_is_named(
     target, docker_engine, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr(type(target.world.host), "which", lambda _host, name: None)
+    monkeypatch.setattr(type(target.world.host), "which", lambda *_: None)
     with pytest.raises(ToolMissing, match="docker is not installed"):
         compose(docker_engine).require_possible(target)
     with pytest.raises(ToolMissing, match="there is no docker-compose"):
