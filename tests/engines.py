@@ -109,11 +109,15 @@ def _make_image(address: str) -> None:
         subprocess.run(["docker", "import", "-", IMAGE], env=environment, stdin=archive, check=True, stdout=-3)
 
 
-def generations() -> list[str]:
-    """Return the generations of Compose that can be tested: v1 is promised where CI is set, v2 may be missing."""
-    asked = ["docker", "compose", "version"]
-    v2 = shutil.which("docker") and not subprocess.run(asked, check=False, capture_output=True).returncode
-    return ["v1", "v2"] if v2 else ["v1"]
+GENERATIONS = ("v1", "v2")
+
+
+def require_generation(generation: str) -> None:
+    """Skip the test, or fail it in CI, unless that generation of Compose is installed."""
+    if generation == "v1":
+        require_part("docker-compose")
+    elif subprocess.run(["docker", "compose", "version"], check=False, capture_output=True).returncode:
+        missing("docker compose is not installed")
 
 
 FILE = """

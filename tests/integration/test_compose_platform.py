@@ -18,10 +18,12 @@ from tasks.domain.errors import Refused, RolloutFailed, ToolMissing, Unreachable
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Running
 from tasks.platforms.compose import Compose
-from tests.engines import FILE, compose, docker, generations
+from tests.engines import FILE, GENERATIONS, compose, docker, require_generation
 from tests.processes import running
 from tests.services import free_port
 from tests.sites import a_target
+
+both = pytest.mark.parametrize("generation", GENERATIONS)
 
 
 @pytest.fixture
@@ -46,8 +48,9 @@ def _containers(platform: Compose, target: Target, slot: str = "blue") -> dict[s
     return dict(sorted(line.split() for line in told.splitlines()))
 
 
-@pytest.mark.parametrize("generation", generations())
+@both
 def test_a_version_is_started_told_of_replaced_and_stopped(target, docker_engine, generation):
+    require_generation(generation)
     platform = compose(docker_engine, compose=generation)
     assert platform.status(target, "blue").running is Running.DOWN
     platform.stop(target, "blue")
@@ -133,8 +136,9 @@ def test_one_that_begins_to_fail_later_is_told_with_its_count(target, docker_eng
     assert status.running is not Running.UP
 
 
-@pytest.mark.parametrize("generation", generations())
+@both
 def test_a_file_that_cannot_be_used_is_refused_before_anything_is_touched(target, docker_engine, generation):
+    require_generation(generation)
     platform = compose(docker_engine, compose=generation)
     first = _instance(target, background=False)
     platform.start(target, first)
@@ -294,7 +298,7 @@ def test_without_docker_or_the_wanted_compose_the_missing_program_is_named(
         ({"environment": {"A-B": "1"}}, "pattern"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_when_the_file_is_read(fields: dict[str, Any], words: str):
+def test_what_cannot_be_meant_is_refused_when_the_file_is_read(fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ValidationError, match=words):
         Compose.model_validate({"services": {"web": "web"}} | fields)
 
