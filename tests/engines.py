@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,16 @@ _LEFT_OUT = {"__pycache__", "test", "idlelib", "lib2to3", "tkinter", "ensurepip"
 
 @contextmanager
 def engine() -> Iterator[str]:
-    """Give the address of an engine that holds the image: the one that ``DOCKER_HOST`` names, or one started for it.
+    """Start an engine that holds the image, give its address, and end it with all that it holds.
 
-    A started one leaves the machine's network as it is: no bridge, no rules.
+    It is never one that somebody uses: tests remove all that they find in it.
     """
     require_part("docker")
-    if address := os.environ.get("DOCKER_HOST"):
-        _make_image(address)
-        yield address
-        return
     require_part("dockerd")
     if os.geteuid() != 0:
-        missing("dockerd needs root, and DOCKER_HOST names no engine")
+        missing("dockerd needs root")
+    if Path("/sys/class/net/docker0").exists():
+        missing("another Docker engine runs here, whose bridge a second one would take away")
     home = Path(tempfile.mkdtemp(prefix="golive-docker-"))
     address = f"unix://{home}/socket"
     with (home / "log").open("wb") as log:
@@ -45,6 +43,7 @@ def engine() -> Iterator[str]:
                 *("setpriv", "--pdeathsig", "TERM", "dockerd", "--host", address, "--data-root", str(home / "data")),
                 *("--exec-root", str(home / "exec"), "--pidfile", str(home / "pid"), "--shutdown-timeout", "2"),
                 *("--bridge", "none", "--iptables=false", "--ip-forward=false", "--ip-masq=false"),
+                *("--default-address-pool", f"base=10.{200 + os.getpid() % 50}.0.0/16,size=26"),
             ],
             stdout=log,
             stderr=log,
@@ -58,9 +57,8 @@ def engine() -> Iterator[str]:
         _make_image(address)
         yield address
     finally:
-        ids = _docker(address, "ps", "-aq", check=False).stdout.split()
-        if ids:
-            _docker(address, "rm", "-f", *ids, check=False)
+        if process.poll() is None:
+            clear(address)
         process.terminate()
         try:
             process.wait(20)
@@ -78,6 +76,13 @@ def _unmount(home: Path) -> None:
         subprocess.run(["umount", place], check=False, timeout=20)
 
 
+def clear(address: str) -> None:
+    """Remove all containers and networks; a network's bridge would outlive the engine."""
+    if ids := _docker(address, "ps", "-aq", check=False).stdout.split():
+        _docker(address, "rm", "-f", *ids, check=False)
+    _docker(address, "network", "prune", "--force", check=False)
+
+
 def docker(address: str, *words: str) -> str:
     """Run docker and return what it writes."""
     return _docker(address, *words).stdout.strip()
@@ -89,24 +94,35 @@ def _docker(address: str, *words: str, check: bool = True) -> subprocess.Complet
 
 
 def _make_image(address: str) -> None:
-    """Import Python with the libraries it needs, a shell, and the tests' small service at ``/service.py``."""
+    """Make the image of Python and the tests' small service at ``/service.py``."""
     real = Path(_PYTHON).resolve()
-    programs = ("/bin/sh", "/bin/sleep", str(real))
+    modules = []
+    for directory, names, files in os.walk(f"/usr/lib/{real.name}"):
+        names[:] = [name for name in names if name not in _LEFT_OUT and not name.startswith("config-")]
+        modules += [Path(directory, file) for file in files]
+    image_of(
+        address,
+        IMAGE,
+        ("/bin/sleep", str(real)),
+        {_PYTHON: real, "/service.py": SCRIPT, **{str(one): one for one in modules}},
+    )
+
+
+def image_of(address: str, name: str, programs: Iterable[str], files: Mapping[str, Path]) -> None:
+    """Import an image of programs of this machine, with the libraries they need and a shell, and of further files."""
+    programs = ("/bin/sh", *programs)
     told = subprocess.run(["ldd", *programs], check=True, capture_output=True, text=True).stdout
     libraries = {word for word in re.findall(r"/\S+", told) if not word.endswith(":")}
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for path in (*sorted(libraries), *programs):
                 tar.add(os.path.realpath(path), arcname=path[1:])
-            tar.add(real, arcname=_PYTHON[1:])
-            tar.add(SCRIPT, arcname="service.py")
-            for directory, names, files in os.walk(f"/usr/lib/{real.name}"):
-                names[:] = [name for name in names if name not in _LEFT_OUT and not name.startswith("config-")]
-                for file in files:
-                    tar.add(os.path.realpath(Path(directory, file)), arcname=str(Path(directory, file))[1:])
+            for place, file in files.items():
+                tar.add(file.resolve(), arcname=place[1:])
         archive.seek(0)
         environment = {**os.environ, "DOCKER_HOST": address}
-        subprocess.run(["docker", "import", "-", IMAGE], env=environment, stdin=archive, check=True, stdout=-3)
+        words = ["docker", "import", "-", name]
+        subprocess.run(words, env=environment, stdin=archive, check=True, stdout=subprocess.DEVNULL, timeout=60)
 
 
 GENERATIONS = ("v1", "v2")

@@ -108,13 +108,14 @@ class Compose(Platform):
         slot = instance.slot
         at = target.at(port=instance.port, dsn=instance.dsn, version=instance.version, release_dir=instance.release_dir)
         at = at.at(image=_image(at))
-        digest = hashlib.sha256(self._config(at, slot).encode()).hexdigest()
+        config, files = self._config(at, slot), self._secret_files(at, slot)
+        digest = hashlib.sha256("\0".join((config, *files.values())).encode()).hexdigest()
         wanted = Slot(instance.version, instance.port, digest, self._having("web"), self._having("background"))
         known = self._known(target, slot)
         if known is None or not known.same_as(wanted) or self._crashed(target, slot, known):
             self.stop(target, slot)
             self._record(target, slot, wanted)
-            for path, text in self._secret_files(at, slot).items():
+            for path, text in files.items():
                 # Readable by the container's user, who is another; the directory around it has 0700.
                 target.world.host.write(path, text, mode=0o644)
             known = wanted

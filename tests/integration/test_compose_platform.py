@@ -18,7 +18,7 @@ from tasks.domain.errors import Refused, RolloutFailed, ToolMissing, Unreachable
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Running
 from tasks.platforms.compose import Compose
-from tests.engines import FILE, GENERATIONS, compose, docker, require_generation
+from tests.engines import FILE, GENERATIONS, clear, compose, docker, require_generation
 from tests.processes import running
 from tests.services import free_port
 from tests.sites import a_target
@@ -30,8 +30,7 @@ both = pytest.mark.parametrize("generation", GENERATIONS)
 def target(tmp_path, world, docker_engine):
     (tmp_path / "docker-compose.yml").write_text(FILE)
     yield replace(a_target(world, tmp_path), system="sys-" + os.urandom(3).hex())
-    if ids := docker(docker_engine, "ps", "-aq").split():
-        docker(docker_engine, "rm", "-f", *ids)
+    clear(docker_engine)
 
 
 def _instance(target: Target, version: str = "v1", *, slot: str = "blue", background: bool = True) -> Instance:
@@ -213,6 +212,8 @@ def test_a_secret_in_a_file_is_read_by_the_container_and_not_told_by_the_engine(
     assert target.world.http.request("GET", url).body.decode() == target.dsn
     (web,) = _containers(platform, target).values()
     assert "hidden-word" not in docker(docker_engine, "inspect", web)
+    platform.start(target, replace(instance, dsn="another"))
+    assert target.world.http.request("GET", url, fresh=True).body == b"another"
     platform.stop(target, "blue")
     assert not list(target.root.rglob("DSN_FILE"))
     assert (

@@ -15,7 +15,7 @@ from tasks.platforms import Running
 from tasks.rollouts import Site
 from tasks.rollouts.blue_green import BlueGreen
 from tasks.sources.image import Image
-from tests.engines import FILE, IMAGE, compose, docker
+from tests.engines import FILE, IMAGE, clear, compose, docker
 from tests.services import Clients, free_port
 from tests.sites import a_target, embedded
 
@@ -25,9 +25,10 @@ NAME = "golive-test-shop"
 @pytest.fixture
 def target(tmp_path, world, docker_engine):
     yield replace(a_target(world, tmp_path), system="shop")
-    for words in (("ps", "-aq"), ("images", "-q", NAME), ("images", "-q", "golive/shop")):
-        if ids := list(dict.fromkeys(docker(docker_engine, *words).split())):
-            docker(docker_engine, "rm" if words[0] == "ps" else "rmi", "-f", *ids)
+    clear(docker_engine)
+    for name in (NAME, "golive/shop"):
+        if ids := set(docker(docker_engine, "images", "-q", name).split()):
+            docker(docker_engine, "rmi", "-f", *ids)
 
 
 @pytest.fixture
