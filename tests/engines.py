@@ -147,8 +147,9 @@ services:
     environment: {VERSION: "${VERSION}", DSN: "${DSN}", FAULT: "${FAULT:-}"}
     healthcheck:
       test: [CMD, /usr/bin/python3, -c, "import urllib.request as u; u.urlopen('http://127.0.0.1:${PORT}/health')"]
-      interval: 250ms
-      timeout: 5s
+      interval: 1s
+      timeout: 10s
+      start_period: 3s
       retries: 2
   worker:
     image: ${IMAGE}

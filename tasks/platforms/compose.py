@@ -37,8 +37,10 @@ class Compose(Platform):
     Only the services named here are started, without what they depend on: what versions share, such as a database,
     runs in a project of its own, whose network the file joins as an ``external`` one. The file publishes the service's
     port as ``"127.0.0.1:${PORT}:8000"``, or uses the host's network; a fixed ``container_name`` would let only one slot
-    run, ``${COMPOSE_PROJECT_NAME}-web`` does not. Who may use Docker can read a container's environment by ``docker
-    inspect``: what must not stand there goes through ``files``.
+    run, ``${COMPOSE_PROJECT_NAME}-web`` does not. ``{dsn}`` must lead to the database from inside a container, whose
+    127.0.0.1 is its own unless it uses the host's network; so must that of ``database.scratch``, for the rehearsal. Who
+    may use Docker can read a container's environment by ``docker inspect``: what must not stand there goes through
+    ``files``.
     """
 
     kind: Literal["compose"] = "compose"

@@ -153,7 +153,7 @@ def test_images_go_forward_and_back_by_compose_behind_a_router_without_a_lost_re
 
     def go(version: str, fault: str = "") -> float:
         fetched = source.fetch(target, version)
-        platform = compose(docker_engine, variables={"IMAGE": "{image}", "FAULT": fault})
+        platform = compose(docker_engine, variables={"IMAGE": "{image}", "FAULT": fault}, services={"web": "web"})
         at = target.at(version=version, release_dir=fetched.directory)
         platform.require_possible(at)
         acts = [
