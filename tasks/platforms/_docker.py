@@ -10,9 +10,10 @@ from typing import Any
 
 from tasks.domain.docker import ASK, Docker
 from tasks.domain.errors import OutsideError, ToolMissing
-from tasks.domain.ports import Command
+from tasks.domain.ports import Clock, Command
 
 _PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
+_STEADY = 1.0
 _SETTLED = timedelta(seconds=10)  # after so long the engine itself no longer counts a restart as part of a loop
 # Never the whole of it: it holds the environment, and a failing command shows the last of what it wrote.
 _FIELDS = (
@@ -93,6 +94,23 @@ class Engine(Docker):
         found = (_container(json.loads(line)) for line in told.splitlines() if line)
         wanted = set(services)
         return sorted((one for one in found if one.service in wanted), key=lambda one: (one.service, one.id))
+
+    def wait(self, project: str, services: Iterable[str], clock: Clock, within: float) -> Sequence[Container] | None:
+        """Wait until all containers of the services are healthy, or have run for a second where they cannot tell.
+
+        Returns those containers if one of them crashed or the time is over, None if all is well.
+        """
+        wanted, until = set(services), clock.monotonic() + within
+        first: dict[tuple[str, str], float] = {}
+        while True:
+            found, now = self.containers(project, wanted), clock.monotonic()
+            since = {one.id: first.setdefault((one.id, one.started), now) for one in found if one.ready}
+            steady = {one.service for one in found if one.health or now - since.get(one.id, now) >= _STEADY}
+            if steady == wanted and all(one.ready for one in found):
+                return None
+            if any(one.crashed(clock.now()) for one in found) or now > until:
+                return found
+            clock.sleep(0.2)
 
     def halt(self, containers: Sequence[Container], wait: float) -> None:
         """Stop containers by SIGTERM and after ``wait`` seconds by SIGKILL; no restart of the engine starts them."""

@@ -6,12 +6,10 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
-from ruamel.yaml import YAML
 
 from tasks.domain.docker import Address
 from tasks.domain.errors import CommandFailed, OutsideError, Refused, RolloutFailed, TimedOut, UserError
@@ -20,11 +18,11 @@ from tasks.domain.ports import Command, Finished
 from tasks.domain.release import IMAGE_FILE
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Platform, Running, Status
+from tasks.platforms._compose_file import require_usable
 from tasks.platforms._docker import Container, Engine
 from tasks.platforms._slot import Slot
 
 _SECRET = re.compile(r"\$\{|\{dsn\}")
-_UNSET = re.compile(r"(\w+)\W*variable is not set")  # the wording that v1 and v2 share; neither has a code for it
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 Service = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
@@ -237,20 +235,11 @@ class Compose(Platform):
         engine.start([one for one in made if one.service in known.web and not one.running])
 
     def _await(self, target: Target, slot: str, services: Sequence[str]) -> None:
-        """Wait until all containers run, are healthy if they can tell, and else have run for a second."""
-        engine, clock, project = self._engine(target), target.world.clock, self._project(target, slot)
-        begun = clock.monotonic()
-        seen: dict[tuple[str, str], float] = {}
-        while True:
-            containers, now = engine.containers(project, services), clock.monotonic()
-            since = {one.id: seen.setdefault((one.id, one.started), now) for one in containers if one.ready}
-            if {one.service for one in containers if one.health or now - since.get(one.id, now) >= 1.0} >= set(
-                services
-            ) and all(one.ready for one in containers):
-                return
-            if any(one.crashed(target.world.clock.now()) for one in containers) or now > begun + self.start_within:
-                break
-            clock.sleep(0.2)
+        """Wait until the services are well; raises `RolloutFailed` with their last words if they are not in time."""
+        engine, project = self._engine(target), self._project(target, slot)
+        containers = engine.wait(project, services, target.world.clock, self.start_within)
+        if containers is None:
+            return
         said = [f"{one.service} is {one.words()}" for one in containers]
         said += [f"{name} has no container" for name in services if name not in {one.service for one in containers}]
         log = self._last_words(target, containers)
@@ -275,21 +264,7 @@ class Compose(Platform):
             done = self._compose(at, slot, "config")
         except CommandFailed as error:
             raise Refused(f"Compose cannot read it: {error.seen}", where=where, do="mend it in the code") from error
-        if unset := sorted(set(_UNSET.findall(done.stderr))):
-            raise Refused(
-                f"{', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set and would be empty",
-                where=where,
-                do="add it to platform.environment, or give it a default in the file: ${NAME:-}",
-            )
-        told = YAML(typ="safe", pure=True).load(StringIO(done.stdout))
-        known = sorted((told or {}).get("services") or {})
-        if lacking := [name for name in self.services if name not in known]:
-            raise Refused(
-                f"there is no service {', '.join(lacking)}",
-                expected=f"one of {', '.join(known)}",
-                where=where,
-                do="mend platform.services, or add its profile to platform.profiles",
-            )
+        require_usable(done, self.services, where)
         return done.stdout
 
     def _compose(self, at: Target, slot: str, *words: str) -> Finished:
