@@ -9,7 +9,14 @@ from tasks.checking import start_looks
 from tasks.deploy import fetch_code
 from tasks.driving import operation
 from tasks.health import conclude, record_baselines
-from tasks.preflight import check_backup, check_foundations, check_migration, check_ports, check_window
+from tasks.preflight import (
+    check_backup,
+    check_foundations,
+    check_migration,
+    check_platform,
+    check_ports,
+    check_window,
+)
 
 
 @flow(name="preflight", flow_run_name="{system} {version} · preflight")
@@ -19,6 +26,7 @@ async def preflight(system: System, version: Version, started_by: StartedBy = ""
         check_window(claim)
         check_ports(claim)
         fetch_code(claim, "preflight")
+        check_platform(claim)
         foundations = check_foundations(claim)
         conclude(claim, foundations, "preflight")
         check_backup(claim)

@@ -15,6 +15,7 @@ from tasks.adapters.age import Age
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.host import LocalHost
 from tasks.adapters.http import HttpxHttp
+from tasks.adapters.pg_image import InImage
 from tasks.adapters.pg_server import EmbeddedServer, EmbeddedServers
 from tasks.adapters.pg_tools import ClientTools
 from tasks.adapters.postgres import Postgres
@@ -111,7 +112,9 @@ def world_of(file: ReleaseFile) -> World:
     tools = file.database.tools
     if tools is None:
         return world()
-    return replace(world(), pg_tools=ClientTools(world().host, [Path(tools.directory)], only=True))
+    directory = Path(tools.directory)
+    host = InImage(tools.image, directory, tools.engine) if tools.image else world().host
+    return replace(world(), pg_tools=ClientTools(host, [directory], only=True))
 
 
 @dataclass(frozen=True)

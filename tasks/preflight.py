@@ -96,6 +96,20 @@ def check_migration(claim: Claim) -> str:
 
 
 @act
+def check_platform(claim: Claim) -> str:
+    """Refuse to begin where the platform could not run the version, whose code must be there; return its kind."""
+    ctx = context_of(claim)
+
+    def check() -> dict[str, Any]:
+        site = ctx.site(ctx.release.version)
+        for host in site.hosts or ("",):
+            site.platform.require_possible(site.on(host))
+        return {"kind": site.platform.kind}
+
+    return str(do_one(ctx, PHASE, Step("check that the platform can run it", check, mutates=False))["kind"])
+
+
+@act
 def check_foundations(claim: Claim) -> list[Measurement]:
     """Make the checks that every release needs: client tools, database and rights, disk."""
     ctx = context_of(claim)

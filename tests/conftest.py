@@ -135,6 +135,15 @@ def prefect_server() -> Iterator[str]:
         yield api
 
 
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[str]:
+    """The address of a Docker engine with the tests' image; one per worker."""
+    from tests.engines import engine
+
+    with engine() as address:
+        yield address
+
+
 @pytest.fixture
 def small_system(open_directory: Path, pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
     """A small system with a service, a database and a ledger of its own; no version is deployed yet."""

@@ -13,7 +13,7 @@ from tasks.domain.errors import ReleaseFileError
 from tasks.domain.ports import World
 from tasks.domain.turn import Turn
 
-PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "slot", "python")
+PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "slot", "python", "image")
 """The names that may stand in braces in a release file's texts."""
 
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
@@ -25,7 +25,8 @@ class Target:
 
     ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
     release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``slot`` is known where a
-    platform works on one. ``turn`` is there only where production is to be migrated.
+    platform works on one, ``image`` is what the container image of the version is exactly, where it has one. ``turn``
+    is there only where production is to be migrated.
     """
 
     world: World
@@ -37,6 +38,7 @@ class Target:
     slot: str = ""
     root: Path = Path()
     release_dir: Path = Path()
+    image: str = ""
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: Turn | None = None
 
@@ -59,6 +61,7 @@ class Target:
             "system": self.system,
             "slot": self.slot,
             "python": sys.executable,
+            "image": self.image,
         }
 
         def value(match: re.Match[str]) -> str:

@@ -76,5 +76,8 @@ class Platform(Kind):
         Raises `RolloutFailed` with the last lines of their log if they exit at once.
         """
 
+    def require_possible(self, target: Target) -> None:
+        """Raise what stands in the way of running the target's version, whose code may not be there yet."""
+
     def close(self, target: Target) -> None:
         """End what the platform itself keeps running, if golive started it."""

@@ -35,19 +35,19 @@ class Directory(Built):
 
         Raises `InvalidVersion` if there is no such sub-directory, `Refused` if it holds a link that leads out of it.
         """
-        return self.exactly(_digest(self._find(target, version)))
+        return self.exactly(digest_of(self._find(target, version)))
 
     def fetch(self, target: Target, version: str) -> Fetched:
         """Copy the version to ``{root}/releases/VERSION``, whole or not at all, and return it."""
         found = self._find(target, version)
-        digest = _digest(found)
+        digest = digest_of(found)
         host = target.world.host
 
         def fill(tree: Path) -> None:
             host.copy_tree(found, tree)
             for path in [path for path in _walk(tree) if path.name in _LEFT_OUT]:
                 host.remove_tree(path)
-            if _digest(tree) != digest:
+            if digest_of(tree) != digest:
                 raise OutsideError(
                     "the code changed while it was copied", where=str(found), do="try again when it is at rest"
                 )
@@ -76,7 +76,8 @@ def _walk(tree: Path) -> Iterator[Path]:
             yield from _walk(Path(entry.path))
 
 
-def _digest(tree: Path) -> str:
+def digest_of(tree: Path) -> str:
+    """Return a hash of a tree's paths, executable bits and bytes; raises `Refused` for a link that leads out of it."""
     refuse_links_that_leave(tree, str(tree), _LEFT_OUT)
     total = hashlib.sha256()
     try:

@@ -15,6 +15,7 @@ from tasks import backups, checks, migrators, notifiers, platforms, rollouts, ro
 from tasks.backups import Backup
 from tasks.backups.dump import Dump
 from tasks.checks import Check
+from tasks.domain.docker import Address
 from tasks.domain.kind import Duration, Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.triggers import Trigger
@@ -74,7 +75,11 @@ class Tools(Strict):
     """Which of PostgreSQL's client programs are used: pg_dump, pg_restore, pg_basebackup and their kin."""
 
     directory: Annotated[str, Field(pattern=r"^/", examples=["/usr/lib/postgresql/16/bin"])]
-    """The directory on golive's host that they lie in; no others are used then."""
+    """The directory on golive's host, or in ``image``, that they lie in; no others are used then."""
+    image: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@-]*$|^$", examples=["postgres:17"])] = ""
+    """The container image that has them, run by Docker on golive's host; the DSN must name its user then."""
+    engine: Address = ""
+    """The address of the Docker engine that runs the image; the default one of golive's user if empty."""
 
 
 class Database(Strict):

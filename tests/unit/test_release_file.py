@@ -86,7 +86,7 @@ def test_an_unknown_key_is_named_with_its_line_and_the_likely_right_one(old, new
     ("old", "new", "line", "said"),
     [
         ("kind: http,", "kind: htpp,", 14, "checks.health.0: no kind 'htpp'; did you mean http?"),
-        ("kind: supervisor", "kind: pm2", 5, "platform: no kind 'pm2'; expected one of command, "),
+        ("kind: supervisor", "kind: launchd", 5, "platform: no kind 'launchd'; expected one of"),
         ("kind: supervisor", "kind: supervisr", 5, "platform: no kind 'supervisr'; did you mean supervisor?"),
         ("kind: recreate,", "kind: recreat,", 10, "rollout: no kind 'recreat'; did you mean recreate?"),
         ("kind: directory, ", "", 4, "source: kind is missing; expected this key"),
