@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tasks.domain.target import Target
 from tasks.platforms import Instance, Platform
 from tasks.platforms.command import Command
 from tasks.platforms.systemd import Systemd
+from tests import engines
 from tests.managers import Manager
 from tests.processes import running
 from tests.services import SCRIPT, free_port
@@ -111,9 +113,31 @@ def command(environment: Mapping[str, str], **commands: object) -> Command:
     )
 
 
+@contextmanager
+def _compose(root: Path, world: World, part: Callable[[str], Any]) -> Iterator[Stand]:
+    address = part("docker_engine")
+
+    def make(environment: Mapping[str, str]) -> Platform:
+        passed_on = ", ".join(f'{name}: "${{{name}}}"' for name in environment)
+        text = engines.FILE.replace('FAULT: "${FAULT:-}"', passed_on).replace('"1000"', '"1000.${PORT}"')
+        (root / "docker-compose.yml").write_text(text)
+        return engines.compose(address, variables=dict(environment))
+
+    def web(port: int) -> list[int]:
+        return [one.pid for one in running() if one.words.startswith(f"/usr/bin/python3 /service.py {port} ")]
+
+    def worker(port: int) -> list[int]:
+        return [one.pid for one in running() if one.words.startswith(f"/bin/sleep 1000.{port} ")]
+
+    target = replace(a_target(world, root), system="sys-" + secrets.token_hex(3))
+    yield Stand(target, make, web, worker)
+    engines.clear(address)
+
+
 STANDS: dict[str, Callable[[Path, World, Callable[[str], Any]], AbstractContextManager[Stand]]] = {
     "supervisor": _supervisor,
     "systemd": _systemd,
     "command": _command,
+    "compose": _compose,
 }
 """By kind: gets a directory, the world, and a function that returns a shared fixture by its name."""
