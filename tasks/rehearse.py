@@ -16,6 +16,7 @@ from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Outcome, verdict
 from tasks.domain.target import Target
 from tasks.domain.way_back import Plan, choose
+from tasks.everywhere import everywhere
 from tasks.keeping import opened
 from tasks.ledger.releases import Claim
 from tasks.loss import counters_at, drop_of
@@ -127,18 +128,23 @@ def _run_version(ctx: Context, version: str, who: str) -> list[Any]:
 
 @contextmanager
 def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]:
-    """Run a version against the migrated copy on a port of its own, ready to be asked, until the block ends."""
-    site, port = ctx.site(version), ctx.world.host.free_port()
-    copy = Scratch(ctx).application_dsn(REHEARSAL)
-    target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")
-    ctx.file.source.fetch(ctx.target(version), version)
-    instance = Instance(slot, version, site.release_dir, port, copy, background=False)
-    try:
-        ctx.file.platform.start(target, instance)
-        ctx.file.rollout.wait_ready(site, slot, port)
-        yield target.at(dsn=copy_of(ctx).dsn)
-    finally:
-        ctx.file.platform.stop(target, slot)
+    """Run a version against the migrated copy on a port of its own, ready to be asked, until the block ends.
+
+    Where the system has hosts it runs on the first of them, and is looked at from golive's own machine all the same.
+    """
+    site = ctx.site(version)
+    host = site.target.world.host
+    everywhere({"": ctx.target(version), host.name: site.target}, lambda one: ctx.file.source.fetch(one, version))
+    port = host.free_port()
+    with Scratch(ctx).lent_to(host, REHEARSAL) as copy, host.reach(port) as near:
+        target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")
+        instance = Instance(slot, version, site.release_dir, port, copy, background=False)
+        try:
+            ctx.file.platform.start(target, instance)
+            ctx.file.rollout.wait_ready(site, slot, port)
+            yield ctx.target(version).at(dsn=copy_of(ctx).dsn, port=near, base_url=f"http://127.0.0.1:{near}")
+        finally:
+            ctx.file.platform.stop(target, slot)
 
 
 @act

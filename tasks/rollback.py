@@ -12,8 +12,10 @@ from tasks.context import Context, context_of, holder, is_gone, ledger
 from tasks.domain.errors import Fenced, GoliveError, NeedsPerson, Refused, UserError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
+from tasks.domain.target import Target
 from tasks.domain.way_back import WayBack
 from tasks.driving import advance, person, shown, take_over
+from tasks.everywhere import everywhere
 from tasks.keeping import known, opened
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Rehearsal, Release
@@ -262,9 +264,13 @@ def roll_code_back(claim: Claim) -> list[Mapping[str, Any]]:
     """Hand over to the previous version by the same steps that bring any version into service."""
     ctx = context_of(claim)
     previous = require_previous.fn(claim)
-    if placed(ctx.target(previous), previous) is None:
-        # Only then: the way back must not depend on a source that may be away or have lost the version.
-        ctx.file.source.fetch(ctx.target(previous), previous)
+
+    def bring(target: Target) -> None:
+        if placed(target, previous) is None:
+            # Only then: the way back must not depend on a source that may be away or have lost the version.
+            ctx.file.source.fetch(target, previous)
+
+    everywhere(ctx.targets(previous), bring)
     return do(ctx, PHASE, ctx.file.rollout.steps(ctx.site(previous), previous))
 
 

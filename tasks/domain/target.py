@@ -25,7 +25,7 @@ class Target:
 
     ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
     release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``turn`` is there only where
-    production is to be migrated.
+    production is to be migrated. ``python`` is the interpreter of the machine that it is on.
     """
 
     world: World
@@ -38,6 +38,7 @@ class Target:
     release_dir: Path = Path()
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: Turn | None = None
+    python: str = sys.executable
 
     def at(self, **changes: Any) -> Target:
         """Return the same target with some fields changed."""
@@ -56,7 +57,7 @@ class Target:
             "release_dir": str(self.release_dir),
             "root": str(self.root),
             "system": self.system,
-            "python": sys.executable,
+            "python": self.python,
         }
 
         def value(match: re.Match[str]) -> str:

@@ -106,7 +106,7 @@ class Git(Source):
         env = _LOCAL_ONLY | {"GIT_INDEX_FILE": str(tree.parent / "index"), "GIT_WORK_TREE": str(tree)}
         self._git(target, "read-tree", wanted, env=env, cwd=tree)
         self._git(target, "checkout-index", "--all", "--quiet", env=env, cwd=tree)
-        refuse_links_that_leave(tree, f"{self._shown(target)} at {commit[:12]}")
+        refuse_links_that_leave(host.links(tree), f"{self._shown(target)} at {commit[:12]}")
 
     def _update(self, target: Target) -> None:
         """Bring the mirror to what the repository has now; one that a killed fetch left broken is made anew."""
