@@ -9,7 +9,7 @@ from tasks.checking import start_looks
 from tasks.deploy import fetch_code
 from tasks.driving import operation
 from tasks.health import conclude, record_baselines
-from tasks.preflight import check_backup, check_foundations, check_migration, check_ports, check_window
+from tasks.preflight import check_backup, check_foundations, check_hosts, check_migration, check_ports, check_window
 
 
 @flow(name="preflight", flow_run_name="{system} {version} · preflight")
@@ -17,6 +17,7 @@ async def preflight(system: System, version: Version, started_by: StartedBy = ""
     """Look at the window, the tools, the database, the disk and the release's own checks; record baselines."""
     with operation("preflight", system, version, release, started_by=started_by) as claim:
         check_window(claim)
+        check_hosts(claim)
         check_ports(claim)
         fetch_code(claim, "preflight")
         foundations = check_foundations(claim)

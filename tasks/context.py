@@ -113,19 +113,13 @@ def world() -> World:
 @cache
 def _there(machine: Machine) -> SshHost:
     """Return a machine as this process reaches it: over one connection, which stays open until the process ends."""
-    login = Login(
-        machine.hostname, machine.user, machine.port, _absolute(machine.identity), _absolute(machine.known_hosts)
-    )
-    return SshHost(machine.name, login, machine.python)
+    files = [path and path.expanduser().absolute() for path in (machine.identity, machine.known_hosts)]
+    return SshHost(machine.name, Login(machine.hostname, machine.user, machine.port, *files), machine.python)
 
 
 @cache
 def _http_there(machine: Machine) -> HttpxHttp:
     return HttpxHttp(_there(machine))
-
-
-def _absolute(path: Path | None) -> Path | None:
-    return path and path.expanduser().absolute()
 
 
 def world_of(file: ReleaseFile) -> World:
@@ -216,10 +210,7 @@ def production(file: ReleaseFile, settings: Settings, at: World, version: str) -
 
 def site_of(file: ReleaseFile, settings: Settings, own: Target) -> Site:
     """Return where a rollout works, for a target as golive's own machine sees it."""
-    hosts = {
-        machine.name: Host(_on(machine, file, settings, own), machine.address or machine.hostname)
-        for machine in file.hosts
-    }
+    hosts = {one.name: Host(_on(one, file, settings, own), one.address or one.hostname) for one in file.hosts}
     first = next(iter(hosts.values())).target if hosts else own
     return Site(first, file.platform, file.router, first.release_dir, first.root, hosts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from tasks.acting import act, act_once, do_one
@@ -134,7 +135,8 @@ def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]
     """
     site = ctx.site(version)
     host = site.target.world.host
-    everywhere({"": ctx.target(version), host.name: site.target}, lambda one: ctx.file.source.fetch(one, version))
+    needed = dict(islice(ctx.targets(version).items(), 2))  # golive's own machine and the first host
+    everywhere(needed, lambda one: ctx.file.source.fetch(one, version))
     port = host.free_port()
     with Scratch(ctx).lent_to(host, REHEARSAL) as copy, host.reach(port) as near:
         target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")

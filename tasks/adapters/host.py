@@ -25,6 +25,9 @@ class LocalHost:
 
     name = "local"
 
+    def require_usable(self) -> None:
+        """Do nothing: golive runs here."""
+
     def run(self, command: Command) -> Finished:
         """Run a command to its end, with a limited environment and in a process group of its own.
 

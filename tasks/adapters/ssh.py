@@ -13,7 +13,7 @@ from tasks.adapters.host import name_beside
 from tasks.adapters.process import judged, shown
 from tasks.adapters.ssh_connection import Connection, Login
 from tasks.adapters.ssh_errors import failed_there
-from tasks.adapters.ssh_script import Said, Script, finding, running, spawning
+from tasks.adapters.ssh_script import Said, Script, finding, lacking, running, spawning
 from tasks.domain.errors import CommandFailed, OutsideError, TimedOut, ToolMissing
 from tasks.domain.ports import Command, Finished
 from tasks.domain.units import show_seconds
@@ -38,6 +38,17 @@ class SshHost:
     def close(self) -> None:
         """Close the connection."""
         self.connection.close()
+
+    def require_usable(self) -> None:
+        """Raise `ToolMissing` unless the machine has the programs that golive itself needs there."""
+        _said, out = self._said(lacking((*files.NEEDED, "setsid"), self._path), "")
+        if missing := out.split():
+            raise ToolMissing(
+                f"{', '.join(missing)} not found",
+                expected="coreutils, findutils, util-linux and tar",
+                where=f"host {self.name}",
+                do="install them there",
+            )
 
     def run(self, command: Command) -> Finished:
         """Run a command to its end, with a limited environment and in a process group of its own.

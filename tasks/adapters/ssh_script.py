@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,6 +99,12 @@ def spawning(command: Command, log: Path, path: str = "") -> Script:
 def finding(program: str, path: str = "") -> Script:
     """Return the script that prints where a program is."""
     return Script(f"{_path(path)}{_FIND}find_program {shlex.quote(program)}")
+
+
+def lacking(programs: Sequence[str], path: str = "") -> Script:
+    """Return the script that prints those of some programs that are not there."""
+    each = f"for p in {shlex.join(programs)}"
+    return Script(f'{_path(path)}{_FIND}{each}; do find_program "$p" > /dev/null || echo "$p"; done')
 
 
 def ending(group: int, grace: float) -> Script:

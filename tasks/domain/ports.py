@@ -92,6 +92,10 @@ class Host(Protocol):
 
     name: str
 
+    def require_usable(self) -> None:
+        """Raise `ToolMissing` unless the machine has the programs that golive itself needs there."""
+        ...
+
     def run(self, command: Command) -> Finished:
         """Run a command to its end.
 

@@ -39,7 +39,8 @@ class Machine(Strict):
     known_hosts: Path | None = None
     """The file of the host keys that are trusted; the user's own if there is none."""
     root: str = ""
-    """The directory there in which golive keeps its releases and logs; the same path as the file's ``root`` if empty."""
+    """The directory there in which golive keeps its releases and logs; the path of the file's ``root`` if empty. No two
+    hosts, nor golive's own machine, may share one."""
     python: str = "python3"
     """What ``{python}`` stands for there; programs beside it are found if it is a path."""
     free: Size = 100_000_000
