@@ -108,6 +108,8 @@ def an_sshd() -> Iterator[Sshd]:
             f"Port {server.port}\nListenAddress 127.0.0.1\nHostKey {home}/host_key\nPidFile none\n"
             f"AuthorizedKeysFile {home}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nLogLevel INFO\nMaxStartups 50\n"
+            # With this bash does not read what the user who runs the tests has in .bashrc.
+            "SetEnv SHLVL=2\n"
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)

@@ -80,7 +80,7 @@ class Connection:
         self._sessions = threading.BoundedSemaphore(_AT_ONCE)
         self._directory: Path | None = None
         self._tunnels: dict[int, Path] = {}
-        self._lent = threading.Lock()
+        self._lent: dict[int, int] = {}
 
     def run(self, script: Script, timeout: float, source: BinaryIO | None = None) -> Ended:
         """Run a script there to its end; if that takes too long, what it has started is ended too.
@@ -90,7 +90,9 @@ class Connection:
         """
         with self._sessions:
             for last_try in (False, True):
-                self.ensure()
+                # Whether the connection lives is not asked before each command: one that is gone has begun nothing.
+                if last_try or not self._seems_open():
+                    self.ensure()
                 ended = self._once(script, timeout, source)
                 said = script.heard(ended.stderr)
                 if ended.exit_code is None or said.exit_code is not None:
@@ -187,13 +189,18 @@ class Connection:
     def lent(self, port: int) -> Iterator[int]:
         """Give a port of the machine's 127.0.0.1 that leads to one of golive's own until the block ends."""
         self.ensure()
-        with self._lent:
-            there = int(self._must("forward", "-R", f"127.0.0.1:0:127.0.0.1:{port}").strip())
+        # Asked twice for the same, ssh gives the port that it has, and takes it back from both at once.
+        asked = ("-R", f"127.0.0.1:0:127.0.0.1:{port}")
+        with self._lock:
+            there = int(self._must("forward", *asked).strip())
+            self._lent[port] = self._lent.get(port, 0) + 1
         try:
             yield there
         finally:
-            # ssh knows what it let the other side choose by that choice.
-            self._ask("cancel", "-R", f"127.0.0.1:{there}:127.0.0.1:{port}")
+            with self._lock:
+                self._lent[port] -= 1
+                if not self._lent[port]:
+                    self._ask("cancel", *asked)
 
     def _open(self) -> None:
         home = self._home()
@@ -210,10 +217,12 @@ class Connection:
         if ended.exit_code != 0:
             raise cannot_connect(ended.stderr, self.where, self.login.hostname, self.login.port)
 
+    def _seems_open(self) -> bool:
+        directory = self._directory
+        return directory is not None and (directory / "c").exists()
+
     def _is_open(self) -> bool:
-        if self._directory is None or not (self._directory / "c").exists():
-            return False
-        return self._ask("check").exit_code == 0
+        return self._seems_open() and self._ask("check").exit_code == 0
 
     def _must(self, what: str, *words: str) -> str:
         ended = self._ask(what, *words)
