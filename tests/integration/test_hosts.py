@@ -16,6 +16,7 @@ from tasks.adapters.ssh import SshHost
 from tasks.domain.errors import DiskTooSmall, Refused, RolloutFailed, Unreachable
 from tasks.domain.ports import Command
 from tasks.domain.target import Target
+from tasks.everywhere import everywhere
 from tasks.platforms import Instance, Running
 from tasks.platforms.supervisor import Process, Supervisor
 from tasks.sources.git import Git
@@ -86,6 +87,23 @@ def test_git_makes_its_mirror_there_and_a_link_that_leaves_is_seen_there(world, 
     assert app1.list(tmp_path / "root" / "releases") == ["1.0"]
 
 
+def test_an_act_ends_on_all_machines_and_its_error_names_those_that_failed(world, sshd, app1, tmp_path):
+    gone, full = (sshd.host(name, port=free_port()) for name in ("app2", "app3"))
+    hosts = {host.name: host for host in (app1, gone, full)}
+    targets = {"": Target(world, "shop", "1", root=tmp_path / "own")}
+    targets |= {
+        name: Target(replace(world, host=host), "shop", "1", root=tmp_path / name) for name, host in hosts.items()
+    }
+    with pytest.raises(Unreachable, match="host app2") as caught:
+        everywhere(targets, lambda one: one.world.host.write(one.root / "file", "x"))
+    assert "host app3" in caught.value.__notes__[0]
+    assert caught.value.retryable
+    assert [(tmp_path / name / "file").exists() for name in ("own", "app1")] == [True, True]
+    with pytest.raises(Refused, match="no") as refused:
+        everywhere({"app1": targets["app1"]}, lambda _one: (_ for _ in ()).throw(Refused("no", where="somewhere")))
+    assert refused.value.where == "host app1, somewhere"
+
+
 def machine(sshd: Sshd, root: Path, name: str = "app1", **more: object) -> dict[str, object]:
     return {
         "name": name,
@@ -122,8 +140,9 @@ def test_a_system_on_another_machine_is_released_and_rolled_back(sshd, small_sys
     system.write({"hosts": [machine(sshd, there, free="1000 TiB")]})
     with system.untouched(), pytest.raises(DiskTooSmall, match="host app1"):
         system.release("v3")
-    second = machine(sshd, open_directory / "app2", "app2", at=f"ssh://127.0.0.1:{free_port()}")
-    system.write({"hosts": [machine(sshd, there), second]})
-    with system.untouched(), pytest.raises(Unreachable, match="host app2"):
+    ended = system.latest().id
+    system.write({"hosts": [machine(sshd, there, at=f"ssh://127.0.0.1:{free_port()}")]})
+    with system.untouched(), pytest.raises(Unreachable, match="host app1"):
         system.release("v3")
+    assert system.latest().id == ended  # nothing was opened
     system.write({"hosts": [machine(sshd, there)]})
