@@ -110,6 +110,8 @@ def an_sshd() -> Iterator[Sshd]:
             "KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nLogLevel INFO\nMaxStartups 50\n"
             # With this bash does not read what the user who runs the tests has in .bashrc.
             "SetEnv SHLVL=2\n"
+            # What a login script prints must not be taken for what a command does.
+            'ForceCommand echo hello from a login script; echo and this >&2; eval "$SSH_ORIGINAL_COMMAND"\n'
         )
         if os.geteuid() == 0:
             Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)

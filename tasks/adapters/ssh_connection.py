@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,12 +63,17 @@ class Login:
             "ExitOnForwardFailure": "no",
         }
         if self.identity:
-            settings |= {"IdentityFile": str(self.identity), "IdentitiesOnly": "yes"}
+            settings |= {"IdentityFile": _quoted(self.identity), "IdentitiesOnly": "yes"}
         if self.known_hosts:
-            settings |= {"UserKnownHostsFile": str(self.known_hosts), "GlobalKnownHostsFile": "/dev/null"}
+            settings |= {"UserKnownHostsFile": _quoted(self.known_hosts), "GlobalKnownHostsFile": "/dev/null"}
         words = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
         words += ["-l", self.user] if self.user else []
         return words + (["-p", str(self.port)] if self.port else [])
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as ssh's configuration takes it, which else splits it at blanks and replaces what follows a %."""
+    return '"' + str(path).replace("%", "%%") + '"'
 
 
 class Connection:
@@ -129,7 +134,8 @@ class Connection:
                 command = (*self._ssh(), "--", self.login.hostname, BOOTSTRAP)
                 finish(Command(command, timeout=process.GRACE + _ALIVE, stdin=last.head()), self._environment())
 
-        return finish(command, self._environment(), source=source, last_words=script.last_words, broken_off=end_there)
+        ended = finish(command, self._environment(), source=source, last_words=script.last_words, broken_off=end_there)
+        return replace(ended, stdout=script.printed(ended.stdout))
 
     def ensure(self) -> None:
         """Open the connection if it is not open."""

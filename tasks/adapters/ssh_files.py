@@ -54,6 +54,14 @@ def _of(path: Path, **more: Path | str) -> str:
     return f"{_SAY}p={shlex.quote(str(path))}\n{named}"
 
 
+def _nothing(look: str) -> str:
+    """Return the words that tell what is not there from what may not be looked at, as a program says it."""
+    return (
+        f'{{ m=$({look} -- "$p" 2>&1) && [ "$m" = "$p" ] && exit {NOTHING}; case $m in '
+        f'*"No such file"* | *"Not a directory"*) exit {NOTHING} ;; esac; printf "%s\\n" "$m" >&2; exit 1; }}'
+    )
+
+
 def write(path: Path, beside: Path, mode: int, size: int) -> str:
     """Return the script that replaces a file by what it reads, if that is all of it."""
     return _of(path, b=beside, d=path.parent) + (
@@ -66,7 +74,7 @@ def write(path: Path, beside: Path, mode: int, size: int) -> str:
 
 def read(path: Path) -> str:
     """Return the script that prints a file."""
-    return _of(path) + f'[ -e "$p" ] || exit {NOTHING}\ncat -- "$p"'
+    return f'{_of(path)}[ -e "$p" ] || {_nothing("cat")}\ncat -- "$p"'
 
 
 def exists(path: Path) -> str:
@@ -77,7 +85,7 @@ def exists(path: Path) -> str:
 def listing(path: Path) -> str:
     """Return the script that prints the names in a directory, each ended by NUL."""
     return _of(path) + (
-        f'[ -d "$p" ] || exit {NOTHING}\ncd -- "$p" && ls -A . > /dev/null || exit 1\n'
+        f'[ -d "$p" ] || {_nothing("ls -A")}\ncd -- "$p" && ls -A . > /dev/null || exit 1\n'
         'for f in * .[!.]* ..?*; do [ ! -e "$f" ] && [ ! -L "$f" ] || printf \'%s\\0\' "$f"; done'
     )
 

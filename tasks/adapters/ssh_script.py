@@ -66,14 +66,19 @@ class Script:
             f"n=$(printf '\\nx'); n=${{n%x}}; s=; while IFS= read -r l; do "
             f'[ "$l" = {self.word} ] && {{ eval "$s"; exit; }}; s=$s$l$n; done; exit 255'
         )
-        script = f"word={self.word}\necho $word group $$ >&2\n(\n{self.body}\n)\necho $word ended $? >&2"
+        script = f"word={self.word}\necho $word\necho $word group $$ >&2\n(\n{self.body}\n)\necho $word ended $? >&2"
         return f"{reader}\n{script}\n{self.word}\n".encode()
+
+    def printed(self, stdout: str) -> str:
+        """Return what the script and its command have printed, without what a login script did before."""
+        return stdout.partition(f"{self.word}\n")[2]
 
     def heard(self, stderr: str) -> Said:
         """Return what the script has said, apart from what the command has."""
         # A command's own last line may lack its end, so that the script's word stands behind it.
         own = dict(re.findall(rf"{self.word} (group|missing|ended) (.*)", stderr))
-        rest = re.sub(rf"{self.word} (group|missing|ended) .*\n?", "", stderr)
+        # Before the group's line stands what a login script had to say.
+        rest = re.sub(rf"{self.word} (group|missing|ended) .*\n?", "", stderr[stderr.find(self.word) if own else 0 :])
         return Said(
             group=int(own["group"]) if "group" in own else None,
             missing=own.get("missing", ""),
