@@ -58,13 +58,12 @@ def backup(
 
 def _serving(system: str) -> str:
     """Return the version that serves; raises `UserError` if none does."""
-    from tasks.context import production, world
-    from tasks.rollouts import Site
+    from tasks.context import production, site_of, world
     from tasks.spec import loading
 
     file = loading.load(loading.find_release_file(settings().systems, system))
     target = production(file, settings(), world(), "")
-    serving = file.rollout.serving(Site(target, file.platform, file.router, target.release_dir, target.root))
+    serving = file.rollout.serving(site_of(file, settings(), target))
     if not serving:
         raise UserError(
             f"no version of {system} serves", do=f"name the version whose data it is: golive backup {system} VERSION"

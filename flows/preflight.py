@@ -12,6 +12,7 @@ from tasks.health import conclude, record_baselines
 from tasks.preflight import (
     check_backup,
     check_foundations,
+    check_hosts,
     check_migration,
     check_platform,
     check_ports,
@@ -24,6 +25,7 @@ async def preflight(system: System, version: Version, started_by: StartedBy = ""
     """Look at the window, the tools, the database, the disk and the release's own checks; record baselines."""
     with operation("preflight", system, version, release, started_by=started_by) as claim:
         check_window(claim)
+        check_hosts(claim)
         check_ports(claim)
         fetch_code(claim, "preflight")
         check_platform(claim)

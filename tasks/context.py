@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -21,6 +22,8 @@ from tasks.adapters.pg_tools import ClientTools
 from tasks.adapters.postgres import Postgres
 from tasks.adapters.process import mark_of
 from tasks.adapters.secrets import SecretStore
+from tasks.adapters.ssh import SshHost
+from tasks.adapters.ssh_connection import Login
 from tasks.adapters.storage import FsspecStores
 from tasks.domain.errors import SecretMissing
 from tasks.domain.ports import World
@@ -29,9 +32,10 @@ from tasks.domain.turn import Turn
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
-from tasks.rollouts import Site
+from tasks.rollouts import Host, Site
 from tasks.settings import Settings
 from tasks.spec import loading
+from tasks.spec.hosts import Machine
 from tasks.spec.release_file import ReleaseFile
 
 
@@ -107,6 +111,18 @@ def world() -> World:
     )
 
 
+@cache
+def _there(machine: Machine) -> SshHost:
+    """Return a machine as this process reaches it: over one connection, which stays open until the process ends."""
+    files = [path and path.expanduser().absolute() for path in (machine.identity, machine.known_hosts)]
+    return SshHost(machine.name, Login(machine.hostname, machine.user, machine.port, *files), machine.python)
+
+
+@cache
+def _http_there(machine: Machine) -> HttpxHttp:
+    return HttpxHttp(_there(machine))
+
+
 def world_of(file: ReleaseFile) -> World:
     """Return the outside world with the client programs that a release file names, if it names any."""
     tools = file.database.tools
@@ -156,13 +172,12 @@ class Context:
     def site(self, version: str) -> Site:
         """Return where a rollout of ``version`` works."""
         target = self.target(version)
-        return Site(
-            target=target.at(dsn=self.application_dsn(target.dsn)),
-            platform=self.file.platform,
-            router=self.file.router,
-            release_dir=self.release_dir(version),
-            root=self.root,
-        )
+        return site_of(self.file, self.settings, target.at(dsn=self.application_dsn(target.dsn)))
+
+    def targets(self, version: str) -> Mapping[str, Target]:
+        """Return where the code of a version is needed: golive's own machine, by an empty name, and each host."""
+        own = self.target(version)
+        return {"": own} | {name: host.target for name, host in site_of(self.file, self.settings, own).hosts.items()}
 
     def application_dsn(self, dsn: str) -> str:
         """Return the DSN by which the application reaches the database that golive reaches by ``dsn``.
@@ -193,6 +208,24 @@ def production(file: ReleaseFile, settings: Settings, at: World, version: str) -
         dsn=at.secrets.resolve(file.database.dsn),
         root=root,
         release_dir=root / "releases" / version,
+    )
+
+
+def site_of(file: ReleaseFile, settings: Settings, own: Target) -> Site:
+    """Return where a rollout works, for a target as golive's own machine sees it."""
+    hosts = {one.name: Host(_on(one, file, settings, own), one.address or one.hostname) for one in file.hosts}
+    first = next(iter(hosts.values())).target if hosts else own
+    return Site(first, file.platform, file.router, first.release_dir, first.root, hosts)
+
+
+def _on(machine: Machine, file: ReleaseFile, settings: Settings, own: Target) -> Target:
+    """Return a target as it is on a machine; databases are reached from golive's own all the same."""
+    root = root_of(file, settings, machine.root)
+    return own.at(
+        world=replace(own.world, host=_there(machine), http=_http_there(machine)),
+        root=root,
+        release_dir=root / "releases" / own.version,
+        python=machine.python,
     )
 
 

@@ -9,22 +9,25 @@ from tasks import sources
 from tasks.acting import act, do, do_one
 from tasks.context import context_of
 from tasks.domain.errors import Refused, RolloutFailed
+from tasks.domain.target import Target
+from tasks.everywhere import everywhere
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
+from tasks.sources import Fetched
 
 PHASE = "deploy"
 
 
 @act
 def fetch_code(claim: Claim, phase: str = PHASE) -> Mapping[str, Any]:
-    """Bring the version's code to the host, in a directory of its own.
+    """Bring the version's code to golive's machine and to every host, at once, in a directory of its own.
 
     Raises `Refused` if the source gives other code for it than it had when the release was opened.
     """
     ctx = context_of(claim)
 
-    def fetch() -> Mapping[str, Any]:
-        fetched = ctx.file.source.fetch(ctx.target(), ctx.release.version)
+    def bring(target: Target) -> Fetched:
+        fetched = ctx.file.source.fetch(target, ctx.release.version)
         if fetched.identity != ctx.release.identity:
             raise Refused(
                 f"{ctx.release.version} is now {fetched.identity}",
@@ -32,7 +35,14 @@ def fetch_code(claim: Claim, phase: str = PHASE) -> Mapping[str, Any]:
                 where=str(fetched.directory),
                 do="open a new release under a version of its own, such as a new tag or the commit",
             )
-        return {"directory": str(fetched.directory), "identity": fetched.identity}
+        return fetched
+
+    def fetch() -> Mapping[str, Any]:
+        fetched = everywhere(ctx.targets(ctx.release.version), bring)
+        evidence: dict[str, Any] = {"directory": str(fetched[""].directory), "identity": fetched[""].identity}
+        if hosts := {name: str(one.directory) for name, one in fetched.items() if name}:
+            evidence["hosts"] = hosts
+        return evidence
 
     return do_one(ctx, phase, Step("fetch the code", fetch, mutates=False))
 
@@ -66,18 +76,21 @@ def show_current(claim: Claim) -> Mapping[str, Any]:
     ctx = context_of(claim)
 
     def show() -> Mapping[str, Any]:
-        return sources.show_current(ctx.target(), ctx.release.version)
+        version = ctx.release.version
+        return everywhere(ctx.targets(version), lambda target: sources.show_current(target, version))[""]
 
     return do_one(ctx, PHASE, Step("show which version is current", show, mutates=False))
 
 
 @act
 def prune_releases(claim: Claim) -> Mapping[str, Any]:
-    """Remove the oldest releases from the host, never the one that serves or the one before it."""
+    """Remove the oldest releases from every machine, never the one that serves or the one before it."""
     ctx = context_of(claim)
     in_use = [one for one in (ctx.release.version, ctx.release.previous_version) if one]
 
     def prune() -> Mapping[str, Any]:
-        return {"removed": list(ctx.file.source.prune(ctx.target(), in_use))}
+        gone = everywhere(ctx.targets(ctx.release.version), lambda target: list(ctx.file.source.prune(target, in_use)))
+        hosts = {name: removed for name, removed in gone.items() if name}
+        return {"removed": gone[""], **({"hosts": hosts} if hosts else {})}
 
     return do_one(ctx, PHASE, Step("remove old releases", prune, mutates=False))

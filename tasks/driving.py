@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from tasks.acting import LOG
-from tasks.context import context_of, holder, is_gone, ledger, production, world
+from tasks.context import context_of, holder, is_gone, ledger, production, site_of, world
 from tasks.courier import Courier, running
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.ports import World
@@ -18,7 +18,6 @@ from tasks.domain.release import State, check_version, new_release_id
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim, Opening
-from tasks.rollouts import Site
 from tasks.settings import Settings
 from tasks.slots import show_slot
 from tasks.spec import loading
@@ -60,8 +59,7 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
             expected="a version that is not blocked",
             do=f"release another one, or: golive unblock {system} {version}",
         )
-    site = Site(target, file.platform, file.router, target.release_dir, target.root)
-    serving = file.rollout.serving(site)
+    serving = file.rollout.serving(site_of(file, settings, target))
     row = book.releases.open(
         Opening(
             id=new_release_id(system, at.clock.now()),

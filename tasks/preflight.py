@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,8 +12,11 @@ from tasks.acting import act, do_one
 from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
-from tasks.domain.errors import RolloutFailed, WindowClosed
+from tasks.domain.errors import DiskTooSmall, RolloutFailed, WindowClosed
 from tasks.domain.outcome import Measurement
+from tasks.domain.target import Target
+from tasks.domain.units import show_bytes
+from tasks.everywhere import everywhere
 from tasks.keeping import backups_directory, require_keepable
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
@@ -50,6 +54,33 @@ def check_window(claim: Claim, phase: str = PHASE) -> str:
 
     do_one(ctx, phase, Step("check the change window", check, mutates=False))
     return now.isoformat()
+
+
+@act
+def check_hosts(claim: Claim) -> Mapping[str, int]:
+    """Refuse to begin unless every host lets golive in, has what it needs, and room; return the bytes free on each."""
+    ctx = context_of(claim)
+    wanted = {machine.name: machine.free for machine in ctx.file.hosts}
+    if not wanted:
+        return {}
+    hosts = {name: target for name, target in ctx.targets(ctx.release.version).items() if name}
+
+    def look(target: Target) -> int:
+        host, probe = target.world.host, target.root / ".golive-probe"
+        host.require_usable()
+        host.write(probe, "")
+        host.remove_tree(probe)
+        free = host.disk_free(target.root)
+        if free < wanted[host.name]:
+            raise DiskTooSmall(
+                f"{show_bytes(free)} free",
+                expected=f"at least {show_bytes(wanted[host.name])}",
+                where=str(target.root),
+                do="make room there, or ask for less by free in the release file",
+            )
+        return free
+
+    return dict(do_one(ctx, PHASE, Step("check the hosts", lambda: everywhere(hosts, look), mutates=False)))
 
 
 @act

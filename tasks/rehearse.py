@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from tasks.acting import act, act_once, do_one
@@ -16,6 +17,7 @@ from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Outcome, verdict
 from tasks.domain.target import Target
 from tasks.domain.way_back import Plan, choose
+from tasks.everywhere import everywhere
 from tasks.keeping import opened
 from tasks.ledger.releases import Claim
 from tasks.loss import counters_at, drop_of
@@ -128,20 +130,30 @@ def _run_version(ctx: Context, version: str, who: str) -> list[Any]:
 
 @contextmanager
 def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]:
-    """Run a version against the migrated copy on a port of its own, ready to be asked, until the block ends."""
-    site, port = ctx.site(version), ctx.world.host.free_port()
-    copy = Scratch(ctx).application_dsn(REHEARSAL)
-    target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")
-    if version == ctx.release.version or placed(ctx.target(version), version) is None:
-        # What serves is taken as it was built then, whatever the release file builds now.
-        ctx.file.source.fetch(ctx.target(version), version)
-    instance = Instance(slot, version, site.release_dir, port, copy, background=False)
-    try:
-        ctx.file.platform.start(target, instance)
-        ctx.file.rollout.wait_ready(site, slot, port)
-        yield target.at(dsn=copy_of(ctx).dsn)
-    finally:
-        ctx.file.platform.stop(target, slot)
+    """Run a version against the migrated copy on a port of its own, ready to be asked, until the block ends.
+
+    Where the system has hosts it runs on the first of them, and is looked at from golive's own machine all the same.
+    """
+    site = ctx.site(version)
+    host = site.target.world.host
+    needed = dict(islice(ctx.targets(version).items(), 2))  # golive's own machine and the first host
+    everywhere(needed, lambda one: _bring(ctx, one, version))
+    port = host.free_port()
+    with Scratch(ctx).lent_to(host, REHEARSAL) as copy, host.reach(port) as near:
+        target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")
+        instance = Instance(slot, version, site.release_dir, port, copy, background=False)
+        try:
+            ctx.file.platform.start(target, instance)
+            ctx.file.rollout.wait_ready(site, slot, port)
+            yield ctx.target(version).at(dsn=copy_of(ctx).dsn, port=near, base_url=f"http://127.0.0.1:{near}")
+        finally:
+            ctx.file.platform.stop(target, slot)
+
+
+def _bring(ctx: Context, target: Target, version: str) -> None:
+    # What serves is taken as it was built then, whatever the release file builds now.
+    if version == ctx.release.version or placed(target, version) is None:
+        ctx.file.source.fetch(target, version)
 
 
 @act

@@ -12,8 +12,10 @@ from tasks.context import Context, context_of, holder, is_gone, ledger
 from tasks.domain.errors import Fenced, GoliveError, NeedsPerson, Refused, UserError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
+from tasks.domain.target import Target
 from tasks.domain.way_back import WayBack
 from tasks.driving import advance, person, shown, take_over
+from tasks.everywhere import everywhere
 from tasks.keeping import known, opened
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Rehearsal, Release
@@ -262,9 +264,13 @@ def roll_code_back(claim: Claim) -> list[Mapping[str, Any]]:
     """Hand over to the previous version by the same steps that bring any version into service."""
     ctx = context_of(claim)
     previous = require_previous.fn(claim)
-    if placed(ctx.target(previous), previous) is None:
-        # Only then: the way back must not depend on a source that may be away or have lost the version.
-        ctx.file.source.fetch(ctx.target(previous), previous)
+
+    def bring(target: Target) -> None:
+        if placed(target, previous) is None:
+            # Only then: the way back must not depend on a source that may be away or have lost the version.
+            ctx.file.source.fetch(target, previous)
+
+    everywhere(ctx.targets(previous), bring)
     return do(ctx, PHASE, ctx.file.rollout.steps(ctx.site(previous), previous))
 
 
@@ -278,8 +284,11 @@ def check_previous(claim: Claim) -> int:
         raise NeedsPerson(f"{serving or 'nothing'} serves after the rollback", expected=previous)
     seen = look_at(ctx, PHASE, ctx.file.checks.compatibility, ctx.target(previous))
     require(seen, f"{previous} after the rollback", needed=True)
-    at = ctx.target(previous)
-    do_one(ctx, PHASE, Step("show which version is current", lambda: show_current(at, previous), mutates=False))
+
+    def show() -> Mapping[str, Any]:
+        return everywhere(ctx.targets(previous), lambda target: show_current(target, previous))[""]
+
+    do_one(ctx, PHASE, Step("show which version is current", show, mutates=False))
     return len(seen)
 
 
@@ -305,7 +314,8 @@ def finish_rollback(claim: Claim, reason: str) -> None:
 def _archive(ctx: Context, reason: str) -> Mapping[str, Any]:
     """Move the bad version's code out of the way; that it cannot be moved is told and holds no rollback up."""
     try:
-        where = archive(ctx.target(), ctx.release.version, ctx.world.secrets.mask(reason))
+        told, version = ctx.world.secrets.mask(reason), ctx.release.version
+        where = everywhere(ctx.targets(version), lambda target: archive(target, version, told))[""]
     except GoliveError as error:
         ctx.world.progress(f"{ctx.release.version} was not archived: {error}")
         return {"archived": None, "why": ctx.world.secrets.mask(error.seen)}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.context import Context
-from tasks.domain.ports import Session
+from tasks.domain.ports import Host, Session
 from tasks.domain.relation import quoted
 
 PRISTINE = "restored"
 REHEARSAL = "rehearsal"
+_OWN = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class Scratch:
@@ -41,6 +44,21 @@ class Scratch:
         """
         dsn = self.dsn(database)
         return self._ctx.application_dsn(dsn) if self._plan.place == "same_server" else dsn
+
+    @contextmanager
+    def lent_to(self, host: Host, database: str) -> Iterator[str]:
+        """Give the DSN by which the application reaches a scratch database from a host, until the block ends.
+
+        A server that listens on golive's own machine alone is made reachable there; to production's own server the
+        host has a way already.
+        """
+        dsn, databases = self.application_dsn(database), self._world.databases
+        address, port = databases.address_of(dsn)
+        if self._plan.place == "same_server" or address not in _OWN or host is self._world.host:
+            yield dsn
+            return
+        with host.lend(port) as lent:
+            yield databases.with_address(dsn, "127.0.0.1", lent)
 
     @property
     def embedded(self) -> bool:

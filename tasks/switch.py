@@ -10,15 +10,16 @@ from typing import Any, Literal
 from tasks.acting import act, act_once, do_one
 from tasks.apart import file_of, open_apart
 from tasks.checking import look_at, require
-from tasks.context import Context, context_of, ledger, production, world
+from tasks.context import Context, context_of, ledger, production, site_of, world
 from tasks.domain.errors import ActiveRelease, GoliveError, NotFound, Refused, UserError
 from tasks.domain.ports import Command
 from tasks.domain.release import TERMINAL, State
 from tasks.domain.target import Target
 from tasks.driving import advance, take_over
+from tasks.everywhere import everywhere
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Claim
-from tasks.rollouts import Site, Step
+from tasks.rollouts import Step
 from tasks.settings import Settings
 from tasks.spec import loading
 from tasks.spec.release_file import ReleaseFile
@@ -54,7 +55,7 @@ def open_switch(system: str, name: str, to: To, *, started_by: str, reason: str)
         )
     _end_what_was_left(book, system)
     target = production(file, settings, at, "")
-    serving = file.rollout.serving(Site(target, file.platform, file.router, target.release_dir, target.root))
+    serving = file.rollout.serving(site_of(file, settings, target))
     if not serving:
         raise Refused(f"no version of {system} serves", expected="one whose part is switched", do="release one")
     why = f"{ACTS[to]} {name}: {reason.strip()}"
@@ -92,7 +93,13 @@ def turn(claim: Claim, name: str, to: To) -> Mapping[str, Any]:
 
 
 def _turned(ctx: Context, switch: Switch, to: To) -> Mapping[str, Any]:
-    target = ctx.target()
+    """Turn the switch on every machine that runs the version, and return what was done on the first."""
+    running = {name: one for name, one in ctx.targets(ctx.release.version).items() if name}
+    done = everywhere(running or {"": ctx.target()}, lambda target: _turned_on(ctx, target, switch, to))
+    return next(iter(done.values()))
+
+
+def _turned_on(ctx: Context, target: Target, switch: Switch, to: To) -> Mapping[str, Any]:
     directory = Path(target.fill(switch.directory))
     done: dict[str, Any] = {"version": ctx.release.version}
     try:

@@ -354,12 +354,12 @@ class SmallSystem:
 
     def stop_service(self) -> None:
         """End the processes, and the router, that golive runs for the system."""
-        from tasks.context import production, world
+        from tasks.context import production, site_of, world
         from tasks.settings import Settings
         from tasks.spec.loading import load
 
-        file = load(self.home / "systems" / self.name / "release.yaml")
-        target = production(file, Settings.from_environment(), world(), "v1")
+        file, settings = load(self.home / "systems" / self.name / "release.yaml"), Settings.from_environment()
+        target = site_of(file, settings, production(file, settings, world(), "v1")).target
         with suppress(GoliveError):
             file.platform.close(target)
         if file.router is not None:

@@ -61,6 +61,27 @@ def name_of(dsn: str) -> str:
     return given.get("dbname") or defaults[b"dbname"] or given.get("user") or defaults[b"user"]
 
 
+def address_of(dsn: str) -> tuple[str, int]:
+    """Return the host and the port that a DSN leads to, with libpq's defaults; of several the first."""
+    given = {o.keyword.decode(): (o.val or b"").decode() for o in pq.Conninfo.get_defaults()} | options(dsn)
+    host = given.get("hostaddr") or given.get("host") or "127.0.0.1"
+    return host.split(",")[0], int((given.get("port") or "5432").split(",")[0])
+
+
+def with_address(dsn: str, host: str, port: int) -> str:
+    """Return the DSN that leads to the same database by another host and port, in the same notation."""
+    given = options(dsn)
+    match = _URI.fullmatch(dsn)
+    if not match:
+        kept = {key: value for key, value in given.items() if key != "hostaddr"}
+        return make_conninfo("", **kept | {"host": host, "port": str(port)})
+    user, at, _place = match["authority"].rpartition("@")
+    elsewhere = ("host=", "hostaddr=", "port=")
+    query = "&".join(p for p in (match["query"] or "").split("&") if p and not p.startswith(elsewhere))
+    tail = dsn[match.end("authority") :].partition("?")[0]
+    return f"{dsn[: match.start('authority')]}{user}{at}{host}:{port}{tail}" + (f"?{query}" if query else "")
+
+
 def redacted(dsn: str) -> str:
     """Return the DSN without any secret; one that cannot be read is not shown at all."""
     try:

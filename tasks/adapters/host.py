@@ -9,7 +9,7 @@ import secrets
 import shutil
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tasks.adapters.process import run, spawn
@@ -24,6 +24,9 @@ class LocalHost:
     """The machine that golive itself runs on."""
 
     name = "local"
+
+    def require_usable(self) -> None:
+        """Do nothing: golive runs here."""
 
     def run(self, command: Command) -> Finished:
         """Run a command to its end, with a limited environment and in a process group of its own.
@@ -48,7 +51,7 @@ class LocalHost:
 
     def write(self, path: Path, text: str, mode: int = 0o600) -> None:
         """Replace a file in one step (write beside it, fsync, rename), making its directory with 0700."""
-        beside = _beside(path)
+        beside = name_beside(path)
         with _named_errors(path):
             _make_directory(path.parent)
             try:
@@ -81,11 +84,15 @@ class LocalHost:
 
         Symbolic links stay links; permission bits and times are kept.
         """
-        beside, former = _beside(target), _beside(target)
+        self.send_tree(source, target)
+
+    def send_tree(self, source: Path, target: Path, leave_out: Collection[str] = ()) -> None:
+        """Copy a directory as `copy_tree` does, without what has a name in ``leave_out``."""
+        beside, former = name_beside(target), name_beside(target)
         with _named_errors(target):
             _make_directory(target.parent)
             try:
-                shutil.copytree(source, beside, symlinks=True)
+                shutil.copytree(source, beside, symlinks=True, ignore=lambda _at, names: set(leave_out) & set(names))
                 if os.path.lexists(target):
                     target.rename(former)
                 try:
@@ -109,7 +116,7 @@ class LocalHost:
 
         It is renamed first, so that ``path`` is never seen half removed.
         """
-        beside = _beside(path)
+        beside = name_beside(path)
         with _named_errors(path):
             try:
                 path.rename(beside)
@@ -117,9 +124,19 @@ class LocalHost:
                 return
             _remove(beside)
 
+    def links(self, path: Path) -> Mapping[str, str]:
+        """Return where each symbolic link below a directory leads, by the link's path in the directory."""
+        found = {}
+        with _named_errors(path):
+            for directory, names, files in os.walk(path):
+                for one in (Path(directory, name) for name in (*names, *files)):
+                    if one.is_symlink():
+                        found[str(one.relative_to(path))] = str(one.readlink())
+        return found
+
     def link(self, path: Path, target: Path) -> None:
         """Make ``path`` a symbolic link to ``target`` in one step, replacing an earlier link."""
-        beside = _beside(path)
+        beside = name_beside(path)
         with _named_errors(path):
             _make_directory(path.parent)
             try:
@@ -165,6 +182,14 @@ class LocalHost:
             probe.bind(("127.0.0.1", 0))
             return int(probe.getsockname()[1])
 
+    def lend(self, port: int) -> contextlib.AbstractContextManager[int]:
+        """Give the port itself: it is this machine's."""
+        return contextlib.nullcontext(port)
+
+    def reach(self, port: int) -> contextlib.AbstractContextManager[int]:
+        """Give the port itself: it is this machine's."""
+        return contextlib.nullcontext(port)
+
 
 def _environment(command: Command) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
@@ -182,7 +207,7 @@ def _answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _beside(path: Path) -> Path:
+def name_beside(path: Path) -> Path:
     """Return a new hidden name in the same directory; what a killed process leaves behind ends in ``.partial``."""
     return path.with_name(f".{path.name[:200]}.{secrets.token_hex(4)}.partial")
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from tasks.adapters.tunnelled_http import LIMITS, LOOPBACK, Tunnelled, Tunnels
 from tasks.domain.errors import ConnectionLost, GoliveError, OutsideError, TimedOut, Unreachable, UserError
 from tasks.domain.ports import HttpAnswer
 from tasks.domain.units import show_bytes, show_seconds
@@ -18,7 +19,13 @@ LARGEST_BODY = 10_000_000
 """Bytes of an answer's body beyond which it is refused."""
 
 _IDEMPOTENT = frozenset({"GET", "HEAD"})
-_NEW_OR_ANSWERED = frozenset({"connection.connect_tcp.started", "http11.receive_response_headers.complete"})
+_NEW_OR_ANSWERED = frozenset(
+    {
+        "connection.connect_tcp.started",
+        "connection.connect_unix_socket.started",
+        "http11.receive_response_headers.complete",
+    }
+)
 _LOST = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
 
 
@@ -26,10 +33,11 @@ class HttpxHttp:
     """Sends HTTP requests over shared connections; safe to use from several threads.
 
     Proxies of the environment are not used, since most targets are on this machine. Cookies are not kept: a look must
-    not depend on the look before it.
+    not depend on the look before it. With ``there``, a loopback address means that machine's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, there: Tunnels | None = None) -> None:
+        self._there = there
         self._tls = httpx.create_ssl_context(trust_env=False)
         self._tls.load_default_certs()  # so that a company's own authority, installed on the machine, counts too
         self._client = self._new_client()
@@ -99,7 +107,8 @@ class HttpxHttp:
         return httpx.Client(
             verify=self._tls,
             trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=30.0),
+            limits=LIMITS,
+            mounts={f"all://{host}": Tunnelled(self._there, self._tls) for host in LOOPBACK} if self._there else None,
             headers={"user-agent": "golive"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         )

@@ -79,6 +79,14 @@ class Postgres:
         """Return the name of the database that a DSN leads to."""
         return dsns.name_of(dsn)
 
+    def address_of(self, dsn: str) -> tuple[str, int]:
+        """Return the host and the port that a DSN leads to; of several the first."""
+        return dsns.address_of(dsn)
+
+    def with_address(self, dsn: str, host: str, port: int) -> str:
+        """Return the DSN that leads to the same database by another host and port."""
+        return dsns.with_address(dsn, host, port)
+
     def redacted(self, dsn: str) -> str:
         """Return the DSN without its password, fit to be shown."""
         return dsns.redacted(dsn)

@@ -10,10 +10,11 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from tasks.adapters.secrets import mask_passwords, mask_values
 from tasks.domain.errors import CommandFailed, TimedOut, ToolMissing
@@ -30,33 +31,72 @@ GRACE = 3.0
 _LEFT_OPEN = 0.3  # seconds to wait for output that a process left in the background still holds open
 _CHUNK = 65_536
 _LINES = 15
+_BY_SIGNAL = 128  # what a shell adds to the number of the signal that has ended a program
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended: by its exit code (negative: the signal's number), or by None because it took too long."""
+
+    exit_code: int | None
+    stdout: str
+    stderr: str
+    took: float
 
 
 def run(command: Command, environment: Mapping[str, str]) -> Finished:
     """Run a command in a session of its own with exactly this environment; raises as `Host.run` says."""
+    return judged(command, finish(command, environment))
+
+
+def finish(
+    command: Command,
+    environment: Mapping[str, str],
+    *,
+    source: BinaryIO | None = None,
+    last_words: bytes = b"",
+    broken_off: Callable[[str], None] = lambda _stderr: None,
+) -> Ended:
+    """Run a command to its end, whatever that is.
+
+    ``source`` is a file to read in place of ``command.stdin``. A program that has written ``last_words`` to its error
+    output has said all, and is ended if it does not end by itself. ``broken_off`` is called with the error output
+    before a program is killed that took too long, or is not needed because golive was interrupted.
+    """
     start = time.monotonic()
-    process = _start(command, environment)
-    talk = _Talk(process, command.stdin)
+    process = _start(command, environment, source=source)
+    talk = _Talk(process, None if source else command.stdin, last_words)
     try:
         ended = talk.until(start + command.timeout)
     finally:
         # Also when golive itself is interrupted: nothing of the command stays behind.
         if not talk.ended:
-            _kill_group(process, talk)
+            try:
+                if not talk.said_all:
+                    broken_off(talk.kept[1].text())
+            finally:
+                _kill_group(process, talk)
         talk.close()
     took = time.monotonic() - start
     stdout, stderr = (kept.text() for kept in talk.kept)
-    if not ended:
+    return Ended(process.returncode if ended else None, stdout, stderr, took)
+
+
+def judged(command: Command, ended: Ended) -> Finished:
+    """Return how a command ended, if it did as it should; raises `CommandFailed` or `TimedOut`."""
+    code, stdout, stderr = ended.exit_code, ended.stdout, ended.stderr
+    if code is None:
         raise TimedOut(
             _masked(command, f"did not end{_last_lines(stdout, stderr)}"),
             expected=f"within {show_seconds(command.timeout)}",
-            where=_shown(command),
+            where=shown(command),
         )
-    code = process.returncode
     if code not in command.ok_exit:
         words = f"ended by {_signal_name(-code)}" if code < 0 else f"exit code {code}"
-        raise CommandFailed(_masked(command, f"{words}{_last_lines(stdout, stderr)}"), where=_shown(command))
-    return Finished(code, stdout, stderr, took)
+        if code > _BY_SIGNAL:
+            words += f", as after {_signal_name(code - _BY_SIGNAL)}"
+        raise CommandFailed(_masked(command, f"{words}{_last_lines(stdout, stderr)}"), where=shown(command))
+    return Finished(code, stdout, stderr, ended.took)
 
 
 def spawn(command: Command, environment: Mapping[str, str], log: Path) -> int:
@@ -121,9 +161,11 @@ class _Kept:
 class _Talk:
     """Feeds a process and reads what it says, until it has ended."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes | None, last_words: bytes = b"") -> None:
         self.kept = (_Kept(), _Kept())
         self.ended = False
+        self.said_all = False
+        self._last_words, self._recent = last_words, b""
         self._process = process
         self._rest = memoryview(stdin or b"")
         self._open = ExitStack()
@@ -139,7 +181,10 @@ class _Talk:
         threading.Thread(target=self._wait, name=f"wait-{process.pid}", daemon=True).start()
 
     def until(self, deadline: float) -> bool:
-        """Talk until the process has ended and its output is read, or the deadline passes; tell whether it ended."""
+        """Talk until the process has ended and its output is read, or the deadline passes; tell whether it ended.
+
+        One that has said its last words counts as ended.
+        """
         while not (self.ended and len(self._selector.get_map()) == 0):
             left = deadline - time.monotonic()
             if left <= 0:
@@ -153,7 +198,9 @@ class _Talk:
                     self._feed(key)
                 else:
                     self._read(key, key.data)
-        return self.ended
+                    if self.said_all:
+                        deadline = min(deadline, time.monotonic() + _LEFT_OPEN)
+        return self.ended or self.said_all
 
     def close(self) -> None:
         """Close golive's ends of the pipes."""
@@ -172,10 +219,14 @@ class _Talk:
 
     def _read(self, key: selectors.SelectorKey, kept: _Kept) -> None:
         chunk = os.read(key.fd, _CHUNK)
-        if chunk:
-            kept.add(chunk)
-        else:
+        if not chunk:
             self._selector.unregister(key.fileobj)
+            return
+        kept.add(chunk)
+        if self._last_words and kept is self.kept[1] and not self.said_all:
+            recent = self._recent + chunk
+            self.said_all = self._last_words in recent
+            self._recent = recent[-len(self._last_words) :]
 
     def _feed(self, key: selectors.SelectorKey) -> None:
         try:
@@ -187,12 +238,17 @@ class _Talk:
             _close(self._process.stdin)
 
 
-def _start(command: Command, environment: Mapping[str, str], output: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+def _start(
+    command: Command,
+    environment: Mapping[str, str],
+    output: int = subprocess.PIPE,
+    source: BinaryIO | None = None,
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             command.argv,
             bufsize=0,
-            stdin=subprocess.DEVNULL if command.stdin is None else subprocess.PIPE,
+            stdin=source or (subprocess.DEVNULL if command.stdin is None else subprocess.PIPE),
             stdout=output,
             stderr=output,
             cwd=command.cwd,
@@ -202,15 +258,15 @@ def _start(command: Command, environment: Mapping[str, str], output: int = subpr
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
         if command.cwd and error.filename == command.cwd:
             raise CommandFailed(
-                f"directory {command.cwd} cannot be entered: {error.strerror}", where=_shown(command)
+                f"directory {command.cwd} cannot be entered: {error.strerror}", where=shown(command)
             ) from error
         raise ToolMissing(
             f"{command.argv[0]} cannot be run: {error.strerror}",
-            where=_shown(command),
+            where=shown(command),
             do=f"install {command.argv[0]} or correct its name",
         ) from error
     except (OSError, ValueError) as error:
-        raise CommandFailed(_masked(command, f"could not be started: {error}"), where=_shown(command)) from error
+        raise CommandFailed(_masked(command, f"could not be started: {error}"), where=shown(command)) from error
 
 
 def _kill_group(process: subprocess.Popen[bytes], talk: _Talk) -> None:
@@ -232,7 +288,8 @@ def _masked(command: Command, text: str) -> str:
     return mask_passwords(mask_values(text, command.secret_env.values()))
 
 
-def _shown(command: Command) -> str:
+def shown(command: Command) -> str:
+    """Return a command as one would type it, without its secrets."""
     return _masked(command, shlex.join(command.argv))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -92,6 +92,10 @@ class Host(Protocol):
 
     name: str
 
+    def require_usable(self) -> None:
+        """Raise `ToolMissing` unless the machine has the programs that golive itself needs there."""
+        ...
+
     def run(self, command: Command) -> Finished:
         """Run a command to its end.
 
@@ -124,8 +128,19 @@ class Host(Protocol):
         """Copy a directory so that ``target`` is either absent or whole."""
         ...
 
+    def send_tree(self, source: Path, target: Path, leave_out: Collection[str] = ()) -> None:
+        """Copy a directory of golive's own machine to this one so that ``target`` is either absent or whole.
+
+        Whatever has a name in ``leave_out`` is left out.
+        """
+        ...
+
     def remove_tree(self, path: Path) -> None:
         """Remove a directory and what is in it; nothing there is fine."""
+        ...
+
+    def links(self, path: Path) -> Mapping[str, str]:
+        """Return where each symbolic link below a directory leads, by the link's path in the directory."""
         ...
 
     def link(self, path: Path, target: Path) -> None:
@@ -146,6 +161,14 @@ class Host(Protocol):
 
     def free_port(self) -> int:
         """Return a port of 127.0.0.1 that nothing listens on at this moment."""
+        ...
+
+    def lend(self, port: int) -> AbstractContextManager[int]:
+        """Let this machine reach a port of golive's own 127.0.0.1, and give its own port that leads there."""
+        ...
+
+    def reach(self, port: int) -> AbstractContextManager[int]:
+        """Give the port of golive's own 127.0.0.1 that leads to a port of this machine's 127.0.0.1."""
         ...
 
 
@@ -207,6 +230,14 @@ class Databases(Protocol):
 
     def name_of(self, dsn: str) -> str:
         """Return the name of the database that a DSN leads to."""
+        ...
+
+    def address_of(self, dsn: str) -> tuple[str, int]:
+        """Return the host and the port that a DSN leads to; of several the first."""
+        ...
+
+    def with_address(self, dsn: str, host: str, port: int) -> str:
+        """Return the DSN that leads to the same database by another host and port."""
         ...
 
     def redacted(self, dsn: str) -> str:

@@ -26,7 +26,7 @@ class Target:
     ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
     release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``slot`` is known where a
     platform works on one, ``image`` is what the container image of the version is exactly, where it has one. ``turn``
-    is there only where production is to be migrated.
+    is there only where production is to be migrated. ``python`` is the interpreter of the machine that it is on.
     """
 
     world: World
@@ -41,6 +41,7 @@ class Target:
     image: str = ""
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: Turn | None = None
+    python: str = sys.executable
 
     def at(self, **changes: Any) -> Target:
         """Return the same target with some fields changed."""
@@ -60,7 +61,7 @@ class Target:
             "root": str(self.root),
             "system": self.system,
             "slot": self.slot,
-            "python": sys.executable,
+            "python": self.python,
             "image": self.image,
         }
 

@@ -44,10 +44,8 @@ class Directory(Built):
         host = target.world.host
 
         def fill(tree: Path) -> None:
-            host.copy_tree(found, tree)
-            for path in [path for path in _walk(tree) if path.name in _LEFT_OUT]:
-                host.remove_tree(path)
-            if digest_of(tree) != digest:
+            host.send_tree(found, tree, _LEFT_OUT)
+            if digest_of(found) != digest:
                 raise OutsideError(
                     "the code changed while it was copied", where=str(found), do="try again when it is at rest"
                 )
@@ -78,10 +76,12 @@ def _walk(tree: Path) -> Iterator[Path]:
 
 def digest_of(tree: Path) -> str:
     """Return a hash of a tree's paths, executable bits and bytes; raises `Refused` for a link that leads out of it."""
-    refuse_links_that_leave(tree, str(tree), _LEFT_OUT)
+    found = list(_walk(tree))
+    links = {str(one.relative_to(tree)): str(one.readlink()) for one in found if one.is_symlink()}
+    refuse_links_that_leave({name: to for name, to in links.items() if Path(name).name not in _LEFT_OUT}, str(tree))
     total = hashlib.sha256()
     try:
-        for path in _walk(tree):
+        for path in found:
             relative = path.relative_to(tree)
             if path.name not in _LEFT_OUT and str(relative) not in {MARKER, ARCHIVED}:
                 # NUL cannot be in a path: it ends a field, so that no two trees give the same bytes.

@@ -78,7 +78,7 @@ class Git(Built):
             mirror.git("checkout-index", "--all", "--quiet", env=env, cwd=tree)
         finally:
             host.remove_tree(index)
-        refuse_links_that_leave(tree, f"{mirror.shown} at {commit[:12]}")
+        refuse_links_that_leave(host.links(tree), f"{mirror.shown} at {commit[:12]}")
 
     def _mirror(self, target: Target) -> Mirror:
         return Mirror(target, self.repository, target.root.absolute() / "mirror.git", self.timeout)

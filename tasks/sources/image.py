@@ -116,8 +116,10 @@ class Image(Source):
         self._docker(target).run("tag", image, _kept(target, version))
 
         def fill(tree: Path) -> None:
-            if inner or self.files:
-                host.copy_tree(inner.directory if inner else self._directory(target, version), tree)
+            if inner:
+                host.copy_tree(inner.directory, tree)
+            elif self.files:
+                host.send_tree(self._directory(target, version), tree)
             host.write(tree / IMAGE_FILE, f"{image}\n", mode=0o644)
 
         found = place(target, version, identity, self.image, fill)

@@ -25,6 +25,7 @@ from tasks.platforms import Platform
 from tasks.rollouts import Rollout
 from tasks.routers import Router
 from tasks.sources import Source
+from tasks.spec.hosts import Machine
 from tasks.spec.kinds import union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 from tasks.spec.rehearsal import Rehearsal
@@ -227,6 +228,9 @@ class ReleaseFile(Strict):
     """Where its clients reach it."""
     root: str = "{data}/systems/{system}"
     """Where golive keeps its releases, backups and logs; ``{data}`` is golive's own data directory."""
+    hosts: tuple[Machine, ...] = ()
+    """The machines that it runs on, reached over SSH; golive's own if there are none. Migrations, backups and checks
+    run on golive's machine, and the router on the first of these."""
     database: Database
     """Its database."""
     source: AnySource
@@ -262,6 +266,9 @@ class ReleaseFile(Strict):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
+        for index, machine in enumerate(self.hosts):
+            if machine.name in {one.name for one in self.hosts[:index]}:
+                raise _misfit(f"two hosts are named {machine.name!r}; expected each name once", "hosts", index, "name")
         names: set[str] = set()
         for phase in PHASES:
             for index, check in enumerate(self.checks.of(phase)):

@@ -1,4 +1,4 @@
-"""The local machine, with real processes and files."""
+"""A machine, golive's own and one over SSH, with real processes and files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,31 @@ from tasks.adapters import process
 from tasks.adapters.host import LocalHost
 from tasks.domain.errors import AccessDenied, CommandFailed, OutsideError, TimedOut, ToolMissing
 from tasks.domain.ports import Command, Host
+from tests.sshd import Sshd, an_sshd
 
 as_ordinary_user = pytest.mark.skipif(os.geteuid() == 0, reason="root is not bound by permission bits")
 
 
-@pytest.fixture
-def host() -> Host:
-    return LocalHost()
+only_here = pytest.mark.parametrize("host", ["local"], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def sshd() -> Iterator[Sshd]:
+    with an_sshd() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def over_ssh(sshd: Sshd) -> Iterator[Host]:
+    host = sshd.host()
+    yield host
+    host.close()
+
+
+@pytest.fixture(params=["local", "ssh"])
+def host(request: pytest.FixtureRequest) -> Host:
+    machine: Host = LocalHost() if request.param == "local" else request.getfixturevalue("over_ssh")
+    return machine
 
 
 def python(code: str, *arguments: str, **more: Any) -> Command:
@@ -117,6 +136,7 @@ def test_a_text_that_is_no_argument_is_refused(host):
         host.run(Command(("echo", "a\0b")))
 
 
+@only_here
 def test_the_environment_is_limited_to_what_is_named(host, monkeypatch):
     monkeypatch.setenv("UNRELATED_SECRET", "value")
     monkeypatch.setenv("SSH_AUTH_SOCK", "/nowhere")
@@ -195,6 +215,7 @@ def test_a_daemon_that_keeps_the_output_open_does_not_hold_golive(host):
         os.kill(daemon, signal.SIGKILL)
 
 
+@only_here
 def test_an_interrupted_golive_leaves_no_command_behind(host, tmp_path, monkeypatch):
     started = tmp_path / "pid"
 
@@ -269,6 +290,7 @@ def test_writing_replaces_content_and_mode_whatever_the_umask(host, tmp_path):
     assert host.list(tmp_path) == ["file"]
 
 
+@only_here
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(host, tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_text("old")
@@ -328,6 +350,7 @@ def test_a_copy_replaces_the_target_whole(host, tmp_path):
     assert host.list(target.parent) == ["1"]
 
 
+@only_here
 @pytest.mark.parametrize("there_before", [False, True])
 def test_a_copy_that_fails_in_the_middle_leaves_the_target_as_it_was(host, tmp_path, monkeypatch, there_before):
     source, target = tree(tmp_path / "source"), tmp_path / "releases" / "1"
@@ -351,6 +374,7 @@ def test_a_copy_that_fails_in_the_middle_leaves_the_target_as_it_was(host, tmp_p
     assert host.list(target) == (["old"] if there_before else [])
 
 
+@only_here
 def test_a_copy_killed_in_the_middle_leaves_the_target_absent(host, tmp_path):
     source = tree(tmp_path / "source")
     target = tmp_path / "releases" / "1"

@@ -301,3 +301,18 @@ def test_a_dsn_that_cannot_be_read_is_the_users_error_and_not_shown() -> None:
     assert isinstance(error, GoliveError)
     assert "geheim" not in str(error)
     assert error.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("dsn", "address", "moved"),
+    [
+        ("postgresql://u:p%40@127.0.0.1:6000/d", ("127.0.0.1", 6000), "postgresql://u:p%40@10.0.0.5:7000/d"),
+        ("postgresql://u@h/d?sslmode=require&port=6001", ("h", 6001), "postgresql://u@10.0.0.5:7000/d?sslmode=require"),
+        ("postgresql://h1:1,h2:2/d", ("h1", 1), "postgresql://10.0.0.5:7000/d"),
+        ("host=h port=6002 user=u dbname=d", ("h", 6002), "host=10.0.0.5 port=7000 user=u dbname=d"),
+        ("hostaddr=10.1.1.1 port=6003", ("10.1.1.1", 6003), "port=7000 host=10.0.0.5"),
+    ],
+)
+def test_a_dsn_leads_to_the_same_database_by_another_address(dsn: str, address: tuple[str, int], moved: str) -> None:
+    assert Postgres().address_of(dsn) == address
+    assert sorted(Postgres().with_address(dsn, "10.0.0.5", 7000).split()) == sorted(moved.split())

@@ -202,14 +202,14 @@ def test_a_copy_that_breaks_off_leaves_no_release(directory, target, monkeypatch
 
 
 def test_code_that_changes_while_it_is_copied_is_not_released(directory, target, builds, monkeypatch):
-    real = LocalHost.copy_tree
+    real = LocalHost.send_tree
 
-    def copy_tree(self, source, to):
+    def send_tree(self, source, to, leave_out=()):
         if source == builds / "1.0":
             (source / "app" / "late.py").write_text("just now")
-        real(self, source, to)
+        real(self, source, to, leave_out)
 
-    monkeypatch.setattr(LocalHost, "copy_tree", copy_tree)
+    monkeypatch.setattr(LocalHost, "send_tree", send_tree)
     with pytest.raises(OutsideError, match="changed while it was copied"):
         directory.fetch(target, "1.0")
     assert releases(target) == []

@@ -413,3 +413,29 @@ def test_every_key_of_the_schema_is_described():
     for name, node in whole["$defs"].items():
         lacking += undescribed(name, node)
     assert lacking == []
+
+
+def test_hosts_are_taken_apart():
+    text = "hosts:\n  - {name: app1, at: 'ssh://deploy@app1.example.org:2222'}\n  - {name: app2, at: ssh://10.0.0.6}\n"
+    one, two = loading.parse(SMALL + text).hosts
+    assert (one.user, one.hostname, one.port) == ("deploy", "app1.example.org", 2222)
+    assert (two.user, two.hostname, two.port, two.root) == ("", "10.0.0.6", None, "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("{name: app1, at: ssh://h}", "two hosts are named 'app1'"),
+        ("{name: App2, at: ssh://h}", "hosts.1.name: 'App2'"),
+        ("{name: app2, at: 'ssh://h:70000'}", "is no machine"),
+        ("{name: app2, at: 'ssh://-oProxyCommand=x'}", "is no machine"),
+        ("{name: app2, at: 'ssh://-l@h'}", "is no machine"),
+        ("{name: app2, at: 'ssh://me:hidden@h'}", "is no machine"),
+        ("{name: app2, at: ssh://h, adress: 10.0.0.6}", "did you mean address"),
+    ],
+)
+def test_what_is_no_host_is_named_with_its_line(wrong, said):
+    text = fault(f"{SMALL}hosts:\n  - {{name: app1, at: ssh://app1}}\n  - {wrong}\n")
+    assert said in text
+    assert f"shop/release.yaml:{SMALL.count(chr(10)) + 3}: hosts.1" in text
+    assert "hidden" not in text
