@@ -12,9 +12,10 @@ from typing import Any
 from tasks.acting import LOG
 from tasks.context import context_of, holder, is_gone, ledger, production, site_of, world
 from tasks.courier import Courier, running
-from tasks.domain.errors import GoliveError, LedgerError, Refused
+from tasks.domain.errors import GoliveError, LedgerError, OutsideError, Refused, RolloutFailed
 from tasks.domain.ports import World
 from tasks.domain.release import State, check_version, new_release_id
+from tasks.domain.target import Target
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim, Opening
@@ -59,7 +60,7 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
             expected="a version that is not blocked",
             do=f"release another one, or: golive unblock {system} {version}",
         )
-    serving = file.rollout.serving(site_of(file, settings, target))
+    serving = _serving(file, settings, target, needed=mutates)
     row = book.releases.open(
         Opening(
             id=new_release_id(system, at.clock.now()),
@@ -85,6 +86,18 @@ def require_secrets(file: ReleaseFile, at: World) -> None:
     """
     for reference in sorted(set(REFERENCE.findall(file.model_dump_json(exclude={"notify"})))):
         at.secrets.resolve(reference)
+
+
+def _serving(file: ReleaseFile, settings: Settings, target: Target, *, needed: bool) -> str | None:
+    """Return the version that serves; where production is not to be changed, it need not be known."""
+    try:
+        return file.rollout.serving(site_of(file, settings, target))
+    except (OutsideError, RolloutFailed) as error:
+        if needed:
+            raise
+        # A backup is wanted most when nothing runs any more.
+        target.world.progress(f"which version serves is not known: {error}")
+        return None
 
 
 def _before(book: Ledger, system: str, version: str) -> str | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.acting import LOG
-from tasks.domain.errors import ActiveRelease, Refused, RehearsalFailed
+from tasks.domain.errors import ActiveRelease, Refused, RehearsalFailed, Unreachable
 from tests.flows import GROW
 from tests.services import free_port
 
@@ -48,6 +48,11 @@ def test_each_phase_can_be_run_alone_and_has_its_own_record(small_system, caplog
     assert shop.serving() == "v2"
     shop.phase("health", "v2")
     assert (shop.latest().scope, shop.latest().state) == ("health", "done")
+    shop.stop_service()
+    shop.phase("backup", "v2")  # is wanted most when nothing runs and nobody can be asked what served
+    assert (shop.latest().scope, shop.latest().state, shop.latest().previous_version) == ("backup", "done", None)
+    with pytest.raises(Unreachable):
+        shop.phase("deploy", "v1")
     shop.no_scratch_is_left()
 
 
