@@ -12,7 +12,7 @@ from typing import Any
 from tasks.acting import LOG
 from tasks.context import context_of, holder, is_gone, ledger, production, world
 from tasks.courier import Courier, running
-from tasks.domain.errors import GoliveError, LedgerError, Refused
+from tasks.domain.errors import GoliveError, LedgerError, Refused, SeveralServe
 from tasks.domain.ports import World
 from tasks.domain.release import State, check_version, new_release_id
 from tasks.ledger.ledger import Ledger
@@ -61,7 +61,7 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
             do=f"release another one, or: golive unblock {system} {version}",
         )
     site = Site(target, file.platform, file.router, target.release_dir, target.root)
-    serving = file.rollout.serving(site)
+    serving = _serving(file, site, version)
     row = book.releases.open(
         Opening(
             id=new_release_id(system, at.clock.now()),
@@ -78,6 +78,19 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
         )
     )
     return book.releases.take(row.id, holder())
+
+
+def _serving(file: ReleaseFile, site: Site, version: str) -> str | None:
+    """Return the version that serves; one that serves in part is taken up where only it, or ``version``, is up at all.
+
+    By such a release a system comes back to one version in all places.
+    """
+    try:
+        return file.rollout.serving(site)
+    except SeveralServe as error:
+        if version in error.versions or len(error.versions) == 1:
+            return version if version in error.versions else error.versions[0]
+        raise
 
 
 def require_secrets(file: ReleaseFile, at: World) -> None:

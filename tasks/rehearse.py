@@ -22,7 +22,7 @@ from tasks.loss import counters_at, drop_of
 from tasks.platforms import Instance
 from tasks.rehearsing import PHASE, copy_of, up_down_up
 from tasks.reviewing import reviewed
-from tasks.rollouts import Step
+from tasks.rollouts import Place, Step
 from tasks.scratch import REHEARSAL, Scratch
 from tasks.sources import placed
 from tasks.under_load import migrated_under_load
@@ -138,7 +138,7 @@ def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]
     instance = Instance(slot, version, site.release_dir, port, copy, background=False)
     try:
         ctx.file.platform.start(target, instance)
-        ctx.file.rollout.wait_ready(site, slot, port)
+        ctx.file.rollout.wait_ready(site, Place(slot, port))
         yield target.at(dsn=copy_of(ctx).dsn)
     finally:
         ctx.file.platform.stop(target, slot)

@@ -265,7 +265,7 @@ def roll_code_back(claim: Claim) -> list[Mapping[str, Any]]:
     if placed(ctx.target(previous), previous) is None:
         # Only then: the way back must not depend on a source that may be away or have lost the version.
         ctx.file.source.fetch(ctx.target(previous), previous)
-    return do(ctx, PHASE, ctx.file.rollout.steps(ctx.site(previous), previous))
+    return do(ctx, PHASE, ctx.file.rollout.back(ctx.site(previous), previous))
 
 
 @act

@@ -63,13 +63,12 @@ def judge(old: Probes, new: Probes, limits: Limits) -> Judgement:
     It fails if its error rate is above the old one's by more than is allowed even at the lower bound of what was seen
     (Wilson, 95 %), or if it is slower by more than is allowed (one-sided Mann-Whitney, 98 %).
     """
-    figures = {"old": _figures(old), "new": _figures(new)}
+    figures: dict[str, Any] = {"old": _figures(old), "new": _figures(new)}
     if min(old.asked, new.asked) < limits.least:
         why = f"{new.asked} probes of the new and {old.asked} of the old version, fewer than {limits.least}"
         return Judgement(Outcome.UNKNOWN, why, figures)
-    bound = wilson_lower(new.failed, new.asked)
-    figures["errors_at_least"] = round(bound, 4)
-    if bound > old.errors + limits.errors:
+    figures["errors_at_least"] = round(wilson_lower(new.failed, new.asked), 4)
+    if fails_more(old, new, limits):
         why = f"{new.failed} of {new.asked} probes failed, against {old.failed} of {old.asked} of the old version"
         return Judgement(Outcome.FAILED, why, figures)
     if min(len(old.latencies), len(new.latencies)) < _FEWEST:
@@ -81,6 +80,12 @@ def judge(old: Probes, new: Probes, limits: Limits) -> Judgement:
         why = f"{after * 1000:.1f} ms in the median, against {before * 1000:.1f} ms of the old version"
         return Judgement(Outcome.FAILED, why, figures)
     return Judgement(Outcome.PASSED, f"{new.failed} of {new.asked} probes failed, and it is not slower", figures)
+
+
+def fails_more(old: Probes, new: Probes, limits: Limits) -> bool:
+    """Tell whether the new version surely fails more often than is allowed; this may be asked after each probe."""
+    enough = min(old.asked, new.asked) >= limits.least
+    return enough and wilson_lower(new.failed, new.asked) > old.errors + limits.errors
 
 
 def _figures(probes: Probes) -> dict[str, Any]:

@@ -37,18 +37,22 @@ class Router(Kind):
         still in force.
         """
 
+    def require_hold(self, seconds: float) -> None:
+        """Raise `ReleaseFileError` unless this router can hold requests back for that long."""
+        raise ReleaseFileError(
+            f"the router {self.kind} cannot hold requests back for {seconds:g} s",
+            expected="a router that can, such as embedded",
+            where="rollout.pause",
+            do="take another router, or do without the pause",
+        )
+
     def pause(self, target: Target, seconds: float) -> None:  # noqa: ARG002
         """Hold new requests back instead of failing them, until `resume` and for at most ``seconds``.
 
         That limit is the router's own: it holds nobody back for longer when golive is killed in between. Holding
-        already, it holds from now on. Raises `ReleaseFileError` if this kind of router cannot hold so long, or at all.
+        already, it holds from now on. Raises what `require_hold` raises.
         """
-        raise ReleaseFileError(
-            f"the router {self.kind} cannot hold requests for {seconds:g} s",
-            expected="a router that holds requests, such as embedded",
-            where="rollout.pause",
-            do="take another router, or do without the pause",
-        )
+        self.require_hold(seconds)
 
     def resume(self, target: Target) -> None:
         """Let go on what is held back; nothing is, in a router that cannot hold requests."""

@@ -106,13 +106,20 @@ class Embedded(Router):
                 do=f"the former state is in force; read {home}/caddy.log",
             ) from error
 
+    def require_hold(self, seconds: float) -> None:
+        """Raise `ReleaseFileError` for longer than `longest_pause`."""
+        if seconds > self.longest_pause:
+            raise ReleaseFileError(
+                f"a pause of {seconds:g} s",
+                expected=f"at most {self.longest_pause:g} s",
+                where="rollout.pause",
+                do="give router.longest_pause more",
+            )
+
     def pause(self, target: Target, seconds: float) -> None:
         """Hold new requests back, for at most ``seconds``; before the first switch there are none."""
         host, home = target.world.host, self._home(target)
-        if seconds > self.longest_pause:
-            raise ReleaseFileError(
-                f"a pause of {seconds:g} s", expected=f"at most {self.longest_pause:g} s", where="router.longest_pause"
-            )
+        self.require_hold(seconds)
         if not host.exists(home / "current"):
             return
         self._ensure(target, home)
