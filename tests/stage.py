@@ -22,8 +22,8 @@ ELSEWHERE = {"push"}
 """Those that have something else start the processes; they have tests of their own."""
 KINDS = sorted(set(kinds_in(rollouts)) - ELSEWHERE)
 READY = Ready.model_validate({"within": "6s", "every": "50ms"})
-QUICK = {"ready": {"within": "1500ms", "every": "20ms", "successes": 2}, "drain": "50ms"}
-"""For services that are up at once or never."""
+QUICK = {"ready": {"within": "20s", "every": "20ms", "successes": 2}, "drain": "50ms"}
+"""For plain processes, which are up at once."""
 _PROBE = {"path": "/work", "every": "20ms", "within": "1s"}
 
 
@@ -61,6 +61,11 @@ class Stage:
             platform = supervisor(web={"environment": {"VERSION": "{version}", "DSN": "{dsn}", "FAULT": fault}})
         hosts = {name: replace(host, target=host.target.at(version=version)) for name, host in self.site.hosts.items()}
         return replace(self.site, target=self.site.target.at(version=version), platform=platform, hosts=hosts)
+
+    def impatient(self) -> Stage:
+        """Return the same stage with a rollout that soon gives up what does not get ready."""
+        ready = self.rollout.ready.model_copy(update={"within": 1.0})
+        return replace(self, rollout=self.rollout.model_copy(update={"ready": ready}))
 
     def go(self, version: str, fault: str = "") -> dict[str, Any]:
         """Run all steps, and return the evidence of each by its name."""

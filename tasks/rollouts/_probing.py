@@ -38,8 +38,12 @@ def probe_for(
     probe: Probe,
     slots: Mapping[str, Sequence[Place]],
     enough: Callable[[Mapping[str, Seen]], bool],
+    least: int = 1,
 ) -> Mapping[str, Seen]:
-    """Probe all places of some slots, over and over for that long or until it is enough, and return what was seen."""
+    """Probe all places of some slots for that long and at least so often, or until it is enough; return what was seen.
+
+    It ends, since each probe either is answered in its time or has failed.
+    """
     clock = site.target.world.clock
     begun = clock.monotonic()
     seen = {slot: Seen() for slot in slots}
@@ -49,7 +53,8 @@ def probe_for(
         answers = together(lambda one: _ask(site, probe, one[1]), asked)
         for slot in slots:
             _count(seen[slot], [found for (of, _), found in zip(asked, answers, strict=True) if of == slot], at)
-        if enough(seen) or clock.monotonic() - begun >= seconds:
+        over = clock.monotonic() - begun >= seconds and all(one.probes.asked >= least for one in seen.values())
+        if over or enough(seen):
             return seen
         clock.sleep(probe.every)
 

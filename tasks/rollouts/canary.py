@@ -50,19 +50,13 @@ class Canary(Beside):
     floor: Duration = 0.05
     """Below which difference of the medians it is not taken for slower."""
     least: Annotated[int, Field(ge=10)] = 20
-    """How many probes of each version are needed before they are compared."""
+    """How many probes of each version are needed before they are compared; if need be, they are made after ``for``."""
 
     @model_validator(mode="after")
-    def _stages_can_be_judged(self) -> Canary:
+    def _shares_grow(self) -> Canary:
         shares = [stage.share for stage in self.stages]
         if shares != sorted(set(shares)):
             raise ValueError(f"the shares {', '.join(f'{share:.0%}' for share in shares)} do not grow")
-        for stage in self.stages:
-            if stage.for_ < self.least * self.probe.every:
-                raise ValueError(
-                    f"{stage.for_:g} s are too short for {self.least} probes, one each {self.probe.every:g} s; "
-                    "expected a longer for, or a shorter probe.every"
-                )
         return self
 
     def steps(self, site: Site, version: str) -> Sequence[Step]:
@@ -95,7 +89,7 @@ class Canary(Beside):
             return fails_more(seen[old].probes, seen[slot].probes, limits)
 
         slots = {one: self.in_slot(site, one) for one in (old, slot)}
-        seen = probe_for(stage.for_, site, self.probe, slots, enough)
+        seen = probe_for(stage.for_, site, self.probe, slots, enough, self.least)
         judged = judge(seen[old].probes, seen[slot].probes, limits)
         if judged.outcome is not Outcome.PASSED:
             begun = site.target.world.clock.monotonic()
