@@ -253,6 +253,17 @@ def timed(site: Site, step: Step) -> Step:
     return replace(step, act=act)
 
 
+def on_each_host(act: Callable[[Place], object], places: Sequence[Place]) -> None:
+    """Change something in each place: on all hosts at once, and one after the other on each, as platforms need it."""
+
+    def on_one(host: str) -> None:
+        for place in places:
+            if place.host == host:
+                act(place)
+
+    together(on_one, sorted({place.host for place in places}))
+
+
 def reachable(site: Site) -> Site:
     """Return the site with those of its hosts that answer, or as it is if none does."""
 

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed
 from tasks.domain.together import together
 from tasks.domain.upstream import Upstream
-from tasks.rollouts import Place, Rollout, Site, Step, router_of, timed
+from tasks.rollouts import Place, Rollout, Site, Step, on_each_host, router_of, timed
 from tasks.routers import Port
 
 
@@ -124,7 +124,7 @@ class Rolling(Rollout):
         if out:
             # One that is up and does not answer has to be started anew, whatever its version.
             mute = [place for place, does in zip(places, answers, strict=True) if not does]
-            together(lambda place: site.platform.stop(site.on(place.host), place.slot), mute)
+            on_each_host(lambda place: site.platform.stop(site.on(place.host), place.slot), mute)
             self._bring_up(site, version, out)
             self._send(site, [*up, *out])
         return {"started": [place.name for place in out]}
@@ -163,11 +163,11 @@ class Rolling(Rollout):
 
     def _bring_up(self, site: Site, version: str, places: Sequence[Place]) -> None:
         """Start the version in places that get no requests; one that does not come up is stopped there."""
-        together(lambda place: self.start(site, place, version, background=False), places)
+        on_each_host(lambda place: self.start(site, place, version, background=False), places)
         try:
             together(lambda place: self.wait_ready(site, place), places)
         except RolloutFailed:
-            together(lambda place: site.platform.stop(site.on(place.host), place.slot), places)
+            on_each_host(lambda place: site.platform.stop(site.on(place.host), place.slot), places)
             raise
 
     def _require_healthy(self, site: Site, version: str, places: Sequence[Place]) -> None:

@@ -205,6 +205,16 @@ def test_the_old_version_is_not_stopped_while_the_new_one_is_down(blue_green):
     assert site.platform.status(site.target, "blue").running is Running.UP
 
 
+def test_several_instances_on_one_host_are_started_by_supervisor_one_after_the_other(tmp_path, world):
+    with WAYS["embedded"](tmp_path, world) as way:
+        stage = a_stage(tmp_path, a_rollout("rolling", ports=[free_port() for _ in range(3)]), way, world)
+        try:
+            stage.go("v1")
+            stage.serves_only("v1")
+        finally:
+            stage.site.platform.close(stage.site.target)
+
+
 def test_background_work_is_done_by_one_version_at_a_time(blue_green):
     platform = supervisor(worker={"role": "background", "command": ["sleep", "1000"]})
     blue_green.site = replace(blue_green.site, platform=platform)
