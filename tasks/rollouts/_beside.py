@@ -72,9 +72,10 @@ class Beside(Rollout):
         """Return the act that stops the slot to which no requests go, on the hosts that can be reached."""
         return [Step("stop the old version", lambda: self._stop_old(reachable(site)))]
 
-    def _coming(self, site: Site, version: str) -> list[Step]:
+    def _coming(self, site: Site, version: str, *, kept: bool = False) -> list[Step]:
+        """Return the acts that bring a version up; one that was ``kept`` up serves again just as it is."""
         return [
-            Step(f"start {version} beside what serves", lambda: self._start(site, version), mutates=False),
+            Step(f"start {version} beside what serves", lambda: self._start(site, version, kept=kept), mutates=False),
             Step(f"wait until {version} is ready", lambda: self._wait(site, version), mutates=False),
         ]
 
@@ -84,12 +85,12 @@ class Beside(Rollout):
             steps.append(Step("stop the old version", lambda: self._stop_old(site)))
         return steps
 
-    def _start(self, site: Site, version: str) -> Mapping[str, Any]:
+    def _start(self, site: Site, version: str, *, kept: bool) -> Mapping[str, Any]:
         slot = self._slot(site, version)
-        serves = slot in self._pointed_at(site)
+        stays = kept or slot in self._pointed_at(site)
 
         def start(place: Place) -> Mapping[str, Any]:
-            if serves and self.version_in(site, place) == version:
+            if stays and self.version_in(site, place) == version:
                 return {"slot": place.name, "port": place.port, "version": version, "seconds": 0.0}
             return self.start(site, place, version, background=False)
 
@@ -159,7 +160,7 @@ class Beside(Rollout):
 
     def _slot(self, site: Site, version: str) -> str:
         """Return the slot where the version runs, or else the one that gets no requests."""
-        versions = {slot: self._alive_in(site, slot) for slot in SLOTS}
+        versions = self._alive(site)
         same = [slot for slot in SLOTS if version in versions[slot]]
         pointed_at = self._pointed_at(site)
         for slot in (*pointed_at, *same):
@@ -176,9 +177,18 @@ class Beside(Rollout):
             )
         return next(slot for slot in SLOTS if not versions[slot])
 
-    def _alive_in(self, site: Site, slot: str) -> set[str]:
-        states = together(lambda place: site.platform.status(site.on(place.host), slot), self.in_slot(site, slot))
-        return {status.version for status in states if status.running in ALIVE}
+    def _alive(self, site: Site) -> Mapping[str, set[str]]:
+        """Return the versions that are up or starting in each slot."""
+        places = self.places(site)
+        states = together(lambda place: site.platform.status(site.on(place.host), place.slot), places)
+        return {
+            slot: {
+                status.version
+                for place, status in zip(places, states, strict=True)
+                if place.slot == slot and status.running in ALIVE
+            }
+            for slot in SLOTS
+        }
 
     def _idle(self, site: Site, slot: str) -> bool:
         """Tell whether the router says that no requests go to the slot; one that cannot be asked says nothing."""

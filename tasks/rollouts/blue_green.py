@@ -36,11 +36,11 @@ class BlueGreen(Beside):
     def back(self, site: Site, version: str) -> Sequence[Step]:
         """Return the same acts without the soak, on the hosts that can be reached."""
         up = reachable(site)
-        return [timed(up, step) for step in self._acts(up, version, [])]
+        return [timed(up, step) for step in self._acts(up, version, [], kept=True)]
 
-    def _acts(self, site: Site, version: str, soak: Sequence[Step]) -> list[Step]:
+    def _acts(self, site: Site, version: str, soak: Sequence[Step], *, kept: bool = False) -> list[Step]:
         switch = Step(f"switch the router to {version}", lambda: self._switch(site, version))
-        return [*self._coming(site, version), switch, *soak, *self._leaving(site, version)]
+        return [*self._coming(site, version, kept=kept), switch, *soak, *self._leaving(site, version)]
 
     def _soak(self, site: Site, version: str) -> Mapping[str, Any]:
         slot = self._running(site, version)

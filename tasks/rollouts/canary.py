@@ -70,11 +70,11 @@ class Canary(Beside):
     def back(self, site: Site, version: str) -> Sequence[Step]:
         """Return the same acts with all requests in one step, on the hosts that can be reached."""
         up = reachable(site)
-        return [timed(up, step) for step in self._acts(up, version, [])]
+        return [timed(up, step) for step in self._acts(up, version, [], kept=True)]
 
-    def _acts(self, site: Site, version: str, stages: Sequence[Step]) -> list[Step]:
+    def _acts(self, site: Site, version: str, stages: Sequence[Step], *, kept: bool = False) -> list[Step]:
         switch = Step(f"send all requests to {version}", lambda: self._switch(site, version))
-        return [*self._coming(site, version), *stages, switch, *self._leaving(site, version)]
+        return [*self._coming(site, version, kept=kept), *stages, switch, *self._leaving(site, version)]
 
     def _try(self, site: Site, version: str, stage: Stage) -> Mapping[str, Any]:
         slot = self._running(site, version)

@@ -2,7 +2,7 @@
 
 It sends each request when it is due, answered or not, every other one over a kept-alive connection, and counts its time
 from then. A kept-alive connection that turns out closed before any answer is given up and the request sent once more,
-as RFC 9112 (9.3.1) has clients do, and counted. At the end of its input it writes what it saw.
+as RFC 9112 (9.3.1) has clients do, over a new connection, and counted. At the end of its input it writes what it saw.
 """
 
 from __future__ import annotations
@@ -74,18 +74,18 @@ async def _ask(connection: Connection, *, keep: bool) -> tuple[str, str, bool]:
 async def _send(port: int, due: float, idle: list[Connection], *, keep: bool) -> Sent:
     resent, outcome, body = 0, "", ""
     while True:
-        used = keep and bool(idle)
+        used = keep and bool(idle) and not resent
         connection = None
         try:
             connection = idle.pop() if used else await asyncio.open_connection("127.0.0.1", port)
             outcome, body, stays = await _ask(connection, keep=keep)
         except asyncio.IncompleteReadError as error:
-            if used and not error.partial and not resent:
+            if used and not error.partial:
                 resent += 1
                 continue
             outcome = "closed before the answer"
         except OSError as error:
-            if used and not resent:
+            if used:
                 resent += 1
                 continue
             outcome = type(error).__name__

@@ -207,7 +207,7 @@ def test_the_old_version_is_not_stopped_while_the_new_one_is_down(blue_green):
 
 def test_several_instances_on_one_host_are_started_by_supervisor_one_after_the_other(tmp_path, world):
     with WAYS["embedded"](tmp_path, world) as way:
-        stage = a_stage(tmp_path, a_rollout("rolling", ports=[free_port() for _ in range(3)]), way, world)
+        stage = a_stage(tmp_path, a_rollout("rolling"), way, world)
         try:
             stage.go("v1")
             stage.serves_only("v1")
