@@ -253,7 +253,7 @@ def test_under_load_no_request_is_lost_forward_and_back(kind, router, tmp_path, 
             stage.go("v2")
             stage.back("v1")
             clients.until(clients.total + 100)
-        assert clients.lost == []
+        assert way.unfit(clients, 12) == []
         assert set(clients.answers) == {"v1", "v2"}
         if way.break_it:
             way.break_it()
