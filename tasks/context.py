@@ -35,7 +35,7 @@ from tasks.ledger.releases import Claim
 from tasks.rollouts import Host, Site
 from tasks.settings import Settings
 from tasks.spec import loading
-from tasks.spec.hosts import Machine
+from tasks.spec.hosts import OWN_MACHINE, Machine
 from tasks.spec.release_file import ReleaseFile
 
 
@@ -214,8 +214,13 @@ def production(file: ReleaseFile, settings: Settings, at: World, version: str) -
 def site_of(file: ReleaseFile, settings: Settings, own: Target) -> Site:
     """Return where a rollout works, for a target as golive's own machine sees it."""
     hosts = {one.name: Host(_on(one, file, settings, own), one.address or one.hostname) for one in file.hosts}
-    first = next(iter(hosts.values())).target if hosts else own
-    return Site(first, file.platform, file.router, first.release_dir, first.root, hosts)
+    if not hosts:
+        return Site(own, file.platform, file.router)
+    first = next(iter(hosts.values())).target
+    if file.router_on == OWN_MACHINE:
+        return Site(first, file.platform, file.router, hosts, beside_router=own)
+    near = file.router_on or next(iter(hosts))
+    return Site(first, file.platform, file.router, hosts, beside_router=hosts[near].target, router_host=near)
 
 
 def _on(machine: Machine, file: ReleaseFile, settings: Settings, own: Target) -> Target:

@@ -12,13 +12,13 @@ from typing import Any
 from tasks.acting import LOG
 from tasks.context import context_of, holder, is_gone, ledger, production, site_of, world
 from tasks.courier import Courier, running
-from tasks.domain.errors import GoliveError, LedgerError, OutsideError, Refused, RolloutFailed
+from tasks.domain.errors import GoliveError, LedgerError, OutsideError, Refused, RolloutFailed, SeveralServe
 from tasks.domain.ports import World
 from tasks.domain.release import State, check_version, new_release_id
-from tasks.domain.target import Target
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim, Opening
+from tasks.rollouts import Site
 from tasks.settings import Settings
 from tasks.slots import show_slot
 from tasks.spec import loading
@@ -60,7 +60,7 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
             expected="a version that is not blocked",
             do=f"release another one, or: golive unblock {system} {version}",
         )
-    serving = _serving(file, settings, target, needed=mutates)
+    serving = _serving(file, site_of(file, settings, target), version, needed=mutates)
     row = book.releases.open(
         Opening(
             id=new_release_id(system, at.clock.now()),
@@ -79,6 +79,29 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
     return book.releases.take(row.id, holder())
 
 
+def _serving(file: ReleaseFile, site: Site, version: str, *, needed: bool) -> str | None:
+    """Return the version that serves; where production is not to be changed, it need not be known.
+
+    One that serves in part is taken up where only it, or ``version``, is up at all: by such a release a system comes
+    back to one version in all places.
+    """
+    try:
+        return file.rollout.serving(site)
+    except SeveralServe as error:
+        if version in error.versions or len(error.versions) == 1:
+            return version if version in error.versions else error.versions[0]
+        if needed:
+            raise
+        seen: GoliveError = error
+    except (OutsideError, RolloutFailed) as error:
+        if needed:
+            raise
+        seen = error
+    # A backup is wanted most when nothing runs any more.
+    site.target.world.progress(f"which version serves is not known: {seen}")
+    return None
+
+
 def require_secrets(file: ReleaseFile, at: World) -> None:
     """Resolve every secret that the release file names; raises `SecretMissing`.
 
@@ -86,18 +109,6 @@ def require_secrets(file: ReleaseFile, at: World) -> None:
     """
     for reference in sorted(set(REFERENCE.findall(file.model_dump_json(exclude={"notify"})))):
         at.secrets.resolve(reference)
-
-
-def _serving(file: ReleaseFile, settings: Settings, target: Target, *, needed: bool) -> str | None:
-    """Return the version that serves; where production is not to be changed, it need not be known."""
-    try:
-        return file.rollout.serving(site_of(file, settings, target))
-    except (OutsideError, RolloutFailed) as error:
-        if needed:
-            raise
-        # A backup is wanted most when nothing runs any more.
-        target.world.progress(f"which version serves is not known: {error}")
-        return None
 
 
 def _before(book: Ledger, system: str, version: str) -> str | None:

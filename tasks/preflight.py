@@ -90,13 +90,15 @@ def check_ports(claim: Claim) -> list[int]:
     rollout = ctx.file.rollout
 
     def check() -> dict[str, Any]:
-        if taken := rollout.foreign_ports(ctx.site(ctx.release.version)):
+        site = ctx.site(ctx.release.version)
+        rollout.require_possible(site)
+        if taken := rollout.foreign_ports(site):
             raise RolloutFailed(
-                f"port {', '.join(map(str, taken))} is taken by a process that golive did not start",
+                f"port {', '.join(taken)} is taken by a process that golive did not start",
                 expected="free ports for the rollout",
                 do="end that process, or give the rollout other ports",
             )
-        return {"ports": list(rollout.places().values())}
+        return {"ports": sorted({place.port for place in rollout.places(site)})}
 
     return list(do_one(ctx, PHASE, Step("check the ports", check, mutates=False))["ports"])
 

@@ -24,7 +24,7 @@ from tasks.loss import counters_at, drop_of
 from tasks.platforms import Instance
 from tasks.rehearsing import PHASE, copy_of, up_down_up
 from tasks.reviewing import reviewed
-from tasks.rollouts import Step
+from tasks.rollouts import Place, Step
 from tasks.scratch import REHEARSAL, Scratch
 from tasks.sources import placed
 from tasks.under_load import migrated_under_load
@@ -141,10 +141,10 @@ def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]
     port = host.free_port()
     with Scratch(ctx).lent_to(host, REHEARSAL) as copy, host.reach(port) as near:
         target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")
-        instance = Instance(slot, version, site.release_dir, port, copy, background=False)
+        instance = Instance(slot, version, target.release_dir, port, copy, background=False)
         try:
             ctx.file.platform.start(target, instance)
-            ctx.file.rollout.wait_ready(site, slot, port)
+            ctx.file.rollout.wait_ready(site, Place(slot, port))
             yield ctx.target(version).at(dsn=copy_of(ctx).dsn, port=near, base_url=f"http://127.0.0.1:{near}")
         finally:
             ctx.file.platform.stop(target, slot)

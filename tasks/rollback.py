@@ -271,7 +271,7 @@ def roll_code_back(claim: Claim) -> list[Mapping[str, Any]]:
             ctx.file.source.fetch(target, previous)
 
     everywhere(ctx.targets(previous), bring)
-    return do(ctx, PHASE, ctx.file.rollout.steps(ctx.site(previous), previous))
+    return do(ctx, PHASE, ctx.file.rollout.back(ctx.site(previous), previous))
 
 
 @act

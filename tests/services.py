@@ -1,12 +1,15 @@
 """A small real HTTP service with faults on a switch, and clients that count what they lose.
 
 ``python services.py PORT`` answers with its ``VERSION``; ``FAULT`` is one of ``exit`` (ends at once), ``never_ready``
-(``/health`` says 503), ``ignore_term`` (does not end on SIGTERM).
+(``/health`` says 503), ``ignore_term`` (does not end on SIGTERM), ``hang`` (takes requests and never answers),
+``flaps`` (``/health`` says 200 and 503 in turn), ``tires`` (``/health`` says 503 after some answers), ``errors``
+(``/work`` says 500) or ``slow`` (``/work`` takes long). ``BIND`` is the address on which it listens.
 """
 
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -21,14 +24,25 @@ from pathlib import Path
 SCRIPT = Path(__file__).resolve()
 
 
+_HEALTH = itertools.count()
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body in one packet, or Nagle's algorithm makes each answer take 40 ms
 
     def do_GET(self):
-        status = 503 if self.path == "/health" and os.environ.get("FAULT") == "never_ready" else 200
-        if self.path.startswith("/slow"):
-            time.sleep(1.0)
+        fault = os.environ.get("FAULT")
+        status = 200
+        if self.path == "/health":
+            number = next(_HEALTH)
+            sick = {"never_ready": True, "flaps": number % 2 == 1, "tires": number > 20}
+            status = 503 if sick.get(fault or "") else 200
+        elif self.path == "/work":
+            status = 500 if fault == "errors" else 200
+            time.sleep(0.2 if fault == "slow" else 0)
+        if self.path.startswith("/slow") or fault == "hang":
+            time.sleep(1.0 if fault != "hang" else 3600)
         body = json.dumps(dict(os.environ)) if self.path == "/env" else os.environ.get("VERSION", "")
         self._answer(status, body.encode())
 
@@ -61,7 +75,7 @@ def serve(port: int) -> None:
     if os.environ.get("FAULT") == "exit":
         _say(f"cannot start: bad password in {os.environ.get('DSN', 'no DSN')}")
         sys.exit(3)
-    server = _Server(("127.0.0.1", port), _Handler)
+    server = _Server((os.environ.get("BIND", "127.0.0.1"), port), _Handler)
     ignore = os.environ.get("FAULT") == "ignore_term"
     signal.signal(
         signal.SIGTERM, lambda *_: None if ignore else threading.Thread(target=server.shutdown, daemon=True).start()

@@ -31,10 +31,13 @@ GoliveError                     1
 ├── BackupNotProven             8   a backup whose restored copy is not what was dumped
 ├── RehearsalFailed             9   the migration did not survive its rehearsal
 ├── RolloutFailed              10   the new version did not take over
+│   └── SeveralServe                not all places that get requests run the same version
 └── NeedsPerson                11   golive may not or cannot go on by itself
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class GoliveError(Exception):
@@ -236,6 +239,16 @@ class RolloutFailed(GoliveError):
     """The new version did not take over."""
 
     exit_code = 10
+
+
+class SeveralServe(RolloutFailed):
+    """Not all places that should get requests run the same version; ``versions`` are those that run."""
+
+    def __init__(
+        self, seen: str, *, versions: Sequence[str] = (), expected: str = "", where: str = "", do: str = ""
+    ) -> None:
+        self.versions = tuple(versions)
+        super().__init__(seen, expected=expected, where=where, do=do)
 
 
 class NeedsPerson(GoliveError):

@@ -72,3 +72,25 @@ class Upstream:
             return cls(tuple(Member(m[1], m[2], int(m[3] or 1)) for m in matches if m)) if all(matches) else None
         except UserError:
             return None
+
+    def dealt(self, count: int) -> tuple[Member, ...]:
+        """Deal ``count`` tickets out to the members by weight, those of each spread evenly; each gets at least one.
+
+        Whoever takes one ticket after the other keeps to the weights, as nginx does by its smooth round robin.
+        """
+        total = sum(member.weight for member in self.members)
+        given = {member: max(1, count * member.weight // total) for member in self.members}
+        lacking = sorted(self.members, key=lambda one: given[one] * total - count * one.weight)
+        for number in range(count - sum(given.values())):
+            given[lacking[number % len(lacking)]] += 1
+        while sum(given.values()) > count:
+            given[max(given, key=lambda one: given[one])] -= 1
+        credit = dict.fromkeys(self.members, 0)
+        dealt: list[Member] = []
+        for _ in range(count):
+            for member in self.members:
+                credit[member] += given[member]
+            next_one = max(credit, key=lambda one: credit[one])
+            credit[next_one] -= count
+            dealt.append(next_one)
+        return tuple(dealt)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tasks.domain.errors import OutsideError, RolloutFailed, Unreachable
+from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed, SeveralServe, Unreachable
 from tasks.domain.kind import Duration, Kind, Strict
 from tasks.domain.target import Target
+from tasks.domain.together import together
 from tasks.domain.upstream import Member
 from tasks.platforms import Instance, Platform, Running
 from tasks.routers import Router
+
+ALIVE = frozenset({Running.UP, Running.STARTING})
+"""The states in which a slot is taken by a process of golive's."""
 
 
 class Ready(Strict):
@@ -72,26 +75,38 @@ class Host:
 
 @dataclass(frozen=True)
 class Site:
-    """Where a rollout works: the target it brings up, the code's directory, and the parts that do the work.
+    """Where a rollout works: the target it brings up, and the parts that do the work.
 
-    ``target`` is that of the first host, and the router's. ``hosts`` are all by their names; there are none where the
-    system runs on golive's own machine alone.
+    ``target`` is that of the first host. ``hosts`` are all by their names; there are none where the system runs on
+    golive's own machine alone. ``beside_router`` is the target as the router's machine sees it, if that is not the
+    first host, and ``router_host`` the name of that machine if it is one of the hosts.
     """
 
     target: Target
     platform: Platform
     router: Router | None
-    release_dir: Path
-    root: Path
     hosts: Mapping[str, Host] = field(default_factory=dict)
+    beside_router: Target | None = None
+    router_host: str = ""
+
+    @property
+    def at_router(self) -> Target:
+        """The target as the router's machine sees it."""
+        return self.beside_router or self.target
 
     def on(self, host: str) -> Target:
         """Return the target as it is on a host."""
         return self.hosts[host].target if host else self.target
 
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """The hosts by name; the one without a name is golive's own machine, where there are no others."""
+        return tuple(self.hosts) or ("",)
+
     def member(self, place: Place, weight: int = 1) -> Member:
         """Return a place as a member of the router's upstream."""
-        address = self.hosts[place.host].address if place.host else "127.0.0.1"
+        near = place.host in {"", self.router_host}
+        address = "127.0.0.1" if near else self.hosts[place.host].address
         return Member(place.name, f"{address}:{place.port}", weight)
 
 
@@ -109,69 +124,98 @@ class Rollout(Kind):
     """How long requests under way on the old version may take before it is stopped."""
 
     @abstractmethod
-    def places(self) -> Mapping[str, int]:
-        """Return the slots that the rollout uses, each with its port on 127.0.0.1."""
+    def places(self, site: Site) -> Sequence[Place]:
+        """Return the places that the rollout uses: each of its slots on each of the site's hosts."""
 
     @abstractmethod
     def serving(self, site: Site) -> str | None:
-        """Return the version that serves now, as the router and the platform report it; None if none does."""
+        """Return the version that serves now, as the router and the platform report it; None if none does.
+
+        Raises `SeveralServe` if the places that should get requests do not all run the same.
+        """
 
     @abstractmethod
     def steps(self, site: Site, version: str) -> Sequence[Step]:
-        """Return the acts that bring ``version`` (its code in ``site.release_dir``) into service."""
+        """Return the acts that bring ``version`` into service."""
 
     @abstractmethod
     def finish(self, site: Site) -> Sequence[Step]:
         """Return the acts that end the release for good: what served before is stopped."""
 
-    def foreign_ports(self, site: Site) -> list[int]:
-        """Return those of the rollout's ports that something listens on which golive did not start there."""
-        alive = {Running.UP, Running.STARTING}
-        return [
-            port
-            for slot, port in self.places().items()
-            if not site.target.world.host.port_is_free(port)
-            and site.platform.status(site.target, slot).running not in alive
-        ]
+    def back(self, site: Site, version: str) -> Sequence[Step]:
+        """Return the acts that bring the previous version back: the same steps, on the hosts that can be reached."""
+        return self.steps(reachable(site), version)
 
-    def serving_in(self, site: Site, slot: str) -> str | None:
-        """Return the version that is up in a slot; raises `Unreachable` if the platform cannot tell."""
-        status = site.platform.status(site.target, slot)
+    def require_possible(self, site: Site) -> None:
+        """Raise `ReleaseFileError` if this rollout cannot be made with the site's hosts and router."""
+
+    def foreign_ports(self, site: Site) -> list[str]:
+        """Return those of the rollout's ports that something listens on which golive did not start there."""
+
+        def foreign(place: Place) -> str:
+            target = site.on(place.host)
+            if target.world.host.port_is_free(place.port):
+                return ""
+            status = site.platform.status(target, place.slot)
+            ours = status.running in ALIVE and status.port == place.port
+            return "" if ours else f"{place.port} on {place.host}" if place.host else str(place.port)
+
+        return [found for found in together(foreign, self.places(site)) if found]
+
+    def version_in(self, site: Site, place: Place) -> str | None:
+        """Return the version that is up in a place; raises `Unreachable` if the platform cannot tell."""
+        status = site.platform.status(site.on(place.host), place.slot)
         if status.running is Running.UNKNOWN:
             raise Unreachable(
-                "the platform cannot be asked", where=f"slot {slot}", do="; ".join(status.detail.values())
+                "the platform cannot be asked", where=f"slot {place.name}", do="; ".join(status.detail.values())
             )
         return status.version if status.running is Running.UP else None
 
-    def start(self, site: Site, instance: Instance) -> Mapping[str, Any]:
-        """Start an instance in its slot; whatever else golive runs there is stopped first.
+    def one_version(self, site: Site, places: Sequence[Place]) -> str | None:
+        """Return the one version that is up in all of the places, None if nothing is; raises `SeveralServe`."""
+        found = together(lambda place: self.version_in(site, place), places)
+        if len(set(found)) <= 1:
+            return found[0] if found else None
+        where = {place.name: version for place, version in zip(places, found, strict=True)}
+        raise SeveralServe(
+            ", ".join(f"{version or 'nothing'} in {name}" for name, version in where.items()),
+            versions=sorted({version for version in found if version}),
+            expected="one version wherever requests go",
+            do="resume the release or roll it back; if none is under way, release one of these versions",
+        )
+
+    def start(self, site: Site, place: Place, version: str, *, background: bool = True) -> Mapping[str, Any]:
+        """Start a version in a place; whatever else golive runs there is stopped first.
 
         Raises `RolloutFailed` before anything is started if something else listens on its port.
         """
-        target, platform = site.target, site.platform
+        target, platform = site.on(place.host), site.platform
         begun = target.world.clock.monotonic()
-        status = platform.status(target, instance.slot)
-        ours = status.running in {Running.UP, Running.STARTING} and status.port == instance.port
-        if not (ours and status.version == instance.version):
-            platform.stop(target, instance.slot)
-            if not target.world.host.port_is_free(instance.port):
+        status = platform.status(target, place.slot)
+        ours = status.running in ALIVE and status.port == place.port
+        if not (ours and status.version == version):
+            platform.stop(target, place.slot)
+            if not target.world.host.port_is_free(place.port):
                 raise RolloutFailed(
-                    f"port {instance.port} is taken by a process that golive did not start in slot {instance.slot}",
+                    f"port {place.port} is taken by a process that golive did not start in slot {place.name}",
                     expected="a free port",
-                    where=f"127.0.0.1:{instance.port}",
+                    where=f"127.0.0.1:{place.port}",
                     do="end that process, or give the rollout another port",
                 )
-        platform.start(target, instance)
+        platform.start(
+            target, Instance(place.slot, version, target.release_dir, place.port, target.dsn, background=background)
+        )
         took = round(target.world.clock.monotonic() - begun, 3)
-        return {"slot": instance.slot, "port": instance.port, "version": instance.version, "seconds": took}
+        return {"slot": place.name, "port": place.port, "version": version, "seconds": took}
 
-    def wait_ready(self, site: Site, slot: str, port: int) -> Mapping[str, Any]:
-        """Wait until the instance in a slot answers as `ready` wants it, and return how long that took.
+    def wait_ready(self, site: Site, place: Place) -> Mapping[str, Any]:
+        """Wait until what runs in a place answers as `ready` wants it, and return how long that took.
 
         Raises `RolloutFailed` with the last answer and the last lines of the log if it exits or is not ready in time.
         """
-        world, ready = site.target.world, self.ready
-        url = f"http://127.0.0.1:{port}{ready.path}"
+        target, ready = site.on(place.host), self.ready
+        world = target.world
+        url = f"http://127.0.0.1:{place.port}{ready.path}"
         begun = world.clock.monotonic()
         row, last, look_at = 0, "nothing was asked", begun
         while (now := world.clock.monotonic()) < begun + ready.within:
@@ -183,19 +227,71 @@ class Rollout(Kind):
             except OutsideError as error:
                 row, last = 0, error.seen
             if row >= ready.successes:
-                return {"slot": slot, "port": port, "seconds": round(world.clock.monotonic() - begun, 3)}
+                took = round(world.clock.monotonic() - begun, 3)
+                return {"slot": place.name, "port": place.port, "seconds": took}
             if not row and now >= look_at:
                 look_at = now + 1.0
-                if site.platform.status(site.target, slot).running is Running.DOWN:
-                    raise self._not_ready(site, slot, url, f"the process has ended; before that: {last}")
+                if site.platform.status(target, place.slot).running is Running.DOWN:
+                    raise self._not_ready(site, place, url, f"the process has ended; before that: {last}")
             world.clock.sleep(ready.every)
-        raise self._not_ready(site, slot, url, f"not ready within {ready.within:g} s; last: {last}")
+        raise self._not_ready(site, place, url, f"not ready within {ready.within:g} s; last: {last}")
 
-    def _not_ready(self, site: Site, slot: str, url: str, seen: str) -> RolloutFailed:
-        lines = "\n".join(site.platform.log(site.target, slot, 20))
+    def _not_ready(self, site: Site, place: Place, url: str, seen: str) -> RolloutFailed:
+        target = site.on(place.host)
+        lines = "\n".join(site.platform.log(target, place.slot, 20))
         return RolloutFailed(
             seen,
             expected=f"status {self.ready.status} {self.ready.successes} times in a row",
-            where=f"{slot}, {url}",
-            do=f"read what it wrote last:\n{site.target.world.secrets.mask(lines)}",
+            where=f"{place.name}, {url}",
+            do=f"read what it wrote last:\n{target.world.secrets.mask(lines)}",
         )
+
+
+def timed(site: Site, step: Step) -> Step:
+    """Return a step whose evidence tells the seconds that it took, unless its act has told them."""
+
+    def act() -> Mapping[str, Any]:
+        clock = site.target.world.clock
+        begun = clock.monotonic()
+        found = step.act()
+        return {"seconds": round(clock.monotonic() - begun, 3), **found}
+
+    return replace(step, act=act)
+
+
+def on_each_host(act: Callable[[Place], object], places: Sequence[Place]) -> None:
+    """Change something in each place: on all hosts at once, and one after the other on each, as platforms need it."""
+
+    def on_one(host: str) -> None:
+        for place in places:
+            if place.host == host:
+                act(place)
+
+    together(on_one, sorted({place.host for place in places}))
+
+
+def reachable(site: Site) -> Site:
+    """Return the site with those of its hosts that answer, or as it is if none does."""
+
+    def answers(name: str) -> bool:
+        try:
+            site.on(name).world.host.exists(site.on(name).root)
+        except OutsideError:
+            return False
+        return True
+
+    names = list(site.hosts)
+    found = {name: site.hosts[name] for name, up in zip(names, together(answers, names), strict=True) if up}
+    return replace(site, hosts=found) if found else site
+
+
+def router_of(site: Site) -> Router:
+    """Return the site's router; raises `ReleaseFileError` if there is none."""
+    if site.router is None:
+        raise ReleaseFileError(
+            "this rollout has no router",
+            expected="a router that can switch",
+            where="rollout",
+            do="add router: {kind: …}",
+        )
+    return site.router

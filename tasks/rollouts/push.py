@@ -12,7 +12,7 @@ from tasks.domain.condition import Missing, at_path
 from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed
 from tasks.domain.kind import Duration
 from tasks.domain.target import Target
-from tasks.rollouts import Rollout, Site, Step
+from tasks.rollouts import Place, Rollout, Site, Step
 from tasks.rollouts._branch import Branch
 from tasks.sources import versions_on_host
 from tasks.sources._mirror import Mirror, Repository
@@ -64,9 +64,9 @@ class Push(Rollout):
             raise ValueError("expected either json_path or header, where the service says its version")
         return self
 
-    def places(self) -> Mapping[str, int]:
+    def places(self, site: Site) -> Sequence[Place]:  # noqa: ARG002
         """Return nothing: what runs is not golive's to start."""
-        return {}
+        return ()
 
     def serving(self, site: Site) -> str | None:
         """Return the version that the running service says; None if it says none."""

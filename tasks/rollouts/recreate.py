@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
+from tasks.domain.kind import Duration
+from tasks.domain.together import together
 from tasks.domain.upstream import Upstream
-from tasks.platforms import Instance, Running
-from tasks.rollouts import Rollout, Site, Step
+from tasks.rollouts import ALIVE, Place, Rollout, Site, Step, router_of, timed
 from tasks.routers import Port, Router
 
 SLOT = "main"
 
 
 class Recreate(Rollout):
-    """Stops the old version and then starts the new one in its place: simple, and down in between."""
+    """Stops the old version and then starts the new one in its place: simple, and down in between.
+
+    With ``pause`` the router holds requests back in the meantime, so that they are late instead of lost.
+    """
 
     stops_first: ClassVar[bool] = True
 
@@ -22,40 +27,74 @@ class Recreate(Rollout):
     """Which kind of rollout this is."""
     port: Port
     """The port on 127.0.0.1 on which each version listens."""
+    pause: Duration = 0.0
+    """How long at most the router holds requests back while neither version runs, from before `drain` until the new one
+    is ready; 0 if it shall not."""
 
-    def places(self) -> Mapping[str, int]:
-        """Return the one slot."""
-        return {SLOT: self.port}
+    def places(self, site: Site) -> Sequence[Place]:
+        """Return the one slot on each host."""
+        return [Place(SLOT, self.port, host) for host in site.host_names]
 
     def serving(self, site: Site) -> str | None:
-        """Return the version that is up."""
-        return self.serving_in(site, SLOT)
+        """Return the version that is up: of several hosts, on those to which the router sends requests."""
+        places = self.places(site)
+        current = site.router.current(site.at_router) if site.router and site.hosts else None
+        return self.one_version(site, [place for place in places if not current or place.name in current.slots])
 
     def steps(self, site: Site, version: str) -> Sequence[Step]:
-        """Return the acts: stop the old version, start the new one, wait until it is ready."""
+        """Return the acts: stop the old version, start the new one, wait until it is ready, send requests to it."""
+        router, places = site.router, self.places(site)
+        stopped_at: list[float] = []
+
+        def stop() -> Mapping[str, Any]:
+            stopped_at.append(site.target.world.clock.monotonic())
+            return {"stopped": together(lambda place: self._stop_other(site, place, version), places)}
+
+        def wait() -> Mapping[str, Any]:
+            seen = together(lambda place: self.wait_ready(site, place), places)
+            # Not to be told by a process that took the release over between the stop and this.
+            down = site.target.world.clock.monotonic() - stopped_at[0] if stopped_at else math.nan
+            return {"places": seen} | ({"down": round(down, 3)} if math.isfinite(down) else {})
+
+        def start() -> Mapping[str, Any]:
+            return {"places": together(lambda place: self.start(site, place, version), places)}
+
         steps = [
-            Step("stop the old version", lambda: self._stop_other(site, version)),
-            Step(f"start {version}", lambda: self.start(site, self._instance(site, version))),
-            Step(f"wait until {version} is ready", lambda: self.wait_ready(site, SLOT, self.port)),
+            Step("stop the old version", stop),
+            Step(f"start {version}", start),
+            Step(f"wait until {version} is ready", wait),
         ]
-        if (router := site.router) is not None:
+        if router is not None:
             steps.append(Step(f"send requests to {version}", lambda: self._route(site, router)))
-        return steps
+        if self.pause:
+            steps.insert(0, Step("hold requests back", lambda: self._hold(site, version)))
+        return [timed(site, step) for step in steps]
 
     def finish(self, site: Site) -> Sequence[Step]:  # noqa: ARG002
         """Return nothing: the old version was stopped when the new one was started."""
         return ()
 
-    def _instance(self, site: Site, version: str) -> Instance:
-        return Instance(SLOT, version, site.release_dir, self.port, site.target.dsn)
+    def require_possible(self, site: Site) -> None:
+        """Raise `ReleaseFileError` if requests are to be held back and the router cannot."""
+        if self.pause:
+            router_of(site).require_hold(self.pause)
 
-    def _stop_other(self, site: Site, version: str) -> Mapping[str, Any]:
-        status = site.platform.status(site.target, SLOT)
-        if status.version == version and status.running in {Running.UP, Running.STARTING}:
-            return {"stopped": None}
-        site.platform.stop(site.target, SLOT)
-        return {"stopped": status.version or None}
+    def _hold(self, site: Site, version: str) -> Mapping[str, Any]:
+        if all(self.version_in(site, place) == version for place in self.places(site)):
+            return {"held": False}
+        router_of(site).pause(site.at_router, self.pause)
+        site.target.world.clock.sleep(self.drain)
+        return {"held": True, "limit": self.pause}
+
+    def _stop_other(self, site: Site, place: Place, version: str) -> str | None:
+        target = site.on(place.host)
+        status = site.platform.status(target, place.slot)
+        if status.version == version and status.running in ALIVE:
+            return None
+        site.platform.stop(target, place.slot)
+        return status.version or None
 
     def _route(self, site: Site, router: Router) -> Mapping[str, Any]:
-        router.switch(site.target, Upstream.one(SLOT, f"127.0.0.1:{self.port}"))
+        router.switch(site.at_router, Upstream(tuple(site.member(place) for place in self.places(site))))
+        router.resume(site.at_router)
         return {"port": self.port}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
-from tasks.domain.errors import OutsideError, RolloutFailed
+from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed
 from tasks.domain.kind import Duration, Kind, no_secret_in
 from tasks.domain.ports import Command
 from tasks.domain.target import Target
@@ -22,6 +22,9 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 class Router(Kind):
     """Sends requests to the members of one upstream, and changes that in one step that drops no request."""
 
+    holds: ClassVar[bool] = False
+    """Whether this kind of router can hold requests back for a while."""
+
     @abstractmethod
     def current(self, target: Target) -> Upstream | None:
         """Return where requests go now, as the router itself reports it, or None if nowhere yet."""
@@ -33,6 +36,26 @@ class Router(Kind):
         Starts the router first if it is golive's own. Raises `RolloutFailed` with the router's words, the former state
         still in force.
         """
+
+    def require_hold(self, seconds: float) -> None:
+        """Raise `ReleaseFileError` unless this router can hold requests back for that long."""
+        raise ReleaseFileError(
+            f"the router {self.kind} cannot hold requests back for {seconds:g} s",
+            expected="a router that can, such as embedded",
+            where="rollout.pause",
+            do="take another router, or do without the pause",
+        )
+
+    def pause(self, target: Target, seconds: float) -> None:  # noqa: ARG002
+        """Hold new requests back instead of failing them, until `resume` and for at most ``seconds``.
+
+        That limit is the router's own: it holds nobody back for longer when golive is killed in between. Holding
+        already, it holds from now on. Raises what `require_hold` raises.
+        """
+        self.require_hold(seconds)
+
+    def resume(self, target: Target) -> None:
+        """Let go on what is held back; nothing is, in a router that cannot hold requests."""
 
     def close(self, target: Target) -> None:
         """End the router if golive started it."""

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import math
 import re
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed, ToolMissing, Unreachable, UserError
+from tasks.domain.errors import (
+    CommandFailed,
+    OutsideError,
+    ReleaseFileError,
+    RolloutFailed,
+    ToolMissing,
+    Unreachable,
+    UserError,
+)
 from tasks.domain.kind import Duration
 from tasks.domain.ports import Command, Finished, HttpAnswer
 from tasks.domain.target import Target
 from tasks.domain.upstream import Upstream
 from tasks.routers import Port, Router
+from tasks.routers._caddy_config import TICKETS, Layout, config_of
 
 _PATH = re.compile(r"/[\w./@+,=~ -]*")  # what Caddy's placeholders do not take for anything else
-_ASK = "X-Golive-Router"
+ASK = "X-Golive-Router"
+"""The header in which golive sends its token, to be told what is in force."""
+_NEVER = "0"
+# By the shell's own printf, for a hundred files at once; synchronised before the name says that they are whole.
+_WRITE = 'cd "$0" && i=0 && for dial; do printf %s "$dial" >"$i" || exit 1; i=$((i+1)); done && sync -f .'
 
 
 class Embedded(Router):
     """Sends requests through a Caddy of golive's own, which outlives golive.
 
-    Caddy reads the upstream's address from a file for each request, and a switch replaces one symbolic link: nothing
-    is reloaded and no connection is closed. It is controlled by a socket that only its owner may use, and tells what is
-    in force to who knows the token in its configuration.
+    Caddy takes a hundred tickets in turn, and reads the address of a request's ticket from a file; members have tickets
+    by weight, and a switch replaces one symbolic link: nothing is reloaded and no connection is closed. It is
+    controlled by a socket that only its owner may use, and tells what is in force to who knows the token in its
+    configuration.
+
+    Requests are held back by tickets to a place where nobody takes a connection, tried again until they lead to the
+    service. From a moment on that stands in a file, Caddy holds no request back, whether golive lives or not.
 
     A change of the router's own settings is another matter: Caddy then opens a second listening socket and closes the
     first, and Linux resets the connections that the first has not accepted yet, unless ``net.ipv4.tcp_migrate_req`` is
@@ -43,6 +62,9 @@ class Embedded(Router):
     """Where Caddy keeps its configuration, its log and its socket."""
     hold: Duration = 5.0
     """How long a request is held and tried again while its upstream takes no connection."""
+    longest_pause: Duration = 30.0
+    """How long requests may be held back by a pause; then each is sent on, wherever that leads."""
+    holds: ClassVar[bool] = True
 
     def current(self, target: Target) -> Upstream | None:
         """Return what Caddy has in force; raises `Unreachable` if it should run and does not."""
@@ -62,13 +84,10 @@ class Embedded(Router):
     def switch(self, target: Target, upstream: Upstream) -> None:
         """Start Caddy if it does not run, point it at the upstream in one step, and read the change back."""
         host, home = target.world.host, self._home(target)
-        only = upstream.members[0]
-        place = home / "upstreams" / f"{only.slot}-{only.address.replace(':', '-')}"
         self.must_answer(target, upstream)
         before = host.read(home / "current" / "name")
-        host.write(place / "address", only.address)
-        host.write(place / "slot", only.slot)
-        host.write(place / "name", place.name)
+        dealt = [member.address for member in upstream.dealt(TICKETS)]
+        place = self._deal(target, hashlib.sha256(str(upstream).encode()).hexdigest()[:16], str(upstream), dealt)
         self._ensure(target, home)
         host.link(home / "current", place)
         try:
@@ -87,6 +106,38 @@ class Embedded(Router):
                 do=f"the former state is in force; read {home}/caddy.log",
             ) from error
 
+    def require_hold(self, seconds: float) -> None:
+        """Raise `ReleaseFileError` for longer than `longest_pause`."""
+        if seconds > self.longest_pause:
+            raise ReleaseFileError(
+                f"a pause of {seconds:g} s",
+                expected=f"at most {self.longest_pause:g} s",
+                where="rollout.pause",
+                do="give router.longest_pause more",
+            )
+
+    def pause(self, target: Target, seconds: float) -> None:
+        """Hold new requests back, for at most ``seconds``; before the first switch there are none."""
+        host, home = target.world.host, self._home(target)
+        self.require_hold(seconds)
+        if not host.exists(home / "current"):
+            return
+        self._ensure(target, home)
+        # By Caddy's own clock, which may be another machine's.
+        until = int(self._ask(target).headers["x-golive-time"]) + math.ceil(seconds)
+        host.link(home / "gate", self._deal(target, "shut", "nothing", [f"unix/{home}/nobody"] * TICKETS))
+        host.write(home / "until", str(until))
+        self._must_hold_until(target, str(until))
+
+    def resume(self, target: Target) -> None:
+        """Send on what is held back, to what is in force now, and hold nothing back any more."""
+        host, home = target.world.host, self._home(target)
+        name = host.read(home / "current" / "name")
+        if name and (host.read(home / "until") or _NEVER) != _NEVER:
+            host.link(home / "gate", home / "upstreams" / name)
+            host.write(home / "until", _NEVER)
+            self._must_hold_until(target, _NEVER)
+
     def close(self, target: Target) -> None:
         """End Caddy; requests under way may finish."""
         home = self._home(target)
@@ -95,6 +146,20 @@ class Embedded(Router):
                 self._caddy(target, home, "stop", "--address", "unix/admin.sock")
             except CommandFailed:
                 target.world.host.remove_tree(home / "admin.sock")  # nobody listens there any more
+
+    def _must_hold_until(self, target: Target, until: str) -> None:
+        found = self._ask(target).headers.get("x-golive-until")
+        if found != until:
+            raise RolloutFailed(f"Caddy holds requests until {found}", expected=until, where=f"port {self.listen}")
+
+    def _deal(self, target: Target, name: str, told: str, dials: Sequence[str]) -> Path:
+        """Return the directory that holds these tickets, and what they say, made first if it is not there whole."""
+        host, place = target.world.host, self._home(target) / "upstreams" / name
+        if host.read(place / "name") != name:
+            host.write(place / "told", told)
+            host.run(Command(("/bin/sh", "-c", _WRITE, str(place), *dials), timeout=20.0))
+            host.write(place / "name", name)
+        return place
 
     def _home(self, target: Target) -> Path:
         path = Path(target.fill(self.directory))
@@ -106,14 +171,16 @@ class Embedded(Router):
         token = target.world.host.read(self._home(target) / "token") or ""
         at = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
         url = f"http://[{at}]:{self.listen}/" if ":" in at else f"http://{at}:{self.listen}/"
-        return target.world.http.request("GET", url, headers={_ASK: token}, timeout=5.0, fresh=True)
+        return target.world.http.request("GET", url, headers={ASK: token}, timeout=5.0, fresh=True)
 
     def _ensure(self, target: Target, home: Path) -> None:
         """Let Caddy run with the configuration that belongs to these fields."""
         host = target.world.host
         if not host.read(home / "token"):
             host.write(home / "token", secrets.token_hex(16))
-        text, wanted = self._config(home, host.read(home / "token") or ""), home / "caddy.json"
+        if not host.read(home / "until"):
+            host.write(home / "until", _NEVER)
+        text, wanted = config_of(self._layout(home, host.read(home / "token") or "")), home / "caddy.json"
         alive = self._alive(target)
         if alive and host.read(wanted) == text:
             return
@@ -130,6 +197,10 @@ class Embedded(Router):
                 error.seen, expected="Caddy takes its configuration", where=str(candidate), do=f"read {home}/caddy.log"
             ) from error
         host.write(wanted, text)
+
+    def _layout(self, home: Path, token: str) -> Layout:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return Layout(home, f"{host}:{self.listen}", ASK, token, hold=self.hold, longest_pause=self.longest_pause)
 
     def _alive(self, target: Target) -> bool:
         try:
@@ -169,38 +240,3 @@ class Embedded(Router):
             lines = (target.world.host.read(home / "start.log") or "").strip().splitlines()
             said = lines[-1] if lines else "it said nothing"
             raise CommandFailed(f"{error.seen}: {said}", where=f"caddy {words[0]}") from error
-
-    def _config(self, home: Path, token: str) -> str:
-        """Return Caddy's configuration; the socket's path is relative, since a long one would not fit in an address."""
-        in_force = {name: f"{{file.{home}/current/{name}}}" for name in ("slot", "address")}
-        tell = {
-            "match": [{"header": {_ASK: [token]}}],
-            "handle": [
-                {
-                    "handler": "static_response",
-                    "headers": {"X-Golive": ["router"], "Content-Type": ["text/plain"]},
-                    "body": f"{in_force['slot']} {in_force['address']}",
-                }
-            ],
-            "terminal": True,
-        }
-        proxy = {
-            "handler": "reverse_proxy",
-            "upstreams": [{"dial": in_force["address"]}],
-            "load_balancing": {"try_duration": f"{self.hold:g}s", "try_interval": "50ms"},
-            # Idle connections are given up before the service does so (uvicorn: 5 s), which would cost a request.
-            "transport": {"protocol": "http", "dial_timeout": "3s", "keep_alive": {"idle_timeout": "2s"}},
-        }
-        log = {"writer": {"output": "file", "filename": f"{home}/caddy.log", "roll_size_mb": 5, "roll_keep": 3}}
-        server = {
-            "listen": [f"[{self.host}]:{self.listen}" if ":" in self.host else f"{self.host}:{self.listen}"],
-            "automatic_https": {"disable": True},
-            "routes": [tell, {"handle": [proxy]}],
-        }
-        config = {
-            "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
-            "logging": {"logs": {"default": {**log, "level": "WARN"}}},
-            "storage": {"module": "file_system", "root": f"{home}/data"},
-            "apps": {"http": {"grace_period": "10s", "servers": {"service": server}}},
-        }
-        return json.dumps(config, indent=1)

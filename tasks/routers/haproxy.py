@@ -36,6 +36,7 @@ class Haproxy(FileRouter):
 backend {self.backend}
     mode http
     retries 3
+    option redispatch 1
 {servers}
 frontend {self.backend}_golive
     mode http

@@ -24,6 +24,10 @@ def _at(value: str) -> str:
     return value
 
 
+OWN_MACHINE = "golive"
+"""How golive's own machine is called among the hosts."""
+
+
 class Machine(Strict):
     """A machine that golive reaches over SSH, and on which it runs the system."""
 

@@ -25,7 +25,7 @@ from tasks.platforms import Platform
 from tasks.rollouts import Rollout
 from tasks.routers import Router
 from tasks.sources import Source
-from tasks.spec.hosts import Machine
+from tasks.spec.hosts import OWN_MACHINE, Machine
 from tasks.spec.kinds import union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 from tasks.spec.rehearsal import Rehearsal
@@ -230,7 +230,7 @@ class ReleaseFile(Strict):
     """Where golive keeps its releases, backups and logs; ``{data}`` is golive's own data directory."""
     hosts: tuple[Machine, ...] = ()
     """The machines that it runs on, reached over SSH; golive's own if there are none. Migrations, backups and checks
-    run on golive's machine, and the router on the first of these."""
+    run on golive's machine."""
     database: Database
     """Its database."""
     source: AnySource
@@ -239,6 +239,8 @@ class ReleaseFile(Strict):
     """What runs its processes."""
     router: AnyRouter | None = None
     """What sends requests to it; needed for a rollout without downtime."""
+    router_on: str = ""
+    """The name of the host on which the router runs, ``golive`` for golive's own machine; the first host if empty."""
     rollout: AnyRollout
     """How a new version takes over."""
     migration: AnyMigrator
@@ -269,6 +271,13 @@ class ReleaseFile(Strict):
         for index, machine in enumerate(self.hosts):
             if machine.name in {one.name for one in self.hosts[:index]}:
                 raise _misfit(f"two hosts are named {machine.name!r}; expected each name once", "hosts", index, "name")
+        known = {OWN_MACHINE, *(one.name for one in self.hosts)}
+        if self.router_on and (self.router_on not in known or not self.hosts):
+            raise _misfit(
+                f"the router cannot be on {self.router_on!r}; expected "
+                + (f"one of {', '.join(sorted(known))}" if self.hosts else "hosts to choose from"),
+                "router_on",
+            )
         names: set[str] = set()
         for phase in PHASES:
             for index, check in enumerate(self.checks.of(phase)):

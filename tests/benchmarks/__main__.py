@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import backup, latency, memory, rehearsal
+from tests.benchmarks import backup, latency, memory, rehearsal, rollouts
 
-ALL = {"backup": backup.main, "latency": latency.main, "memory": memory.main, "rehearsal": rehearsal.main}
+ALL: dict[str, Callable[..., None]] = {
+    "backup": backup.main,
+    "latency": latency.main,
+    "memory": memory.main,
+    "rehearsal": rehearsal.main,
+    "rollouts": rollouts.main,
+}
 
 
 def main() -> None:
@@ -18,12 +25,16 @@ def main() -> None:
     parser.add_argument("--scale", type=int, default=130, help="pgbench's scale, 100,000 accounts each (130)")
     parser.add_argument("--documents", type=int, default=1_000_000, help="JSON documents (1,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is measured (3)")
+    parser.add_argument("--requests", type=int, default=2000, help="requests for each rollout and router (2,000)")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where there is room for 15 GB")
     given = parser.parse_args()
     for name in given.names or ALL:
         with tempfile.TemporaryDirectory(dir=given.directory, prefix="golive-bench-") as directory:
             Path(directory).chmod(0o755)
-            ALL[name](Path(directory), scale=given.scale, documents=given.documents, rounds=given.rounds)
+            if name == "rollouts":
+                rollouts.main(Path(directory), requests=given.requests)
+            else:
+                ALL[name](Path(directory), scale=given.scale, documents=given.documents, rounds=given.rounds)
 
 
 if __name__ == "__main__":

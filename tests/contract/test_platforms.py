@@ -146,7 +146,7 @@ def test_blue_green_on_it_loses_no_request_forward_and_back(stand, tmp_path, wor
         def go(version: str) -> None:
             platform = stand.make({})
             stand.started += [(platform, slot) for slot in ("blue", "green")]
-            site = Site(stand.target.at(version=version), platform, way.router, tmp_path, tmp_path)
+            site = Site(stand.target.at(version=version), platform, way.router)
             for step in rollout.steps(site, version):
                 step.act()
             assert rollout.serving(site) == version

@@ -3,85 +3,35 @@
 from __future__ import annotations
 
 import json
-import pkgutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
-from tasks import rollouts
 from tasks.domain.errors import ReleaseFileError, RolloutFailed, Unreachable
-from tasks.domain.ports import World
 from tasks.platforms import Running
-from tasks.rollouts import Ready, Rollout, Site
-from tasks.rollouts.blue_green import BlueGreen
-from tasks.rollouts.recreate import Recreate
+from tasks.rollouts import Site
 from tests.services import Clients, free_port
-from tests.sites import WAYS, Way, a_target, service, supervisor
-
-ELSEWHERE = {"push"}
-"""Those that have something else start the processes; they have tests of their own."""
-KINDS = sorted({info.name for info in pkgutil.iter_modules(rollouts.__path__)} - ELSEWHERE)
-READY = Ready.model_validate({"within": "6s", "every": "50ms"})
-
-
-def _rollout(kind: str, **fields: object) -> Rollout:
-    made: dict[str, type[Rollout]] = {"recreate": Recreate, "blue_green": BlueGreen}
-    ports: dict[str, dict[str, object]] = {
-        "recreate": {"port": free_port()},
-        "blue_green": {"ports": (free_port(), free_port())},
-    }
-    return made[kind].model_validate({"ready": READY, "drain": "100ms"} | ports[kind] | fields)
-
-
-@dataclass
-class Stage:
-    """A rollout with its site, and what the clients see of it."""
-
-    rollout: Rollout
-    site: Site
-    way: Way
-
-    def at(self, version: str, fault: str = "") -> Site:
-        """Return the site for a version, whose process shows a fault."""
-        platform = supervisor(web={"environment": {"VERSION": "{version}", "DSN": "{dsn}", "FAULT": fault}})
-        return replace(self.site, target=self.site.target.at(version=version), platform=platform)
-
-    def go(self, version: str, fault: str = "") -> dict[str, Any]:
-        """Run all steps, and return the evidence of each by its name."""
-        site = self.at(version, fault)
-        return {step.name: json.loads(json.dumps(step.act())) for step in self.rollout.steps(site, version)}
-
-    def ask(self) -> bytes:
-        return self.site.target.world.http.request("GET", f"http://127.0.0.1:{self.way.port}/", fresh=True).body
-
-    def serving(self) -> str | None:
-        return self.rollout.serving(self.site)
-
-    def finish(self) -> list[Mapping[str, Any]]:
-        return [step.act() for step in self.rollout.finish(self.site)]
-
-
-def _stage(root: Path, rollout: Rollout, way: Way, world: World) -> Stage:
-    target = a_target(world, root)
-    return Stage(rollout, Site(target, supervisor(), way.router, root, root), way)
+from tests.sites import WAYS, a_target, service, supervisor
+from tests.stage import KINDS, QUICK, READY, a_rollout, a_stage, plain_stage
 
 
 @pytest.fixture(params=KINDS)
 def stage(request, tmp_path, world):
-    with WAYS["embedded"](tmp_path, world) as way:
-        made = _stage(tmp_path, _rollout(request.param), way, world)
+    with WAYS["embedded"](tmp_path, world) as way, ExitStack() as stack:
+        if request.param in {"recreate", "blue_green"}:
+            made = a_stage(tmp_path, a_rollout(request.param), way, world)
+            stack.callback(made.site.platform.close, made.site.target)
+        else:  # they start more processes, and supervisor takes a second for each
+            made = stack.enter_context(plain_stage(tmp_path, a_rollout(request.param, **QUICK), way, world))
         yield made
-        made.site.platform.close(made.site.target)
 
 
 @pytest.fixture
 def blue_green(tmp_path, world):
     with WAYS["embedded"](tmp_path, world) as way:
-        made = _stage(tmp_path, _rollout("blue_green"), way, world)
+        made = a_stage(tmp_path, a_rollout("blue_green"), way, world)
         yield made
         made.site.platform.close(made.site.target)
 
@@ -100,7 +50,7 @@ def test_it_goes_forward_and_back_by_the_same_steps(stage):
 def test_running_all_steps_again_changes_nothing(stage):
     stage.go("v1")
     stage.go("v2")
-    slots = ("main", "blue", "green")
+    slots = [place.slot for place in stage.rollout.places(stage.site)]
     before = {slot: stage.site.platform.status(stage.site.target, slot) for slot in slots}
     with Clients(stage.way.port) as clients:
         stage.go("v2")
@@ -151,7 +101,7 @@ def test_a_version_that_does_not_come_up_fails_with_its_reason(stage, fault, wor
 @pytest.mark.parametrize("kind", sorted(WAYS))
 def test_blue_green_under_load_loses_no_request_forward_and_back(kind, tmp_path, world, record_testsuite_property):
     with WAYS[kind](tmp_path, world) as way:
-        stage = _stage(tmp_path, _rollout("blue_green"), way, world)
+        stage = a_stage(tmp_path, a_rollout("blue_green"), way, world)
         try:
             stage.go("v1")
             evidence = []
@@ -200,7 +150,7 @@ def test_blue_green_stops_nothing_while_the_router_cannot_say_what_serves(blue_g
 
 
 def test_an_exit_is_noticed_before_the_time_for_getting_ready_is_over(blue_green):
-    patient = _rollout("blue_green", ready={"within": "60s"})
+    patient = a_rollout("blue_green", ready={"within": "60s"})
     stage = replace(blue_green, rollout=patient)
     begun = time.monotonic()
     site = stage.at("v1", "never_ready")
@@ -215,11 +165,14 @@ def test_an_exit_is_noticed_before_the_time_for_getting_ready_is_over(blue_green
 def test_a_port_that_something_else_listens_on_is_named_before_anything_starts(stage):
     stage.go("v1")
     foreign = free_port()
-    fields = {"port": foreign} if stage.rollout.kind == "recreate" else {"ports": (stage.rollout.ports[0], foreign)}
+    before = [place.port for place in stage.rollout.places(stage.site)]
+    fields = {"port": foreign} if stage.rollout.kind == "recreate" else {"ports": (before[0], foreign)}
     other = replace(stage, rollout=stage.rollout.model_copy(update=fields))
-    with service("foreign", foreign), pytest.raises(RolloutFailed, match=f"port {foreign} is taken"):
-        other.go("v2")
-    if stage.rollout.kind == "blue_green":
+    with service("foreign", foreign):
+        assert other.rollout.foreign_ports(other.site) == [str(foreign)]
+        with pytest.raises(RolloutFailed, match=f"port {foreign} is taken"):
+            other.go("v2")
+    if stage.rollout.kind in {"blue_green", "canary"}:
         assert stage.serving() == "v1"
         assert stage.ask() == b"v1"
 
@@ -252,6 +205,16 @@ def test_the_old_version_is_not_stopped_while_the_new_one_is_down(blue_green):
     assert site.platform.status(site.target, "blue").running is Running.UP
 
 
+def test_several_instances_on_one_host_are_started_by_supervisor_one_after_the_other(tmp_path, world):
+    with WAYS["embedded"](tmp_path, world) as way:
+        stage = a_stage(tmp_path, a_rollout("rolling"), way, world)
+        try:
+            stage.go("v1")
+            stage.serves_only("v1")
+        finally:
+            stage.site.platform.close(stage.site.target)
+
+
 def test_background_work_is_done_by_one_version_at_a_time(blue_green):
     platform = supervisor(worker={"role": "background", "command": ["sleep", "1000"]})
     blue_green.site = replace(blue_green.site, platform=platform)
@@ -269,9 +232,9 @@ def test_background_work_is_done_by_one_version_at_a_time(blue_green):
 
 
 def test_blue_green_without_a_router_is_refused(tmp_path, world):
-    stage = Site(a_target(world, tmp_path), supervisor(), None, tmp_path, tmp_path)
+    stage = Site(a_target(world, tmp_path), supervisor(), None)
     with pytest.raises(ReleaseFileError, match="no router"):
-        _rollout("blue_green").serving(stage)
+        a_rollout("blue_green").serving(stage)
 
 
 def test_a_platform_that_cannot_be_asked_is_not_taken_for_an_empty_one(stage):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import pkgutil
 import signal
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tasks import routers
-from tasks.domain.errors import RolloutFailed, Unreachable, UserError
+from tasks.domain.errors import ReleaseFileError, RolloutFailed, Unreachable, UserError
 from tasks.domain.ports import Http
 from tasks.domain.upstream import Member, Upstream
 from tasks.routers import FileRouter
@@ -24,7 +24,7 @@ from tasks.spec.kinds import kinds_in
 from tests.services import Clients, free_port
 from tests.sites import WAYS, a_target, service
 
-KINDS = sorted(info.name for info in pkgutil.iter_modules(routers.__path__))
+KINDS = sorted(kinds_in(routers))
 FILE_KINDS = [kind for kind in KINDS if issubclass(kinds_in(routers)[kind], FileRouter)]
 """Those whose configuration others may spoil and that have to be reloaded."""
 
@@ -86,6 +86,61 @@ def test_after_a_switch_new_requests_reach_the_new_upstream_only(way, target):
         ask = target.world.http.request
         seen = {ask("GET", f"http://127.0.0.1:{way.port}/", fresh=True).body for _ in range(20)}
         assert seen == {b"v2"}
+
+
+def test_members_share_the_requests_by_weight_and_the_others_take_those_of_one_that_is_down(way, target):
+    with service("v1") as (one, first), service("v2") as (two, _):
+        shared = Upstream((Member("blue", f"127.0.0.1:{one}", 3), Member("green", f"127.0.0.1:{two}")))
+        way.router.switch(target, shared)
+        assert way.router.current(target) == shared
+        if way.router.kind == "command":
+            return  # the test's own script knows the first member only
+        ask = target.world.http.request
+        seen = Counter(ask("GET", f"http://127.0.0.1:{way.port}/", fresh=True).body for _ in range(80))
+        assert 15 <= seen[b"v2"] <= 25, seen
+        if way.router.kind == "caddy":
+            return  # whether it tries another member is for its owner to set, by load_balancing.try_duration
+        first.kill()
+        first.wait()
+        assert {ask("GET", f"http://127.0.0.1:{way.port}/", fresh=True).body for _ in range(8)} == {b"v2"}
+
+
+def test_a_router_holds_requests_back_until_it_is_told_to_go_on_or_says_that_it_cannot(way, target):
+    if not way.router.holds:
+        with pytest.raises(ReleaseFileError, match="cannot hold"):
+            way.router.pause(target, 5)
+        return
+    with service("v1") as (one, _), service("v2") as (two, _):
+        way.router.pause(target, 5)
+        way.router.switch(target, _at("blue", one))
+        with Clients(way.port, threads=6) as clients:
+            clients.until(50)
+            way.router.pause(target, 20)
+            time.sleep(0.3)
+            held = clients.total
+            time.sleep(0.5)
+            assert clients.total == held
+            way.router.switch(target, _at("green", two))
+            time.sleep(0.2)
+            assert clients.total == held
+            way.router.resume(target)
+            way.router.resume(target)
+            clients.until(held + 100)
+        assert clients.lost == []
+        assert clients.answers["v2"] >= 100
+
+
+def test_requests_that_nobody_lets_go_on_are_sent_on_by_the_router_itself(tmp_path, target):
+    with WAYS["embedded"](tmp_path, target.world) as way, service("v1") as (one, _):
+        router = way.router.model_copy(update={"longest_pause": 2.0})
+        router.switch(target, _at("blue", one))
+        with pytest.raises(ReleaseFileError, match="pause of 3 s"):
+            router.pause(target, 3)
+        router.pause(target, 2)
+        with Clients(way.port) as clients:
+            clients.until(200)
+        assert clients.lost == []
+        assert set(clients.answers) == {"v1"}
 
 
 def test_a_request_under_way_is_finished_by_the_old_upstream(way, target):

@@ -156,16 +156,13 @@ def test_images_go_forward_and_back_by_compose_behind_a_router_without_a_lost_re
         platform = compose(docker_engine, variables={"IMAGE": "{image}", "FAULT": fault}, services={"web": "web"})
         at = target.at(version=version, release_dir=fetched.directory)
         platform.require_possible(at)
-        acts = [
-            step.act()
-            for step in rollout.steps(Site(at, platform, way.router, fetched.directory, target.root), version)
-        ]
+        acts = [step.act() for step in rollout.steps(Site(at, platform, way.router), version)]
         return float(acts[2]["seconds"])
 
     with embedded(Path(target.root), world) as way:
         go("v1")
         platform = compose(docker_engine)
-        site = Site(target, platform, way.router, target.root, target.root)
+        site = Site(target, platform, way.router)
         with Clients(way.port) as clients:
             clients.until(100)
             switches = [go("v2")]

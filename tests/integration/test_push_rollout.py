@@ -66,7 +66,7 @@ class Automated:
         """Return the site for a version, whose code is fetched as a release does."""
         target = a_target(self.world, self.root, version)
         Git(repository=str(self.bare)).fetch(target, version)
-        return Site(target, supervisor(), None, self.root / "releases" / version, self.root)
+        return Site(target, supervisor(), None)
 
     def go(self, rollout: Push, version: str) -> list[Any]:
         """Make all steps for a version and return their evidence."""
@@ -207,7 +207,7 @@ def test_a_push_that_is_refused_or_never_comes_to_serve_fails_with_the_reason(au
 
 def test_an_unknown_version_or_branch_is_refused_before_anything_is_pushed(automated):
     target = a_target(automated.world, automated.root, "v9")
-    site = Site(target, supervisor(), None, automated.root, automated.root)
+    site = Site(target, supervisor(), None)
     with pytest.raises(InvalidVersion, match="there is no version v9"):
         automated.rollout().steps(site, "v9")[0].act()
     with pytest.raises(ReleaseFileError, match="there is no branch live"):
