@@ -267,7 +267,7 @@ class ReleaseFile(Strict):
     """The URL of the page that a person needs at 03:00."""
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
+    def _hosts_fit(self) -> Self:
         for index, machine in enumerate(self.hosts):
             if machine.name in {one.name for one in self.hosts[:index]}:
                 raise _misfit(f"two hosts are named {machine.name!r}; expected each name once", "hosts", index, "name")
@@ -278,6 +278,10 @@ class ReleaseFile(Strict):
                 + (f"one of {', '.join(sorted(known))}" if self.hosts else "hosts to choose from"),
                 "router_on",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
         names: set[str] = set()
         for phase in PHASES:
             for index, check in enumerate(self.checks.of(phase)):

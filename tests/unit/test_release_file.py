@@ -415,6 +415,13 @@ def test_every_key_of_the_schema_is_described():
     assert lacking == []
 
 
+def test_the_router_is_on_one_of_the_hosts_or_on_golives_own_machine():
+    hosts = "hosts: [{name: app1, at: ssh://app1}]\n"
+    assert loading.parse(f"{SMALL}{hosts}router_on: golive\n").router_on == "golive"
+    assert "cannot be on 'app2'; expected one of app1, golive" in fault(f"{SMALL}{hosts}router_on: app2\n")
+    assert "expected hosts to choose from" in fault(f"{SMALL}router_on: golive\n")
+
+
 def test_hosts_are_taken_apart():
     text = "hosts:\n  - {name: app1, at: 'ssh://deploy@app1.example.org:2222'}\n  - {name: app2, at: ssh://10.0.0.6}\n"
     one, two = loading.parse(SMALL + text).hosts
