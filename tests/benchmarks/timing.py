@@ -47,6 +47,7 @@ def interleaved(
     taken: dict[str, list[Stopwatch]] = {name: [] for name in ways}
     for number in range(1, rounds + 1):
         for name, way in ways.items():
+            os.sync()  # or one way would wait for the disk with what the one before it has written
             watch = Stopwatch()
             way(watch)
             taken[name].append(watch)
