@@ -38,7 +38,7 @@ def _comparison(text: str) -> str:
     if not isinstance(tree, ast.Compare) or len(tree.ops) != 1:
         raise ValueError(f"{text!r} is no comparison of two terms, as in 'WORKERS * POOL_SIZE < max_connections'")
     for node in ast.walk(tree):
-        fits = isinstance(node, ast.Compare | ast.BinOp | ast.Name | ast.Load | (*_OPERATORS,))
+        fits = isinstance(node, (ast.Compare, ast.BinOp, ast.Name, ast.Load, *_OPERATORS))
         number = isinstance(node, ast.Constant) and type(node.value) in {int, float}
         if not fits and not number:
             raise ValueError(f"{text!r} has {ast.unparse(node)!r} in it; names, numbers, + - * / fit")

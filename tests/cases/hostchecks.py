@@ -6,9 +6,12 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tasks.adapters.clock import SystemClock
 from tasks.domain.target import Target
 from tests.cases import NO_DATABASE, Cases
 from tests.certificates import Authority, tls_server
@@ -59,6 +62,15 @@ def a_log(target: Target) -> Iterator[tuple[dict[str, Any], Target]]:
         file.write("ERROR now\n")
     offsets = {"offsets": {str(log): {"size": size, "inode": inode}}}
     yield {"files": ["app.log"]}, target.at(baseline={"it": offsets})
+
+
+@contextmanager
+def an_hour_late(target: Target) -> Iterator[tuple[dict[str, Any], Target]]:
+    class Late(SystemClock):
+        def now(self) -> datetime:
+            return super().now() - timedelta(hours=1)
+
+    yield {}, target.at(world=replace(target.world, clock=Late()))
 
 
 @contextmanager
@@ -170,7 +182,7 @@ CASES: Cases = {
     ),
     "clock_skew": (
         {"url": "{base_url}/health", "limit": "5s"},
-        {"limit": "1ms", "host": False, "dsn": None, "url": "{base_url}/early"},
+        {"AROUND": {"with": an_hour_late}},
         {"dsn": NO_DATABASE},
     ),
     "capacity": (
