@@ -119,7 +119,7 @@ class JunitReport(ReportFiles):
         rate = (run - count["failed"]) / run
         named = f": {', '.join(bad[:5])}" if bad else ""
         words = f"{run - count['failed']} of {run} tests passed, {rate:.1%} ≥ {self.pass_rate:.1%}{named}"
-        outcome = Outcome.PASSED if rate >= self.pass_rate else Outcome.FAILED
+        outcome = Outcome.PASSED if round(rate, 9) >= round(self.pass_rate, 9) else Outcome.FAILED
         readings = [Reading(outcome, words, round(100 * rate, 2), "%", round(100 * self.pass_rate, 2))]
         if self.tests is not None:
             readings.append(held(f"{count['tests']} tests = {self.tests}", count["tests"] == self.tests))

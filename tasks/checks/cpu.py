@@ -51,7 +51,7 @@ class Cpu(Check):
             passed = [late - early for early, late in zip(before, after, strict=False)]
             total = sum(passed[_TIMES])
             busy = round(100 * (total - sum(passed[_IDLE])) / total, 1) if total > 0 else None
-            readings.append(judge_limit(busy, 100 * self.max_busy, "%", "busy"))
+            readings.append(judge_limit(busy, round(100 * self.max_busy, 6), "%", "busy"))
         if self.max_load is not None:
             words = (target.world.host.read(Path("/proc/loadavg")) or "").split()
             load = round(float(words[1]) / cores, 2) if len(words) > 1 else None

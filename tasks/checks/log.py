@@ -195,7 +195,7 @@ class Log(Check):
             readings.append(Reading(reading.outcome, reading.seen + first, reading.value, reading.unit, reading.limit))
         if self.max_share is not None:
             share = 100 * found.errors / found.counted if found.counted else None
-            readings.append(judge_limit(share, 100 * self.max_share, "%", f"share of {what}"))
+            readings.append(judge_limit(share, round(100 * self.max_share, 6), "%", f"share of {what}"))
         if self.max_repeats is not None:
             often = [f"{count} × {text}" for text, count in found.signatures.most_common() if count > self.max_repeats]
             readings.append(failed(f"{often[0]}, at most {self.max_repeats}") if often else passed("none repeats"))

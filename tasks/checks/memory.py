@@ -52,7 +52,7 @@ class Memory(Check):
         if self.available is not None:
             readings.append(_judge("available", left, self.available, at_least=True))
         if self.available_share is not None:
-            limit = 100 * self.available_share
+            limit = round(100 * self.available_share, 6)
             readings.append(judge_limit(round(100 * left / total, 1), limit, "%", "available", at_least=True))
         if self.max_swap_used is not None:
             swapped = seen.get("SwapTotal", 0) - seen.get("SwapFree", 0)

@@ -118,9 +118,7 @@ class Process(Check):
         if not state.get("ActiveState"):
             return unknown(f"systemd says nothing of {self.unit}")
         if state["ActiveState"] != "active" and self.at_most != 0:
-            return failed(
-                f"{self.unit} is {state['ActiveState']} ({state.get('SubState', '')}), {state.get('LoadState', '')}"
-            )
+            return failed(f"{self.unit} is {', '.join(state.get(name, '') for name in _STATES)}")
         family = {int(state.get("MainPID") or 0)} - {0}
         while more := {one.pid for one in alive if one.parent in family} - family:
             family |= more

@@ -145,6 +145,11 @@ CASES: Cases = {
         {"modules": ["no_such_module"], **OWN},
         {"modules": ["json"]},
     ),
+    "python_code": (
+        {"files": ["a.py"], "forbidden": ["os.system"], **OWN, "AROUND": files(a__py="import os\n")},
+        {"files": ["a.py"], **OWN, "AROUND": files(a__py="def :\n")},
+        {"files": ["a.py"], "AROUND": files(a__py="")},
+    ),
     "packages": (
         {"installed": ["pydantic>=2"], "conflicts": True, **OWN},
         {"installed": ["pydantic<1"], "conflicts": True, **OWN},

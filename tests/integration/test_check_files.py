@@ -5,6 +5,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from tasks.checks.file import File
 from tasks.checks.secrets_scan import SecretsScan
 from tasks.checks.world_writable import WorldWritable
 from tasks.domain.errors import AccessDenied
+from tasks.domain.outcome import Outcome
 from tasks.domain.ports import Command, Finished, World
 from tasks.domain.target import Target
 from tests.gits import a_repository
@@ -89,7 +91,7 @@ def test_rights_age_size_and_sum_are_judged_with_what_was_seen(target, code):
     put(code / "a", "12345", mode=0o640, age=2 * HOUR)
     put(code / "empty", "")
     name = f"{code}/a"
-    seen = [
+    seen: list[tuple[dict[str, Any], Outcome, str | None]] = [
         ({"mode": "0640", "owner": Path(code).owner(), "executable": False}, P, None),
         ({"at_most_mode": "0600"}, F, f"{name}: mode 0640 within 0600: failed"),
         ({"executable": True}, F, f"{name}: not executable: failed"),
