@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -28,6 +28,7 @@ _NAMES = {
 _ENTRY = re.compile(r"(@\w+|(?:\S+\s+){4}\S+)\s+(.+)")
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\s*=")
 _SYSTEM_TABLE, _SYSTEM_TABLES = Path("/etc/crontab"), Path("/etc/cron.d")
+_RAN = re.compile(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2} UTC")
 _FIRINGS = 400
 _NONE_FOR_USER = 1
 
@@ -129,11 +130,12 @@ class Cron(Check):
         active = state["ActiveState"] == "active"
         readings = [held(f"{timer} is {state.get('LoadState', '')}, {state['ActiveState']}", active)]
         if self.at_least_every is not None and active:
-            last = state.get("LastTriggerUSec", "").removeprefix("@")
-            if not last.isdigit():
+            last = _RAN.search(state.get("LastTriggerUSec", ""))
+            if not last:
                 readings.append(unknown(f"{timer} did not run yet"))
             else:
-                ago = target.world.clock.now().timestamp() - float(last)
+                ran = datetime.strptime(last[0], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+                ago = (target.world.clock.now() - ran).total_seconds()
                 words = f"ran {show_seconds(max(ago, 0.0))} ago ≤ {show_seconds(self.at_least_every)}"
                 readings.append(held(words, ago <= self.at_least_every))
         return all_of(readings)

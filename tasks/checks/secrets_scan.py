@@ -13,6 +13,7 @@ from tasks.checks import Check
 from tasks.checks._files import Pattern, find_below, place_of, read_text
 from tasks.domain.condition import none_of
 from tasks.domain.errors import CommandFailed
+from tasks.domain.kind import Duration
 from tasks.domain.outcome import Outcome, Reading, unknown
 from tasks.domain.ports import Command
 from tasks.domain.target import Target
@@ -39,6 +40,8 @@ class SecretsScan(Check):
     """
     without: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = Field(default=(), examples=[["KeywordDetector"]])
     """Detectors that are not used, by the names that detect-secrets has for them."""
+    timeout: Duration = 120.0
+    """After how long the look is given up and counts as unknown; a megabyte of code takes some seconds."""
     program: str = "detect-secrets"
     """The program."""
 
