@@ -17,7 +17,7 @@ from tasks.checks._files import Entry, Pattern
 from tasks.checks._log_source import files_of, lines_of_command, lines_since_offset, lines_since_time, offsets_of
 from tasks.domain.condition import all_of, held, none_of, regular
 from tasks.domain.errors import NotFound
-from tasks.domain.kind import Argv, Duration, Share, Size
+from tasks.domain.kind import Duration, Share, Size, no_secret_in
 from tasks.domain.log_lines import CREDENTIALS, ERROR, as_object, signature
 from tasks.domain.log_lines import since as written_since
 from tasks.domain.outcome import Outcome, Reading, failed, judge_limit, passed, unknown
@@ -51,7 +51,9 @@ class Log(Check):
     """Which kind of check this is."""
     files: tuple[Pattern, ...] = Field(default=(), examples=[["/var/log/shop/*.log"]])
     """The log files, relative to the version's code; those that were rotated away are read on from where they were."""
-    argv: Argv | tuple[()] = Field(default=(), examples=[["docker", "logs", "--since", "{since}", "api"]])
+    argv: Annotated[tuple[str, ...], AfterValidator(no_secret_in)] = Field(
+        default=(), examples=[["docker", "logs", "--since", "{since}", "api"]]
+    )
     """A command that prints the log instead; ``{since}`` is the moment from which on it is asked for, in UTC."""
     last: Duration | None = Field(default=None, examples=["1h"])
     """For how long back lines count, by the times that they bear; by default since the release began."""
