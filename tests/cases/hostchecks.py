@@ -166,7 +166,7 @@ CASES: Cases = {
         {"files": ["c.json"], "packages": {"engine": "1%"}, "AROUND": COVERAGE},
     ),
     "process": (
-        {"pattern": "python", "at_most": 100000},
+        {"pattern": "python", "zombies": True, "at_most": 100000},
         {"pattern": "no such (process|command)$"},
         {"pidfile": "good.sql"},
     ),
