@@ -16,6 +16,7 @@ from tasks.adapters.age import Age
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.host import LocalHost
 from tasks.adapters.http import HttpxHttp
+from tasks.adapters.network import SocketNetwork
 from tasks.adapters.pg_image import InImage
 from tasks.adapters.pg_server import EmbeddedServer, EmbeddedServers
 from tasks.adapters.pg_tools import ClientTools
@@ -107,6 +108,7 @@ def world() -> World:
         secrets=SecretStore(read_block=_prefect_block),
         stores=FsspecStores(),
         cipher=Age(),
+        network=SocketNetwork(),
         progress=lambda line: print(line, file=sys.stderr),  # noqa: T201 - the console is where progress goes
     )
 

@@ -97,6 +97,7 @@ def world() -> World:
     from tasks.adapters.clock import SystemClock
     from tasks.adapters.host import LocalHost
     from tasks.adapters.http import HttpxHttp
+    from tasks.adapters.network import SocketNetwork
     from tasks.adapters.pg_server import EmbeddedServers
     from tasks.adapters.pg_tools import ClientTools
     from tasks.adapters.postgres import Postgres
@@ -114,6 +115,7 @@ def world() -> World:
         secrets=SecretStore(),
         stores=FsspecStores(),
         cipher=Age(),
+        network=SocketNetwork(),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from tasks.checks import Check
+from tasks.checks._reports import CoverageReport, JunitReport
 from tasks.domain import ports
 from tasks.domain.condition import all_of, held, last_lines, regular
 from tasks.domain.kind import Argv
@@ -37,10 +38,18 @@ class Command(Check):
     not_pattern: str | None = None
     """A regular expression that must not be found in what it prints."""
 
+    junit: JunitReport | None = None
+    """What the tests that it runs must come to, by reports that it writes; those of an earlier run do not count."""
+    coverage: CoverageReport | None = None
+    """What the tests that it runs must reach, by a report that it writes."""
+
     _patterns = field_validator("pattern", "not_pattern")(regular)
 
     def look(self, target: Target) -> Reading:
         """Return whether it ended and printed as it must; a command that cannot be run or ended is unknown."""
+        junit, coverage = self.junit, self.coverage
+        before_junit = junit.entries(target, timeout=self.timeout) if junit else {}
+        before_coverage = coverage.entries(target, timeout=self.timeout) if coverage else {}
         secret = {name: value for name, value in self.environment.items() if _SECRET.search(value)}
         plain = {name: target.fill(value) for name, value in self.environment.items() if name not in secret}
         finished = target.world.host.run(
@@ -60,4 +69,8 @@ class Command(Check):
         if self.not_pattern is not None:
             absent = not re.search(self.not_pattern, output, re.MULTILINE)
             readings.append(held(f"no {self.not_pattern} in the output", absent))
+        if junit:
+            readings.append(junit.judge_junit(target, before=before_junit, timeout=self.timeout))
+        if coverage:
+            readings.append(coverage.judge_coverage(target, before=before_coverage, timeout=self.timeout))
         return all_of(readings, detail={"last_lines": last_lines(output), "took": round(finished.took, 3)})

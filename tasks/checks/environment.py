@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
 from tasks.checks import Check
+from tasks.checks._dotenv import variables_of
+from tasks.checks._files import place_of
 from tasks.domain.condition import all_of, held, regular
 from tasks.domain.errors import SecretMissing
 from tasks.domain.outcome import Reading, failed, passed, unknown
 from tasks.domain.target import Target
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-_ASSIGNMENT = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*")
 
 
 class Environment(Check):
@@ -28,7 +28,10 @@ class Environment(Check):
     variables: Annotated[tuple[Name, ...], Field(min_length=1, examples=[["JWT_SECRET"]])]
     """The variables; each must be set and not empty, and meet what else is asked for here."""
     file: str | None = None
-    """The file of lines ``NAME=value`` in which they stand, as ``{root}/.env``; by default golive's own environment."""
+    """The file of lines ``NAME=value`` in which they stand, as ``{root}/.env``; by default golive's own environment.
+
+    A relative path begins at the version's code.
+    """
     pattern: str | None = None
     """A regular expression that the whole value must match."""
     min_length: Annotated[int, Field(ge=1)] = 1
@@ -42,10 +45,9 @@ class Environment(Check):
         """Return which variables are not as they must be; a file that is not there leaves all unknown."""
         assigned = None
         if self.file is not None:
-            text = target.world.host.read(Path(target.fill(self.file)))
-            if text is None:
+            assigned = variables_of(target, place_of(target, self.file))
+            if assigned is None:
                 return unknown(f"there is no file {self.file}")
-            assigned = _assignments(text)
         readings = [self._judge(name, _value(target, name, assigned)) for name in self.variables]
         return all_of(readings, value=len(readings), unit="variables")
 
@@ -68,14 +70,3 @@ def _value(target: Target, name: str, assigned: dict[str, str] | None) -> str | 
         return target.world.secrets.resolve(f"${{env:{name}}}")
     except SecretMissing:
         return None
-
-
-def _assignments(text: str) -> dict[str, str]:
-    found = {}
-    for line in text.splitlines():
-        match = _ASSIGNMENT.fullmatch(line)
-        if match:
-            value = match[2]
-            quoted = re.match(r"""(["'])(.*?)\1""", value)
-            found[match[1]] = quoted[2] if quoted else re.sub(r"(^|\s+)#.*", "", value)
-    return found

@@ -73,6 +73,12 @@ def all_of(readings: Iterable[Reading], **more: Any) -> Reading:
     return Reading(outcome, seen, **more)
 
 
+def none_of(offenders: Sequence[str], wrong: str, right: str) -> Reading:
+    """Return the failure that there are offenders, which names the first of them, or that there is none."""
+    more = f" and {len(offenders) - 5} more" if len(offenders) > 5 else ""
+    return failed(f"{', '.join(offenders[:5])}{more} {wrong}".rstrip()) if offenders else passed(right)
+
+
 def marked(reading: Reading) -> str:
     """Return what was seen with the outcome behind it, unless it passed or says so already."""
     mark = f": {reading.outcome.value}"

@@ -461,6 +461,42 @@ class Cipher(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Handshake:
+    """What a TLS server showed: the protocol agreed on, its certificate (DER), and why it is not to be trusted."""
+
+    protocol: str
+    certificate: bytes
+    distrust: str
+
+
+class Network(Protocol):
+    """Names and connections, as golive's own machine sees them."""
+
+    def addresses(self, name: str) -> Sequence[str]:
+        """Return the addresses that a name leads to.
+
+        Raises `NotFound` if there is no such name, `Unreachable` if nobody could be asked.
+        """
+        ...
+
+    def connect(self, host: str, port: int, *, timeout: float) -> float:
+        """Open a connection, close it, and return the seconds that it took.
+
+        Raises `Unreachable` if it is refused, `TimedOut` if nothing answers, and as `addresses` does.
+        """
+        ...
+
+    def handshake(
+        self, host: str, port: int, *, name: str, ca: Path | None, newest: str | None, timeout: float
+    ) -> Handshake:
+        """Shake hands with a TLS server for ``name``, by the authorities of the system or those of ``ca``.
+
+        ``newest`` is the newest protocol to offer. Raises as `connect` does, and `OutsideError` if they do not agree.
+        """
+        ...
+
+
 class ChatApi(Protocol):
     """A chat that keeps threads. Texts are markup; ``blocks`` are Block Kit.
 
@@ -509,5 +545,6 @@ class World:
     secrets: Secrets
     stores: Stores
     cipher: Cipher
+    network: Network
     progress: Callable[[str], None] = lambda _line: None
     """Called with a line for a person who follows the work."""

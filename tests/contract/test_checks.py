@@ -48,6 +48,9 @@ class AbsentHost:
     def port_is_free(self, port: int) -> bool:
         raise Unreachable(f"no route to the host of port {port}")
 
+    def read(self, path: Path) -> str | None:
+        raise Unreachable(f"no route to the host of {path}")
+
 
 CASES: Cases = {
     kind: three

@@ -13,7 +13,7 @@ from tasks.checks.command import Command
 from tasks.checks.disk import Disk
 from tasks.checks.environment import Environment
 from tasks.checks.port_free import PortFree
-from tasks.domain.errors import TimedOut, ToolMissing
+from tasks.domain.errors import CommandFailed, TimedOut, ToolMissing
 from tasks.domain.outcome import Outcome
 from tasks.domain.ports import World
 from tasks.domain.target import Target
@@ -114,3 +114,7 @@ def test_the_room_of_a_directory_that_is_not_there_yet_is_that_of_its_parent(tar
     assert reading.outcome is P
     assert reading.value == pytest.approx(int(available.stdout.split()[1]), rel=0.05)
     assert look(Disk, target, free="1000000TB").outcome is F
+    assert look(Disk, target, free_share="0.01%").outcome is P
+    assert look(Disk, target, free_share="99.99%").seen.endswith("% ≥ 99.99 %: failed")
+    with pytest.raises(CommandFailed):
+        look(Disk, target, path="{root}/none", free_share="1%")
