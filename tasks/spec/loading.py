@@ -18,6 +18,8 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
 from tasks.adapters.secrets import mask_passwords
+from tasks.domain import checklist
+from tasks.domain.checklist import Checklist, read_checklist
 from tasks.domain.errors import ReleaseFileError, UnknownSystem
 from tasks.spec.release_file import ReleaseFile
 
@@ -43,20 +45,42 @@ def find_release_file(directory: Path, system: str) -> Path:
 
 
 def load(path: Path) -> ReleaseFile:
-    """Load and check a release file; raises `ReleaseFileError` that lists every fault."""
+    """Load a release file and check it, also against the checklist beside it.
+
+    Raises `ReleaseFileError` that lists every fault.
+    """
+    return parse(_read(path), str(path), load_checklist(path))
+
+
+def checklist_text(path: Path) -> str:
+    """Return the text of the checklist beside a release file, empty if there is none."""
+    beside = path.with_name(checklist.FILE_NAME)
+    return _read(beside) if beside.exists() else ""
+
+
+def load_checklist(path: Path) -> Checklist:
+    """Return the checklist beside a release file, one without a path if there is none."""
+    beside = path.with_name(checklist.FILE_NAME)
+    return read_checklist(_read(beside), str(beside)) if beside.exists() else Checklist()
+
+
+def _read(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ReleaseFileError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ReleaseFileError("is not UTF-8 text", where=f"{path}:{line}", do="save it as UTF-8") from error
-    return parse(text, str(path))
 
 
 @lru_cache(maxsize=256)
-def parse(text: str, where: str = FILE_NAME) -> ReleaseFile:
-    """Check the text of a release file; ``where`` is its path for messages. Raises `ReleaseFileError`."""
+def parse(text: str, where: str = FILE_NAME, beside: Checklist | None = None) -> ReleaseFile:
+    """Check the text of a release file; ``where`` is its path for messages, ``beside`` the checklist of its system.
+
+    A file that is on record is read without that, since the checklist may have changed meanwhile. Raises
+    `ReleaseFileError`.
+    """
     try:
         tree = YAML().load(text)
     except MarkedYAMLError as error:
@@ -74,7 +98,7 @@ def parse(text: str, where: str = FILE_NAME) -> ReleaseFile:
     if not isinstance(tree, dict):
         raise ReleaseFileError("holds no mapping", expected="keys such as system, database, checks", where=f"{where}:1")
     try:
-        return ReleaseFile.model_validate(_plain(tree))
+        return ReleaseFile.model_validate(_plain(tree), context={"checklist": beside})
     except ValidationError as error:
         faults = [_fault(tree, where, one) for one in error.errors()]
         first, rest = faults[0], faults[1:]
