@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import types
 from collections.abc import Iterator, Sequence
@@ -49,22 +50,23 @@ def load(path: Path) -> ReleaseFile:
 
     Raises `ReleaseFileError` that lists every fault.
     """
-    return parse(_read(path), str(path), load_checklist(path))
+    return parse(read_text(path), str(path), load_checklist(path))
 
 
 def checklist_text(path: Path) -> str:
     """Return the text of the checklist beside a release file, empty if there is none."""
     beside = path.with_name(checklist.FILE_NAME)
-    return _read(beside) if beside.exists() else ""
+    return read_text(beside) if beside.exists() else ""
 
 
 def load_checklist(path: Path) -> Checklist:
     """Return the checklist beside a release file, one without a path if there is none."""
     beside = path.with_name(checklist.FILE_NAME)
-    return read_checklist(_read(beside), str(beside)) if beside.exists() else Checklist()
+    return read_checklist(read_text(beside), str(beside)) if beside.exists() else Checklist()
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """Return what a file holds; raises `ReleaseFileError` if that cannot be read, or is no text."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
@@ -72,6 +74,17 @@ def _read(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ReleaseFileError("is not UTF-8 text", where=f"{path}:{line}", do="save it as UTF-8") from error
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file in one step, so that whoever reads it meanwhile sees the old or the new one, never half of one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ReleaseFileError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
 @lru_cache(maxsize=256)

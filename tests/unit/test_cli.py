@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from deployments import looking, serving
 from deployments.cli import app
 from deployments.output import reported
-from deployments.reference import cli_reference, release_file_reference, release_file_schema
+from deployments.reference import cli_reference, commands_of, release_file_reference, release_file_schema
 from tasks.domain import errors, units
 from tasks.domain.release import State
 from tasks.settings import Settings
@@ -356,7 +356,7 @@ def test_what_is_published_is_what_the_code_says(path: str, now: Any, how: str) 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:
     group: Any = typer.main.get_command(app)
-    for name, command in group.commands.items():
+    for name, command in commands_of(group):
         assert command.help, name
         for one in command.params:
             assert one.help, f"{name} {one.name}"
