@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -102,18 +101,31 @@ def _length(lines: list[str]) -> int:
     if _OPENS.match(first):
         closes = (number for number, line in enumerate(lines, 1) if _CLOSES.search(line.strip()))
         return next(closes, 1)
-    for number in range(1, min(len(lines), _LONGEST) + 1):
-        if not lines[number - 1].rstrip().endswith("\\") and _is_whole("\n".join(lines[:number])):
+    quote = ""
+    for number, line in enumerate(lines[:_LONGEST], 1):
+        quote = _open_after(line, quote)
+        if not quote and not line.rstrip().endswith("\\"):
             return number
     return 1
 
 
-def _is_whole(text: str) -> bool:
-    try:
-        shlex.split(text, comments=True)
-    except ValueError:
-        return False
-    return True
+def _open_after(line: str, quote: str) -> str:
+    """Return the quote that is open at the end of a line, which began within ``quote`` or within none."""
+    escaped = False
+    before = " "
+    for sign in line:
+        if escaped:
+            escaped = False
+        elif sign == "\\" and quote != "'":
+            escaped = True
+        elif quote:
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        elif sign == "#" and before.isspace():
+            break
+        before = sign
+    return quote
 
 
 def _joined(lines: list[str]) -> str:
