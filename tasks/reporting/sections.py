@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.domain.filling import WORST_FIRST, Filled
+from tasks.domain.filling import WORST_FIRST, Filled, Found, Standing
 from tasks.domain.locks import blocks
 from tasks.domain.outcome import Outcome
 from tasks.domain.units import show_bytes
@@ -119,13 +119,19 @@ def checklist(facts: ReleaseFacts) -> list[tuple[str, Table]]:
 def _seen_first(row: Filled) -> str:
     if row.because:
         return f"because {row.because}"
-    return row.entries[0].found.seen if row.entries else "nothing covers this row"
+    return _cut(row.entries[0].found) if row.entries else "nothing covers this row"
+
+
+def _cut(found: Found) -> str:
+    """Return what was seen, of what went well no more than a line or two, since the checks' own tables have it all."""
+    most = 120 if found.standing in (Standing.PASSED, Standing.SIGNED) else 600
+    return found.seen if len(found.seen) <= most else f"{found.seen[: most - 1]}…"
 
 
 def _seen_besides(row: Filled) -> tuple[str, ...]:
     if not row.entries:
         return ()
-    return (row.entries[0].who, *(f"{one.who}: {one.found.seen}" for one in row.entries[1:]))
+    return (row.entries[0].who, *(f"{one.who}: {_cut(one.found)}" for one in row.entries[1:]))
 
 
 def locks(facts: ReleaseFacts) -> Table:

@@ -230,6 +230,15 @@ def test_a_server_that_does_not_answer_is_told_with_what_to_do(monkeypatch: pyte
     assert "unset PREFECT_API_URL" in seen.stderr
 
 
+def test_a_file_that_is_wrong_by_now_does_not_hold_a_rollback_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    a_system(tmp_path, change=("base_url:", "base_ulr:"))
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert golive("rollback", "shop").exit_code == errors.Unreachable.exit_code
+    assert golive("release", "shop", "v2").exit_code == errors.UserError.exit_code
+
+
 def test_a_run_within_a_flow_run_of_a_worker_is_a_run_of_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
