@@ -43,7 +43,7 @@ def show(
     only_open: Annotated[bool, typer.Option("--open", help="Only the rows that nothing covers.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show the rows of a system's checklist by phase with what covers each; ``show`` may be left out.
+    """Show the rows of a system's checklist by phase with what covers each; the word show may be left out.
 
     Ends with exit code 1 if a row is open: neither covered by a check, a step, a part of the report or a signature,
     nor waived.

@@ -38,6 +38,8 @@ MARKS: tuple[Mark, ...] = (
     _phase("preflight", "The whole phase: all that a release rests on.", State.PREFLIGHT),
     _step("window", "The change window is open.", _PRE, "check the change window"),
     _step("ports", "The ports of the rollout are free.", _PRE, "check the ports"),
+    _step("hosts", "Every host can be reached and has what it needs.", _PRE, "check the hosts"),
+    _step("platform_possible", "The platform can run it.", _PRE, "check that the platform can run it"),
     _step("fetch", "The version's code is brought to the host, and is what its source says.", _PRE, "fetch the code"),
     Mark("tools", "The client tools fit the server.", check="golive: the client tools fit the server"),
     Mark(
@@ -80,6 +82,7 @@ MARKS: tuple[Mark, ...] = (
     _step("compare_rehearsal", "Its seconds and locks are held against those rehearsed.", "migrate",
           "compare with the rehearsal"),
     _phase("deploy", "The whole phase: the new version takes over.", State.DEPLOY),
+    _step("push", "The version is pushed to the branch that others deploy from.", _DEPLOY, "push "),
     _step("start", "The new version is started.", _DEPLOY, "start "),
     _step("ready", "The new version answers before it is sent requests.", _DEPLOY, "wait until "),
     _step("switch", "Requests go to the new version.", _DEPLOY, "switch the router to ", "send requests to "),
@@ -87,6 +90,7 @@ MARKS: tuple[Mark, ...] = (
     # A rollout that keeps the old version for a while stops it at the end of the watch.
     Mark("stop_old", "The old version is stopped.", phases=(_DEPLOY, "watch"), steps=("stop the old version",)),
     _step("confirm", "The version that serves is the released one.", _DEPLOY, "confirm which version serves"),
+    _step("show_current", "The link to what serves leads to it.", _DEPLOY, "show which version is current"),
     _step("prune", "Old releases are removed from the host.", _DEPLOY, "remove old releases"),
     _phase("health", "The whole phase: what every version must pass, and the health checks.", State.HEALTH),
     _phase("watch", "The whole watch: the guard's probes and the monitor's looks.", State.WATCHING),
@@ -98,6 +102,8 @@ MARKS: tuple[Mark, ...] = (
     _step("start_previous", "The previous version is started again.", _BACK, "start ", only_back=True),
     _step("route_back", "Requests go to the previous version again.", _BACK, "switch the router to ",
           "send requests to ", only_back=True),
+    _step("push_back", "The previous version is pushed once more.", _BACK, "push ", only_back=True),
+    _step("archive", "What failed is archived.", _BACK, "archive the release", only_back=True),
 )  # fmt: skip
 """The phases and steps that golive puts on record, in their order; a release file may name no others."""
 

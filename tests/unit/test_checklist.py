@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -153,6 +155,20 @@ def test_every_step_that_a_release_file_may_name_is_one_that_golive_puts_on_reco
     assert [name for name in names if f'"{name}' not in text] == []
 
 
+def test_every_step_of_a_release_may_be_named_unless_nobody_s_checklist_would_ask_for_it():
+    sources = [*ROOT.glob("tasks/*.py"), *ROOT.glob("tasks/rollouts/*.py")]
+    recorded = {name for path in sources for name in re.findall(r'Step\(\s*f?"([^"{]+)', path.read_text())}
+    known = tuple(step for mark in MARKS for step in mark.steps)
+    assert {name for name in recorded if not name.startswith(known)} == {
+        "reckon the disk",
+        "copy the restored database",
+        "see that nothing is in the migration's way",
+        "compare ",
+        "look at the destination",
+        "restore and compare once more",
+    }
+
+
 def test_the_keys_of_the_section_are_the_closed_lists():
     assert list(Steps.model_fields) == [mark.name for mark in MARKS]
     assert list(Documents.model_fields) == list(DOCUMENTS) == list(_PARTS)
@@ -179,7 +195,7 @@ checks:
 def beside(tmp_path):
     (tmp_path / "checklist.csv").write_text(THREE)
 
-    def load(more: str = "", covers: str = "SH-001"):
+    def load(more: str = "", covers: str = "SH-001") -> Any:
         (tmp_path / "release.yaml").write_text(SMALL.replace("SH-001", covers) + more)
         return loading.load(tmp_path / "release.yaml")
 
