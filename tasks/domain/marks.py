@@ -85,7 +85,11 @@ MARKS: tuple[Mark, ...] = (
     _step("push", "The version is pushed to the branch that others deploy from.", _DEPLOY, "push "),
     _step("start", "The new version is started.", _DEPLOY, "start "),
     _step("ready", "The new version answers before it is sent requests.", _DEPLOY, "wait until "),
-    _step("switch", "Requests go to the new version.", _DEPLOY, "switch the router to ", "send requests to "),
+    _step("switch", "Requests go to the new version.", _DEPLOY, "switch the router to ", "send "),
+    _step("replace", "Each instance is replaced in its turn.", _DEPLOY, "replace "),
+    _step("instances", "Every instance runs the new version.", _DEPLOY, "look at every instance"),
+    _step("canary", "The new version is probed with a share of the requests.", _DEPLOY, "probe "),
+    _step("hold", "Requests are held back while the versions change.", _DEPLOY, "hold requests back"),
     _step("background", "Background work is handed over.", _DEPLOY, "hand the background work over"),
     # A rollout that keeps the old version for a while stops it at the end of the watch.
     Mark("stop_old", "The old version is stopped.", phases=(_DEPLOY, "watch"), steps=("stop the old version",)),
@@ -101,7 +105,7 @@ MARKS: tuple[Mark, ...] = (
           only_back=True),
     _step("start_previous", "The previous version is started again.", _BACK, "start ", only_back=True),
     _step("route_back", "Requests go to the previous version again.", _BACK, "switch the router to ",
-          "send requests to ", only_back=True),
+          "send ", only_back=True),
     _step("push_back", "The previous version is pushed once more.", _BACK, "push ", only_back=True),
     _step("archive", "What failed is archived.", _BACK, "archive the release", only_back=True),
 )  # fmt: skip

@@ -159,7 +159,7 @@ def test_every_step_of_a_release_may_be_named_unless_nobody_s_checklist_would_as
     sources = [*ROOT.glob("tasks/*.py"), *ROOT.glob("tasks/rollouts/*.py")]
     recorded = {name for path in sources for name in re.findall(r'Step\(\s*f?"([^"{]+)', path.read_text())}
     known = tuple(step for mark in MARKS for step in mark.steps)
-    assert {name for name in recorded if not name.startswith(known)} == {
+    nobody_s = {
         "reckon the disk",
         "copy the restored database",
         "see that nothing is in the migration's way",
@@ -167,6 +167,8 @@ def test_every_step_of_a_release_may_be_named_unless_nobody_s_checklist_would_as
         "look at the destination",
         "restore and compare once more",
     }
+    missing = {name for name in recorded if not name.startswith(known)} - nobody_s
+    assert not missing, "name them in tasks/domain/marks.py, so that a checklist's rows can be decided by them"
 
 
 def test_the_keys_of_the_section_are_the_closed_lists():
