@@ -9,13 +9,16 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from tasks.domain.errors import NotFound
+from tasks.domain.checklist import coverage, read_checklist, told
+from tasks.domain.errors import NotFound, ReleaseFileError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import TERMINAL, State
 from tasks.domain.units import show_bytes, show_seconds
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Backup, Look, Release
 from tasks.reporting.deriving import loss_in
+from tasks.spec import loading
+from tasks.spec.checklist import claims_of
 
 _STYLES = {
     State.STABLE: "green",
@@ -71,6 +74,7 @@ def details_of(book: Ledger, row: Release) -> dict[str, Any]:
     return {
         **facts_of(book, row),
         "way_back_why": rehearsal.detail.get("why") if rehearsal is not None else None,
+        "checklist": coverage_of(row) or None,
         "rollback_now": loss_in(book.evidence.looks(row.id, "monitor")) or None,
         "moves": [
             {"at": move.at.isoformat(), "before": move.before, "after": move.after, "note": move.note}
@@ -81,6 +85,17 @@ def details_of(book: Ledger, row: Release) -> dict[str, Any]:
             for one in book.evidence.signatures(row.id)
         ],
     }
+
+
+def coverage_of(row: Release) -> str:
+    """Return in a line how the checklist that is on record with a release was accounted for, if there is one."""
+    if not row.checklist_text:
+        return ""
+    try:
+        claims = claims_of(loading.parse(row.file_text, row.file))
+        return told(coverage(read_checklist(row.checklist_text), claims))
+    except ReleaseFileError as error:
+        return f"cannot be read any more: {error}"
 
 
 def health_of(book: Ledger) -> dict[str, Any]:

@@ -241,7 +241,7 @@ def cli_reference(app: typer.Typer) -> str:
     """Return the Markdown reference of the command line."""
     group: Any = typer.main.get_command(app)
     lines = ["# The command line", "", _GENERATED.format(what="cli"), "", inspect.cleandoc(group.help or ""), ""]
-    for name, command in group.commands.items():
+    for name, command in commands_of(group):
         arguments = [one for one in command.params if one.param_type_name == "argument"]
         options = [one for one in command.params if one.param_type_name == "option"]
         words = [_usage(one) for one in arguments]
@@ -257,6 +257,15 @@ def cli_reference(app: typer.Typer) -> str:
     lines += ["| 130 | Ctrl-C. |", "", "## Environment", "", "| variable | |", "|---|---|"]
     lines += [f"| `{name}` | {text} |" for name, text in _ENVIRONMENT.items()]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def commands_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each command with all the words that call it."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def _usage(argument: Any) -> str:

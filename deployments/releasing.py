@@ -19,6 +19,7 @@ from deployments.commands import (
     command,
     connect_prefect,
     require_known,
+    settings,
 )
 from deployments.output import note, say
 from tasks.domain.errors import GoliveError, NotFound, UserError
@@ -69,7 +70,10 @@ def rollback(
     ] = -1,
 ) -> None:
     """Take a system back to the version before, by the way that the rehearsal has proven."""
-    require_known(system)
+    from tasks.spec.loading import find_release_file
+
+    # A release goes back by the file that is on record with it: one that is wrong by now must not hold that up.
+    find_release_file(settings().systems, system)
     if release_id and (row := book().releases.get(release_id)).system != system:
         raise UserError(f"{release_id} is a release of {row.system}", expected=system)
     connect_prefect()

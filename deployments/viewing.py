@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from deployments.commands import AsJson, ReleaseId, book, command, print_json, settings
-from deployments.output import console, masked, say
+from deployments.output import console, masked, note, say
 from tasks.domain.errors import NotFound
 from tasks.domain.release import State
 
@@ -73,6 +73,8 @@ def _show_details(one: dict[str, Any]) -> None:
     for signature in one["signatures"]:
         say(f"{signature['role']}: {signature['decision']} by {signature['person']}")
     say(f"way back: {one['way_back'] or 'not rehearsed'}{': ' + one['way_back_why'] if one['way_back_why'] else ''}")
+    if one["checklist"]:
+        say(f"checklist: {one['checklist']}")
     if one["rollback_now"]:
         say(masked(one["rollback_now"]))
     if todo := looking.next_act(one, one["awaits"]):
@@ -96,9 +98,11 @@ def report(
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser too.")] = False,
 ) -> None:
     """Write a release's report as one HTML file and print its path."""
-    from tasks.report import write_report
+    from tasks.report import told_of, write_report
 
     path = write_report(release_id)
     say(str(path))
+    if line := told_of(release_id):
+        note(f"checklist: {line}")
     if show:
         typer.launch(path.as_uri())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import secrets
+import shutil
 import signal
 import time
 from dataclasses import dataclass, field
@@ -59,6 +60,7 @@ class DemoSystem:
         directory = home / "systems" / "glad-labs"
         directory.mkdir(parents=True)
         (directory / "release.yaml").write_text(system._release_file(port, slack_url, hour))
+        shutil.copy(RELEASE_FILE.with_name("checklist.csv"), directory)
         return system
 
     def _release_file(self, port: int, slack_url: str, hour: float) -> str:
@@ -82,6 +84,11 @@ class DemoSystem:
                 check.update({limit: "1s" for limit in ("p50", "p95") if limit in check})
             elif check["kind"] == "baseline":
                 check["floor"] = "500ms"
+        # The demo runs to its end by itself, so nobody signs.
+        file["sign_off"]["go"] = []
+        signed = file["checklist"].pop("signed")
+        vouched = sorted({row for rows in signed.values() for row in rows})
+        file["checklist"]["waived"].append({"rows": vouched, "because": "nobody signs in the demo"})
         file["notify"] = [
             {"kind": "slack", "token": "${env:GLAD_LABS_SLACK_TOKEN}", "channel": "ops", "base_url": slack_url}
         ]

@@ -74,6 +74,7 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
             file_text=path.read_text(encoding="utf-8"),
             previous_version=serving if serving != version else _before(book, system, version),
             identity=identity,
+            checklist_text=loading.checklist_text(path),
         )
     )
     return book.releases.take(row.id, holder())

@@ -10,6 +10,7 @@ from prefect.context import FlowRunContext
 
 from tasks.acting import act
 from tasks.context import ledger, root_of, world
+from tasks.domain import filling
 from tasks.reporting.facts import gather
 from tasks.reporting.html import write_html
 from tasks.reporting.markdown import to_markdown
@@ -26,6 +27,12 @@ def write_report(release_id: str) -> Path:
     path = root / "reports" / f"{release_id}.html"
     write_html(gather(book, release_id), path, world().secrets.mask)
     return path
+
+
+def told_of(release_id: str) -> str:
+    """Return in a line how the checklist of a release stands, nothing if it has none."""
+    facts = gather(ledger(Settings.from_environment()), release_id)
+    return filling.told(facts.checklist) if facts.checklist else ""
 
 
 @act

@@ -125,6 +125,7 @@ class Release(Base):
     reason: Mapped[str]
     file: Mapped[str]
     file_text: Mapped[str]
+    checklist_text: Mapped[str] = mapped_column(server_default="")
     previous_version: Mapped[str | None]
     identity: Mapped[str | None]
     plan_hash: Mapped[str | None]

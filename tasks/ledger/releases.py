@@ -29,7 +29,10 @@ _SETTABLE = frozenset(
 
 @dataclass(frozen=True)
 class Opening:
-    """What is on record of a release from its first moment; ``file_text`` is the release file as it was then."""
+    """What is on record of a release from its first moment.
+
+    ``file_text`` is the release file as it was then, ``checklist_text`` the checklist beside it, if there was one.
+    """
 
     id: str
     system: str
@@ -42,6 +45,7 @@ class Opening:
     file_text: str
     previous_version: str | None = None
     identity: str | None = None
+    checklist_text: str = ""
 
 
 @dataclass(frozen=True)

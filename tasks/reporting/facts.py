@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from tasks.domain.errors import ReleaseFileError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
 from tasks.reporting import deriving
+from tasks.reporting.checklist import filled_in
 from tasks.reporting.missing import not_measured
 from tasks.reporting.values import (
     Decision,
@@ -90,7 +92,12 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
         decisions=_decisions(moves, deriving.looks_of(looks)),
         events=_events(release.live_at, moves, looks),
     )
-    return replace(facts, not_measured=not_measured(facts, any_baseline=bool(baselines)))
+    missing = not_measured(facts, any_baseline=bool(baselines))
+    try:
+        rows = filled_in(facts, release.file_text, release.checklist_text)
+    except ReleaseFileError as error:
+        return replace(facts, not_measured=(*missing, f"The checklist could not be filled in: {error}"))
+    return replace(facts, not_measured=missing, checklist=rows)
 
 
 def _migration(periods: Sequence[Period], steps: Sequence[StepRun]) -> float | None:

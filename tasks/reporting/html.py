@@ -9,6 +9,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from tasks.domain import filling
 from tasks.reporting import cards, plots, rehearsal, sections, watch_plot, words
 from tasks.reporting.values import ReleaseFacts, masked
 
@@ -51,6 +52,7 @@ def render(facts: ReleaseFacts) -> str:
         css=Markup(text_of("report.css")),  # noqa: S704
         plots={name: Markup(svg) for name, svg in drawings.items()},  # noqa: S704
         cards=cards,
+        filling=filling,
         rehearsal=rehearsal,
         sections=sections,
         words=words,

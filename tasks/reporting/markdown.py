@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from tasks.domain import filling
 from tasks.domain.outcome import Outcome
-from tasks.reporting import rehearsal
+from tasks.reporting import rehearsal, sections
 from tasks.reporting.cards import figures
-from tasks.reporting.sections import Table, backup_line, locks, tally
-from tasks.reporting.values import ReleaseFacts
-from tasks.reporting.words import SYMBOL, TONE_SYMBOL, duration, moment
+from tasks.reporting.sections import Cell, Table, backup_line, locks, tally
+from tasks.reporting.values import ReleaseFacts, Tone
+from tasks.reporting.words import SYMBOL, TONE_SYMBOL, duration, moment, sign_of
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
 
@@ -37,6 +38,7 @@ def to_markdown(facts: ReleaseFacts) -> str:
         _migration(facts),
         "## Failed and unknown checks",
         _trouble(facts),
+        *_checklist(facts),
         "## Not measured",
         "\n".join(f"- {escaped(one)}" for one in facts.not_measured) or "Nothing is missing.",
         f"- Whole report: `golive report {facts.id}`\n- Where it stands: `golive status {facts.system}`",
@@ -59,7 +61,7 @@ def _migration(facts: ReleaseFacts) -> str:
 
 
 def _of(one: Table) -> str:
-    rows = [["; ".join((cell.text, *cell.below)) for cell in row] for row in one.rows]
+    rows = [[_in_line(cell) for cell in row] for row in one.rows]
     return f"{escaped(one.caption)}:\n\n{_table(one.heads, rows)}"
 
 
@@ -70,6 +72,23 @@ def _phases(facts: ReleaseFacts) -> str:
         (f"{SYMBOL[p.outcome] if p.ended else '…'} {p.label}", duration(p.seconds), p.ending) for p in facts.periods
     ]
     return _table(("Phase", "Took", ""), rows)
+
+
+def _checklist(facts: ReleaseFacts) -> list[str]:
+    if not facts.checklist:
+        return []
+    parts = ["## Checklist", f"{filling.told(facts.checklist)}."]
+    for phase, one in sections.checklist(facts):
+        rows = [
+            (f"{sign_of(cells[0].tone or Tone.PLAIN, cells[0].text)} {cells[0].text}", *map(_in_line, cells[1:]))
+            for cells in one.rows
+        ]
+        parts += [f"### {escaped(phase.capitalize())}", _table(one.heads, rows)]
+    return parts
+
+
+def _in_line(cell: Cell) -> str:
+    return "; ".join((cell.text, *cell.below))
 
 
 def _trouble(facts: ReleaseFacts) -> str:

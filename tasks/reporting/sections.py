@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.domain.filling import WORST_FIRST, Filled, Found, Standing
 from tasks.domain.locks import blocks
 from tasks.domain.outcome import Outcome
 from tasks.domain.units import show_bytes
+from tasks.reporting.checklist import by_phase
 from tasks.reporting.values import CheckRun, ReleaseFacts, Tone
 from tasks.reporting.words import NO_DATA, change, count, counted, duration, percent, stamp, told, tone_of
 
@@ -93,6 +95,43 @@ def tally(facts: ReleaseFacts) -> str:
     names = {(check.phase, check.name) for check in facts.checks}
     parts = ", ".join(f"{count(number)} {outcome}" for outcome, number in times.items())
     return f"{counted(len(names), 'check')}, {counted(sum(times.values()), 'look')}: {parts}."
+
+
+def checklist(facts: ReleaseFacts) -> list[tuple[str, Table]]:
+    """Return the checklist filled in, a table for each phase, failures first."""
+    heads = "Stands|Row|What is asked|What was seen|When (UTC)"
+    found = []
+    for phase, rows in by_phase(facts.checklist):
+        cells = [
+            (
+                Cell(row.standing, tone_of(row.standing)),
+                Cell(row.id, code=True),
+                Cell(row.item, below=(row.section, *([f"Note: {row.note}"] if row.note else []))),
+                Cell(_seen_first(row), below=_seen_besides(row)),
+                stamp(row.at) if row.at else "–",
+            )
+            for row in sorted(rows, key=lambda row: WORST_FIRST.index(row.standing))
+        ]
+        found.append((phase, table(f"Checklist: {phase}", heads, cells, (), (12, 9, 36, 32, 11))))
+    return found
+
+
+def _seen_first(row: Filled) -> str:
+    if row.because:
+        return f"because {row.because}"
+    return _cut(row.entries[0].found) if row.entries else "nothing covers this row"
+
+
+def _cut(found: Found) -> str:
+    """Return what was seen, of what went well no more than a line or two, since the checks' own tables have it all."""
+    most = 120 if found.standing in (Standing.PASSED, Standing.SIGNED) else 600
+    return found.seen if len(found.seen) <= most else f"{found.seen[: most - 1]}…"
+
+
+def _seen_besides(row: Filled) -> tuple[str, ...]:
+    if not row.entries:
+        return ()
+    return (row.entries[0].who, *(f"{one.who}: {_cut(one.found)}" for one in row.entries[1:]))
 
 
 def locks(facts: ReleaseFacts) -> Table:

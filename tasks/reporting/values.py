@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum, StrEnum
 from typing import Any, TypeVar, cast
 
+from tasks.domain.filling import Filled
 from tasks.domain.outcome import Outcome
 from tasks.domain.statistics import Summary, summarise
 
@@ -292,6 +293,7 @@ class ReleaseFacts:
     decisions: tuple[Decision, ...] = ()
     events: tuple[Event, ...] = ()
     not_measured: tuple[str, ...] = ()
+    checklist: tuple[Filled, ...] = ()
 
     @property
     def seconds(self) -> float:

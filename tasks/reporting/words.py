@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.domain.filling import Standing
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.units import show_seconds
@@ -21,10 +22,14 @@ _TONES = {
     "stable": Tone.GOOD,
     "quiet": Tone.GOOD,
     "approve": Tone.GOOD,
+    Standing.SIGNED: Tone.GOOD,
+    Standing.WAIVED: Tone.PLAIN,
+    Standing.NOT_REACHED: Tone.PLAIN,
     "failed": Tone.BAD,
     "fires": Tone.BAD,
     "reject": Tone.BAD,
 }
+_SIGNS = {Standing.WAIVED: "–", Standing.NOT_REACHED: "…", Standing.OPEN: "○"}
 PLAN_WORDS = {
     "keep": "the old version runs on the new schema, which stays",
     "downgrade": "the schema is taken back by the migrator's own way down",
@@ -74,7 +79,9 @@ def tone_of(outcome: str) -> Tone:
 
 def sign_of(tone: Tone, text: str) -> str:
     """Return the sign that says a state without its colour."""
-    return SYMBOL[Outcome.UNKNOWN] if text.startswith(Outcome.UNKNOWN) else TONE_SYMBOL[tone]
+    if text.startswith(Outcome.UNKNOWN):
+        return SYMBOL[Outcome.UNKNOWN]
+    return _SIGNS[Standing(text)] if text in _SIGNS else TONE_SYMBOL[tone]
 
 
 def moment(at: datetime | None) -> str:

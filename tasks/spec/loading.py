@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import types
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
 from tasks.adapters.secrets import mask_passwords
+from tasks.domain import checklist
+from tasks.domain.checklist import Checklist, read_checklist
 from tasks.domain.errors import ReleaseFileError, UnknownSystem
 from tasks.spec.release_file import ReleaseFile
 
@@ -43,20 +46,54 @@ def find_release_file(directory: Path, system: str) -> Path:
 
 
 def load(path: Path) -> ReleaseFile:
-    """Load and check a release file; raises `ReleaseFileError` that lists every fault."""
+    """Load a release file and check it, also against the checklist beside it.
+
+    Raises `ReleaseFileError` that lists every fault.
+    """
+    return parse(read_text(path), str(path), load_checklist(path))
+
+
+def checklist_text(path: Path) -> str:
+    """Return the text of the checklist beside a release file, empty if there is none."""
+    beside = path.with_name(checklist.FILE_NAME)
+    return read_text(beside) if beside.exists() else ""
+
+
+def load_checklist(path: Path) -> Checklist:
+    """Return the checklist beside a release file, one without a path if there is none."""
+    beside = path.with_name(checklist.FILE_NAME)
+    return read_checklist(read_text(beside), str(beside)) if beside.exists() else Checklist()
+
+
+def read_text(path: Path) -> str:
+    """Return what a file holds; raises `ReleaseFileError` if that cannot be read, or is no text."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise ReleaseFileError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ReleaseFileError("is not UTF-8 text", where=f"{path}:{line}", do="save it as UTF-8") from error
-    return parse(text, str(path))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a file in one step, so that whoever reads it meanwhile sees the old or the new one, never half of one."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ReleaseFileError(f"cannot be written: {error.strerror}", where=str(path)) from error
 
 
 @lru_cache(maxsize=256)
-def parse(text: str, where: str = FILE_NAME) -> ReleaseFile:
-    """Check the text of a release file; ``where`` is its path for messages. Raises `ReleaseFileError`."""
+def parse(text: str, where: str = FILE_NAME, beside: Checklist | None = None) -> ReleaseFile:
+    """Check the text of a release file; ``where`` is its path for messages, ``beside`` the checklist of its system.
+
+    A file that is on record is read without that, since the checklist may have changed meanwhile. Raises
+    `ReleaseFileError`.
+    """
     try:
         tree = YAML().load(text)
     except MarkedYAMLError as error:
@@ -74,7 +111,7 @@ def parse(text: str, where: str = FILE_NAME) -> ReleaseFile:
     if not isinstance(tree, dict):
         raise ReleaseFileError("holds no mapping", expected="keys such as system, database, checks", where=f"{where}:1")
     try:
-        return ReleaseFile.model_validate(_plain(tree))
+        return ReleaseFile.model_validate(_plain(tree), context={"checklist": beside})
     except ValidationError as error:
         faults = [_fault(tree, where, one) for one in error.errors()]
         first, rest = faults[0], faults[1:]

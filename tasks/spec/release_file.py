@@ -8,13 +8,14 @@ from datetime import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from tasks import backups, checks, migrators, notifiers, platforms, rollouts, routers, sources
 from tasks.backups import Backup
 from tasks.backups.dump import Dump
 from tasks.checks import Check
+from tasks.domain.checklist import Checklist
 from tasks.domain.docker import Address
 from tasks.domain.kind import Duration, Strict
 from tasks.domain.release import SYSTEM_PATTERN
@@ -25,6 +26,7 @@ from tasks.platforms import Platform
 from tasks.rollouts import Rollout
 from tasks.routers import Router
 from tasks.sources import Source
+from tasks.spec.checklist import ChecklistSection, contradictions, strangers
 from tasks.spec.hosts import OWN_MACHINE, Machine
 from tasks.spec.kinds import union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
@@ -255,6 +257,8 @@ class ReleaseFile(Strict):
     """When production may be changed."""
     checks: Checks = Checks()
     """What is checked, by phase."""
+    checklist: ChecklistSection = ChecklistSection()
+    """What accounts for the rows of the system's checklist, besides the checks that cover them."""
     watch: Watch = Watch()
     """How it is watched once live."""
     rollback: Rollback = Rollback()
@@ -328,6 +332,16 @@ class ReleaseFile(Strict):
                 "made of every version in rehearsal, once it serves, and after a rollback",
                 *(("checks", "compatibility") if "checks" in self.model_fields_set else ("checks",)),
             )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_accounted_for(self, info: ValidationInfo) -> Self:
+        beside = (info.context or {}).get("checklist")
+        faults = [*contradictions(self), *(strangers(self, beside) if isinstance(beside, Checklist) else ())]
+        if faults:
+            message, at = faults[0]
+            more = f" (and {len(faults) - 1} more of the kind)" if len(faults) > 1 else ""
+            raise _misfit(f"{message}{more}", *at)
         return self
 
     @model_validator(mode="after")

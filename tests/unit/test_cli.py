@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from deployments import looking, serving
 from deployments.cli import app
 from deployments.output import reported
-from deployments.reference import cli_reference, release_file_reference, release_file_schema
+from deployments.reference import cli_reference, commands_of, release_file_reference, release_file_schema
 from tasks.domain import errors, units
 from tasks.domain.release import State
 from tasks.settings import Settings
@@ -230,6 +230,15 @@ def test_a_server_that_does_not_answer_is_told_with_what_to_do(monkeypatch: pyte
     assert "unset PREFECT_API_URL" in seen.stderr
 
 
+def test_a_file_that_is_wrong_by_now_does_not_hold_a_rollback_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    a_system(tmp_path, change=("base_url:", "base_ulr:"))
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert golive("rollback", "shop").exit_code == errors.Unreachable.exit_code
+    assert golive("release", "shop", "v2").exit_code == errors.UserError.exit_code
+
+
 def test_a_run_within_a_flow_run_of_a_worker_is_a_run_of_its_own(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -356,7 +365,7 @@ def test_what_is_published_is_what_the_code_says(path: str, now: Any, how: str) 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:
     group: Any = typer.main.get_command(app)
-    for name, command in group.commands.items():
+    for name, command in commands_of(group):
         assert command.help, name
         for one in command.params:
             assert one.help, f"{name} {one.name}"

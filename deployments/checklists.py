@@ -1,0 +1,120 @@
+"""The commands about checklists: what covers each row, and one made from anybody's Markdown."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from deployments.commands import AsJson, System, app, print_json, settings
+from deployments.output import console, note, reported, say
+from tasks.domain.errors import NotFound, UserError
+
+_LARGEST = 10_000_000
+"""Bytes of a document beyond which it is none that people have written."""
+
+
+class _ShowByDefault(TyperGroup):
+    """A group whose command ``show`` need not be named."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+checklist = typer.Typer(
+    cls=_ShowByDefault,
+    help="Show what covers each row of a system's checklist, or make a checklist from a Markdown document.",
+    no_args_is_help=True,
+)
+app.add_typer(checklist, name="checklist")
+
+
+@checklist.command("show")
+@reported
+def show(
+    system: System,
+    *,
+    only_open: Annotated[bool, typer.Option("--open", help="Only the rows that nothing covers.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the rows of a system's checklist by phase with what covers each; the word show may be left out.
+
+    Ends with exit code 1 if a row is open: neither covered by a check, a step, a part of the report or a signature,
+    nor waived.
+    """
+    from deployments import looking_at_rows
+    from tasks.domain.checklist import Way, coverage
+    from tasks.spec import loading
+    from tasks.spec.checklist import claims_of
+
+    path = loading.find_release_file(settings().systems, system)
+    file, rows = loading.load(path), loading.load_checklist(path)
+    if not rows.where:
+        raise NotFound(
+            f"{system} has no checklist",
+            expected=str(path.with_name("checklist.csv")),
+            do="make it from a document: golive checklist import FILE.md --out …",
+        )
+    covered = coverage(rows, claims_of(file))
+    shown = [one for one in covered if one.way is Way.OPEN] if only_open else covered
+    if as_json:
+        print_json(looking_at_rows.as_json(system, covered, shown))
+    else:
+        for phase, table in looking_at_rows.tables(shown):
+            say(phase, "bold")
+            console().print(table)
+        say(looking_at_rows.summary(covered), "bold")
+    if any(one.way is Way.OPEN for one in covered):
+        raise typer.Exit(1)
+
+
+@checklist.command("import")
+@reported
+def import_(
+    document: Annotated[Path, typer.Argument(metavar="FILE.md", help="The Markdown document.", show_default=False)],
+    *,
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="XX", help="What ids begin with; by default as before, or CL.")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="FILE.csv", help="Where it goes; by default beside the document."),
+    ] = None,
+    every_item: Annotated[
+        bool, typer.Option("--all", help="Also list items and table rows that seem to ask for nothing.")
+    ] = False,
+) -> None:
+    """Turn a Markdown checklist into a checklist.csv, with ids that stay, and guesses of nature and kind of check.
+
+    If the file is there already the two are merged: rows whose text is unchanged keep their id and what people made of
+    them, rows that are gone are marked as removed, and no id is used twice.
+    """
+    from tasks.domain.checklist import read_checklist, write_checklist
+    from tasks.domain.checklist_merge import merge, prefix_of
+    from tasks.domain.markdown_checklist import asked_in
+    from tasks.spec.loading import read_text, replace_text
+
+    if document.exists() and document.stat().st_size > _LARGEST:
+        raise UserError(f"has {document.stat().st_size} bytes", expected=f"at most {_LARGEST}", where=str(document))
+    if prefix and not re.fullmatch(r"[A-Z][A-Z0-9]{0,7}", prefix):
+        raise UserError(f"{prefix!r} is no prefix", expected="up to eight capitals and digits, as in GL")
+    found = asked_in(read_text(document), every_item=every_item)
+    if not found.asks:
+        raise UserError("asks for nothing", expected="boxes, steps, commands, figures", where=str(document))
+    path = out or document.with_suffix(".csv")
+    known = read_checklist(read_text(path), str(path)).rows if path.exists() else ()
+    merged = merge(found.asks, known, prefix or prefix_of(known, "CL"), date.today())  # noqa: DTZ011 - a person's day
+    replace_text(path, write_checklist(merged.rows))
+    kept = len(found.asks) - len(merged.new)
+    say(f"wrote {path}: {len(found.asks)} rows asked for, {kept} as before, {len(merged.new)} new")
+    for what, ids in (("new", merged.new), ("removed", merged.removed), ("asked for again", merged.returned)):
+        if known and ids:
+            say(f"{what}: {', '.join(ids)}")
+    if found.left_out:
+        note(f"{found.left_out} list items or table rows seem to ask for nothing; --all takes them too")
