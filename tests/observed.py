@@ -76,3 +76,25 @@ def asking_service(dsn: str) -> Iterator[str]:
         thread.join()
         service.server_close()
         service.conn.close()
+
+
+@contextmanager
+def standby_of(dsn: str, slot: str) -> Iterator[str]:
+    """Run a standby that streams from a server of the system's packages by a slot, and give its DSN."""
+    directory = Path(tempfile.mkdtemp(prefix="golive-test-"))
+    directory.chmod(0o755)
+    programs, account = server_programs(), server_account()
+    cluster = Cluster(directory / "server", programs, account)
+    try:
+        cluster.make_directory()
+        argv = [str(programs / "pg_basebackup"), f"--dbname={dsn}", f"--pgdata={cluster.data}", "-R", f"--slot={slot}"]
+        done = account.run([*argv, "--checkpoint=fast", "--no-sync"], cwd=Path("/"), timeout=60)
+        assert done.returncode == 0, done.stderr
+        cluster.start()
+        with psycopg.connect(dsn) as conn:
+            password = conn.info.password
+        port = cluster.postmaster().port  # type: ignore[union-attr]
+        yield f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+    finally:
+        cluster.stop("immediate")
+        shutil.rmtree(directory, ignore_errors=True)

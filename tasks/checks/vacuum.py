@@ -60,7 +60,7 @@ class Vacuum(Check):
             return unknown("there is no table")
         if not all(row["counted"] for row in rows):
             return unknown("the server counts no rows: track_counts is off")
-        uncounted = [row["name"] for row in rows if row["planned"] > 0 and not row["live"] and not row["dead"]]
+        uncounted = [row["name"] for row in rows if _is_uncounted(row)]
         readings = [unknown(f"{name} is not there") for name in gone]
         readings += [
             unknown(f"{name}: its rows were not counted since the statistics were reset") for name in uncounted
@@ -87,6 +87,12 @@ class Vacuum(Check):
         if self.analyzed is not None and row["unanalyzed"] > 0.1 * (row["live"] + row["dead"]):
             readings.append(_age(row, "analyzed", self.analyzed))
         return readings or [passed(_dead(row))]
+
+
+def _is_uncounted(row: Row) -> bool:
+    # Vacuum and analyze count a table's rows themselves.
+    touched = row["live"] or row["dead"] or row["last_vacuum"] or row["last_analyze"]
+    return row["planned"] > 0 and not touched
 
 
 def _dead(row: Row) -> str:

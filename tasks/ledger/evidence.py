@@ -60,7 +60,12 @@ class Evidence:
     def counted(self, release_id: str, phase: str, names: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
         """Return the counters that the ``first`` and the ``last`` look of each check left, if any look left some."""
         row = models.Measurement
-        of = (row.release_id == release_id, row.phase == phase, row.name.in_(names), row.detail.has_key("counters"))
+        of = (
+            row.release_id == release_id,
+            row.phase == phase,
+            row.name.in_(names),
+            row.detail["counters"].is_not(None),
+        )
         found: dict[str, dict[str, Any]] = {}
         with self._engine.transaction() as session:
             for which, order in (("first", row.id), ("last", row.id.desc())) if names else ():
