@@ -192,7 +192,8 @@ def _session(row: Row, start: str, lasted: str) -> blockers.Session:
 
 def _evidence(row: Row) -> dict[str, Any]:
     return {
-        **{key: row[key] for key in ("pid", "user", "application", "client", "state", "xact_start")},
+        **{key: row[key] for key in ("pid", "user", "application", "client", "state")},
+        "since": row["xact_start"].isoformat() if row["xact_start"] else None,
         "seconds": round(row["in_transaction"] or 0.0, 1),
         "query": "" if row["hidden"] else blockers.shown_query(row["query"]),
     }

@@ -38,9 +38,10 @@ class IndexUsage(Counting):
 
     kind: Literal["index_usage"] = "index_usage"
     """Which kind of check this is."""
-    since: Since = "reset"
-    """From when it counts: ``reset`` (when the server began to count), ``look`` (the check's last look, or what was
-    recorded before the release where there is none yet), ``first`` (its first look in this release), or ``release``."""
+    since: Since = "first"
+    """From when it counts: ``first`` (the check's first look in this release, or what was recorded before the release
+    where there is none yet), ``look`` (its last), ``release`` (what was recorded before the release), or ``reset``
+    (when the server began to count; an index made since then is held against what was read before it was there)."""
     indexes: tuple[str, ...] = Field(default=(), examples=[["public.idx_orders_customer"]])
     """The indexes that must be used, as in SQL; by default all that enforce nothing."""
     tables: tuple[str, ...] = Field(default=(), examples=[["public.orders"]])
@@ -71,7 +72,12 @@ class IndexUsage(Counting):
                 [*readings, unknown(f"an index was read less than {window.since}: the statistics were reset")]
             )
         judged = [row for row in rows if row["named"] or not row["enforces"]]
-        found = [self._judge(row, deltas[row["key"]], window.told) for row in judged]
+        found = [
+            self._judge(
+                row, deltas[row["key"]], window.told, is_new=bool(window.before) and row["key"] not in window.before
+            )
+            for row in judged
+        ]
         readings += [one for one in found if one.outcome is not Outcome.UNKNOWN or self.indexes]
         quiet = sum(one.outcome is Outcome.UNKNOWN for one in found)
         if not readings:
@@ -84,10 +90,12 @@ class IndexUsage(Counting):
         detail = {row["name"]: {**deltas[row["key"]], "rows": row["rows"], "bytes": row["bytes"]} for row in shown}
         return all_of(readings, detail={"indexes": detail})
 
-    def _judge(self, row: Row, delta: dict[str, int], told: str) -> Reading:
+    def _judge(self, row: Row, delta: dict[str, int], told: str, *, is_new: bool) -> Reading:
         name, scans, reads = row["name"], delta["scans"], delta["table_scans"]
         if scans >= self.scans:
             return passed(f"{name} was used {scans} times {told}", value=scans, unit="scans", limit=self.scans)
+        if is_new:
+            return unknown(f"{name} was made {told}, and not used {self.scans} times yet")
         seen = f"{name} was used {scans} times ≥ {self.scans} {told}, while {row['table']} was read {reads} times"
         if row["rows"] < self.min_rows or reads < self.min_reads:
             few = f"{row['rows']} rows" if row["rows"] < self.min_rows else "too few reads"

@@ -141,7 +141,9 @@ class QueriesPerRequest(Request, Check):
     def _send(self, target: Target, request: Filled) -> Reading | None:
         """Send the requests of one round, and return why it cannot be judged, if it cannot."""
         status = self.status if isinstance(self.status, tuple) else (self.status,)
-        found = burst(target, request, self.requests, 1, each=self.each, total=self.timeout, status=status)
+        found = burst(
+            target, request, self.requests, 1, each=self.each, total=self.timeout / (ROUNDS + 2), status=status
+        )
         target.world.clock.sleep(_SETTLE)  # what an answer leaves to do is done soon after it
         if found.silence:
             return blame(target, target.fill(self.url), found.silence, self.elsewhere)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.checks import Check
 from tasks.domain.condition import all_of
+from tasks.domain.errors import AccessDenied
 from tasks.domain.kind import Duration, Share
 from tasks.domain.outcome import Outcome, Reading, failed, passed, unknown
-from tasks.domain.ports import Row
+from tasks.domain.ports import Row, Session
+from tasks.domain.relation import quoted
 from tasks.domain.target import Target
 from tasks.domain.units import show_bytes, show_seconds
+from tasks.domain.visibility import hidden
 
 _KEPT = 20
 _TABLES = """
-SELECT s.relid::regclass::text AS name, s.n_live_tup AS live, s.n_dead_tup AS dead, pg_table_size(s.relid) AS bytes,
+SELECT s.relid::regclass::text AS name, s.relid::bigint AS oid,
+       s.n_live_tup AS live, s.n_dead_tup AS dead, pg_table_size(s.relid) AS bytes,
        greatest(c.reltuples, 0) AS planned, s.n_mod_since_analyze AS unanalyzed,
        extract(epoch FROM clock_timestamp() - greatest(s.last_vacuum, s.last_autovacuum))::float8 AS vacuumed,
        extract(epoch FROM clock_timestamp() - greatest(s.last_analyze, s.last_autoanalyze))::float8 AS analyzed,
@@ -28,6 +32,10 @@ WHERE c.relkind IN ('r', 'm') AND (%(names)s::text[] = '{}' OR s.relid IN (
     SELECT p.oid FROM unnest(%(names)s::text[]) AS name, LATERAL (
         SELECT to_regclass(name)::oid AS oid UNION SELECT relid::oid FROM pg_partition_tree(to_regclass(name))) p))
 ORDER BY s.n_dead_tup DESC
+"""
+_PGSTATTUPLE = """
+SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'pgstattuple'
 """
 
 
@@ -46,8 +54,17 @@ class Vacuum(Check):
     """How long ago a table with so many dead rows may have been vacuumed last."""
     analyzed: Duration | None = Field(default=None, examples=["7d"])
     """How long ago a table may have been analyzed last, if more than a tenth of it has changed since."""
+    bloat: Annotated[Share | None, Field(le=1)] = None
+    """The most of the space of each of ``tables`` that may be dead or free, as the extension pgstattuple tells it
+    (``pgstattuple_approx``), which reads the pages that vacuum has not marked as clean."""
     dsn: str = "{dsn}"
     """The database; by default that of the system."""
+
+    @model_validator(mode="after")
+    def _bloat_of_tables(self) -> Self:
+        if self.bloat is not None and not self.tables:
+            raise ValueError("bloat needs tables: to read all of a database takes too long")
+        return self
 
     def look(self, target: Target) -> Reading:
         """Return which tables vacuum does not keep up with; tables that the server has not counted are unknown."""
@@ -56,6 +73,7 @@ class Vacuum(Check):
         ) as session:
             gone = [name for name in self.tables if session.value("SELECT to_regclass(%s)", (name,)) is None]
             rows = session.query(_TABLES, {"names": list(self.tables)})
+            bloated = [] if self.bloat is None else [_bloat(session, row, self.bloat) for row in rows]
         if not rows and not gone:
             return unknown("there is no table")
         if not all(row["counted"] for row in rows):
@@ -65,6 +83,7 @@ class Vacuum(Check):
         readings += [
             unknown(f"{name}: its rows were not counted since the statistics were reset") for name in uncounted
         ]
+        readings += bloated
         readings += [reading for row in rows if row["name"] not in uncounted for reading in self._judge(row)]
         detail = {row.pop("name"): row for row in map(dict, rows[:_KEPT])}
         if all(reading.outcome is Outcome.PASSED for reading in readings):
@@ -87,6 +106,21 @@ class Vacuum(Check):
         if self.analyzed is not None and row["unanalyzed"] > 0.1 * (row["live"] + row["dead"]):
             readings.append(_age(row, "analyzed", self.analyzed))
         return readings or [passed(_dead(row))]
+
+
+def _bloat(session: Session, row: Row, limit: float) -> Reading:
+    schema = session.value(_PGSTATTUPLE)
+    if schema is None:
+        return unknown(f"bloat of {row['name']} cannot be known: CREATE EXTENSION pgstattuple")
+    told = f"SELECT table_len, dead_tuple_len + approx_free_space AS lost FROM {quoted(schema)}.pgstattuple_approx(%s)"  # noqa: S608 - quoted
+    try:
+        found = session.query(told, (row["oid"],))[0]
+    except AccessDenied:
+        return hidden(session, f"bloat of {row['name']} is", "pg_stat_scan_tables")
+    share = found["lost"] / found["table_len"] if found["table_len"] else 0.0
+    outcome = Outcome.PASSED if share <= limit else Outcome.FAILED
+    seen = f"{row['name']}: {share:.1%} of {show_bytes(found['table_len'])} are dead or free ≤ {limit:.0%}"
+    return Reading(outcome, seen, value=round(share * 100, 2), unit="%", limit=limit * 100)
 
 
 def _is_uncounted(row: Row) -> bool:

@@ -31,8 +31,10 @@ def after(script: str) -> Any:
 @contextmanager
 def with_slot(target: Target) -> Arranged:
     run(target.world, target.dsn, "SELECT pg_create_physical_replication_slot('golive_case', true)")
-    yield {}, target
-    run(target.world, target.dsn, "SELECT pg_drop_replication_slot('golive_case')")
+    try:
+        yield {}, target
+    finally:
+        run(target.world, target.dsn, "SELECT pg_drop_replication_slot('golive_case')")
 
 
 @contextmanager
@@ -81,7 +83,7 @@ CASES: Cases = {
         {"url": "{base_url}/health", "at_most": 2},
     ),
     "index_usage": (
-        {"indexes": ["task_pkey"], "AROUND": after(USES_THE_KEY)},
+        {"indexes": ["task_pkey"], "since": "reset", "AROUND": after(USES_THE_KEY)},
         {"indexes": ["none"]},
         {"indexes": ["idx_task_made"]},
     ),

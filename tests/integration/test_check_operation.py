@@ -17,6 +17,9 @@ import psycopg
 import pytest
 from pydantic import ValidationError
 
+from tasks.adapters.pg_account import server_account
+from tasks.adapters.pg_cluster import Cluster
+from tasks.adapters.pg_server import installed, usable
 from tasks.checking import look_at
 from tasks.checks.activity import Activity
 from tasks.checks.database_statistics import DatabaseStatistics
@@ -81,7 +84,7 @@ def until(dsn: str, query: str, *params: Any) -> None:
 
 def later(target: Target, reading: Reading, which: str = "last", *, ago: timedelta = timedelta(0)) -> Target:
     """Return the target as a look sees it that comes after the one that read this, which lies some time back."""
-    counters = json.loads(json.dumps(reading.detail["counters"], default=str))
+    counters = json.loads(json.dumps(dict(reading.detail)))["counters"]
     counters["at"] = (datetime.fromisoformat(counters["at"]) - ago).isoformat()
     return target.at(earlier={"it": {which: counters}})
 
@@ -97,7 +100,7 @@ def test_what_is_hidden_from_an_ordinary_role_is_unknown_until_it_is_granted(tar
         reading = look(Activity, humble, **QUICK)
         assert reading.outcome is U, reading
         assert f'GRANT pg_read_all_stats TO "{role}"' in reading.seen
-        assert "secret" not in json.dumps(reading.detail, default=str)
+        assert "secret" not in json.dumps(dict(reading.detail))
         # What needs no right is known all the same.
         assert look(Activity, humble, at_least=2, **QUICK).outcome is F
         assert look(Wraparound, humble).outcome is P
@@ -115,7 +118,7 @@ def test_what_is_hidden_from_an_ordinary_role_is_unknown_until_it_is_granted(tar
         assert reading.outcome is F
         assert "SELECT ?, ? FROM t" in reading.seen
         assert "orders-api" in reading.seen
-        assert "secret" not in reading.seen + json.dumps(reading.detail, default=str)
+        assert "secret" not in reading.seen + json.dumps(dict(reading.detail))
         assert look(Settings, humble, values={"hba_file": None}).outcome is P
         assert look(Settings, humble, values={"no_such_thing": None}).outcome is F
 
@@ -205,10 +208,31 @@ def deadlock(dsn: str) -> None:
 def test_another_database_or_server_under_the_same_name_is_not_compared(target):
     first = look(DatabaseStatistics, target, deadlocks=0)
     for mark, why in (("database", "another database"), ("timeline", "promoted"), ("started", "after a crash")):
-        counters = json.loads(json.dumps(first.detail["counters"], default=str))
+        counters = json.loads(json.dumps(first.detail["counters"]))
         counters["server"][mark] = "1"
         reading = look(DatabaseStatistics, target.at(earlier={"it": {"last": counters}}), deadlocks=0)
         assert (reading.outcome, why in reading.seen) == (U, True)
+
+
+def test_counters_go_on_over_a_restart_and_begin_anew_after_a_crash(world, open_directory):
+    account = server_account()
+    cluster = Cluster(open_directory / "server", usable(max(installed())[1], account), account)
+    try:
+        cluster.make_directory()
+        cluster.create({"fsync": "off"}, sync=False)
+        cluster.start()
+        first = look(DatabaseStatistics, Target(world, "demo", "v2", dsn=cluster.dsn("postgres")), deadlocks=0)
+        outcomes = {}
+        for mode in ("fast", "immediate"):
+            cluster.stop(mode)
+            cluster.start()
+            target = Target(world, "demo", "v2", dsn=cluster.dsn("postgres"))
+            outcomes[mode] = look(DatabaseStatistics, later(target, first), deadlocks=0)
+        assert outcomes["fast"].outcome is P, outcomes["fast"]
+        assert outcomes["immediate"].outcome is U
+        assert "after a crash" in outcomes["immediate"].seen
+    finally:
+        cluster.stop("immediate")
 
 
 def test_damaged_pages_are_unknown_where_none_would_be_noticed(target, session):
@@ -233,6 +257,22 @@ def test_dead_rows_of_a_table_that_vacuum_does_not_reach_fail(target, session, w
     assert (reset.outcome, "not counted since the statistics were reset" in reset.seen) == (U, True)
 
 
+def test_bloat_is_told_by_pgstattuple_to_a_role_that_may_use_it(counted, world):
+    asked = {"tables": ["bloated"], "bloat": "40%", "min_dead": 1_000_000}
+    run(world, counted.dsn, "CREATE TABLE bloated AS SELECT generate_series(1, 5000) AS a; ANALYZE bloated")
+    try:
+        lacking = look(Vacuum, counted, **asked)
+        assert (lacking.outcome, "CREATE EXTENSION pgstattuple" in lacking.seen) == (U, True)
+        run(world, counted.dsn, "CREATE EXTENSION pgstattuple; DELETE FROM bloated WHERE a > 2000")
+        reading = look(Vacuum, counted, **asked)
+        assert (reading.outcome, "are dead or free ≤ 40%" in reading.seen) == (F, True)
+        assert look(Vacuum, counted, **{**asked, "bloat": "90%"}).outcome is P
+        hidden = look(Vacuum, counted.at(dsn=as_role(counted.dsn, "app")), **asked)
+        assert (hidden.outcome, 'GRANT pg_stat_scan_tables TO "app"' in hidden.seen) == (U, True)
+    finally:
+        run(world, counted.dsn, "DROP EXTENSION IF EXISTS pgstattuple; DROP TABLE bloated")
+
+
 @on_three_versions
 def test_unused_and_defective_indexes_are_named(target, session, world, database):
     session.script(
@@ -250,6 +290,10 @@ def test_unused_and_defective_indexes_are_named(target, session, world, database
     assert "t_pkey" not in second.seen
     assert look(IndexUsage, later(target, first), indexes=["by_b"], **asked).outcome is P
     assert look(IndexUsage, later(target, first), **{**asked, "min_rows": 5000, "indexes": ["some_b"]}).outcome is U
+    session.script("CREATE INDEX new_b ON t (b, a)")
+    run(world, database, "SELECT count(*) FROM t;" * 6)
+    new = look(IndexUsage, later(target, second), indexes=["new_b"], **asked)
+    assert (new.outcome, "new_b was made since the last look" in new.seen) == (U, True)
     defects = look(IndexDefects, target)
     assert (defects.outcome, "does only what t_pkey does: failed" in defects.seen) == (F, True)
     session.script("DROP INDEX again_a")
