@@ -9,6 +9,7 @@ from pydantic import Field
 from tasks.checks import Check
 from tasks.domain.condition import all_of
 from tasks.domain.outcome import Reading, failed, passed, unknown
+from tasks.domain.relation import not_of
 from tasks.domain.target import Target
 from tasks.domain.units import show_bytes
 
@@ -73,11 +74,11 @@ class IndexDefects(Check):
         with target.world.databases.session(
             target.fill(self.dsn), read_only=True, statement_timeout=self.timeout
         ) as session:
-            gone = [name for name in self.tables if session.value("SELECT to_regclass(%s)", (name,)) is None]
+            gone = not_of(session, self.tables, "rmp")
             count = session.value(_COUNT, asked)
             invalid = session.query(_INVALID, asked) if self.invalid else []
             needless = session.query(_NEEDLESS, asked) if self.duplicates else []
-        readings = [unknown(f"{name} is not there") for name in gone]
+        readings = [unknown(f"{name} is not a table") for name in gone]
         readings += [failed(f"{row['name']} of {row['table']} is invalid") for row in invalid]
         for name in dict.fromkeys(row["name"] for row in needless):
             row = next(row for row in needless if row["name"] == name)

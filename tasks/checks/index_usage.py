@@ -11,20 +11,24 @@ from tasks.domain.condition import all_of
 from tasks.domain.counters import Window
 from tasks.domain.outcome import Outcome, Reading, failed, passed, unknown
 from tasks.domain.ports import Row, Session
+from tasks.domain.relation import not_of
 
 _KEPT = 30
 # An index that enforces something is needed even if nothing reads it; those of partitions are judged one by one.
 _INDEXES = """
+WITH named AS (
+    SELECT p.oid FROM unnest(%(indexes)s::text[]) AS name, LATERAL (
+        SELECT to_regclass(name)::oid AS oid UNION SELECT relid::oid FROM pg_partition_tree(to_regclass(name))) p)
 SELECT i.indexrelid::bigint::text AS key, i.indexrelid::regclass::text AS name, i.indrelid::regclass::text AS "table",
        i.indisunique OR i.indisexclusion OR i.indisreplident
        OR EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid) AS enforces,
        s.idx_scan AS scans, s.idx_tup_read AS read, s.idx_tup_fetch AS fetched,
        coalesce(t.seq_scan, 0) + coalesce(t.idx_scan, 0) AS table_scans, t.seq_scan AS seq_scans,
        greatest(c.reltuples, t.n_live_tup, 0)::bigint AS rows, pg_relation_size(i.indexrelid) AS bytes,
-       i.indexrelid = ANY (ARRAY(SELECT to_regclass(name)::oid FROM unnest(%(indexes)s::text[]) AS name)) AS named
+       i.indexrelid IN (SELECT oid FROM named) AS named
 FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_stat_user_indexes s ON s.indexrelid = i.indexrelid
 JOIN pg_stat_user_tables t ON t.relid = i.indrelid
-WHERE i.indexrelid = ANY (ARRAY(SELECT to_regclass(name)::oid FROM unnest(%(indexes)s::text[]) AS name))
+WHERE i.indexrelid IN (SELECT oid FROM named)
    OR %(indexes)s::text[] = '{}' AND (%(tables)s::text[] = '{}' OR EXISTS (
       SELECT FROM unnest(%(tables)s::text[]) AS name WHERE i.indrelid = to_regclass(name) OR i.indrelid IN (
           SELECT relid FROM pg_partition_tree(to_regclass(name)))))
@@ -56,14 +60,15 @@ class IndexUsage(Counting):
     def count(self, session: Session) -> Counts:
         """Return how often each index and its table were read."""
         rows = session.query(_INDEXES, {"indexes": list(self.indexes), "tables": list(self.tables)})
-        gone = [n for n in self.indexes + self.tables if session.value("SELECT to_regclass(%s)", (n,)) is None]
+        gone = [f"{name} is not an index" for name in not_of(session, self.indexes, "iI")]
+        gone += [f"{name} is not a table" for name in not_of(session, self.tables, "rmp")]
         values = {row["key"]: {name: row[name] for name in _COUNTERS} for row in rows}
         return Counts(values, (rows, gone))
 
     def judge(self, session: Session, now: Counts, window: Window | str) -> Reading:  # noqa: ARG002 - the base's
         """Return the indexes that were not used; where no table is large and busy enough it is unknown."""
         rows, gone = now.rows
-        readings = [failed(f"{name} is not there") for name in gone]
+        readings = [failed(words) for words in gone]
         if isinstance(window, str):
             return all_of([*readings, without_window("which indexes were used", window)])
         deltas = {row["key"]: _delta(window, row["key"]) for row in rows}

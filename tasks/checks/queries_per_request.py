@@ -133,6 +133,11 @@ class QueriesPerRequest(Request, Check):
             idle.append(counter.over(lambda: self._wait(target)))
         if (first.reset, first.evicted) != (counter.now.reset, counter.now.evicted):
             return unknown("statements were reset, or thrown out of pg_stat_statements, meanwhile")
+        if not any(span.calls for span in rounds):
+            return unknown(
+                "none was counted: see that the application uses this database and role, and that "
+                "pg_stat_statements.track is not none"
+            )
         return self._weighed(idle, rounds, {one.key: one.query for one in counter.now.seen})
 
     def _wait(self, target: Target) -> None:

@@ -105,7 +105,7 @@ class Replication(Check):
         name, readings = f"slot {row['name']}", []
         if row["invalid"] or row["wal_status"] in {"lost", "unreserved"}:
             why = row["invalid"] or row["wal_status"]
-            return [failed(f"{name} has lost what it must retain ({why}): what reads it must be made anew")]
+            return [failed(f"{name} no longer retains all that it must ({why}): what reads it has to be made anew")]
         if not self.inactive_slots:
             readings.append(held(f"{name} is {'read' if row['active'] else 'read by nobody'}", row["active"]))
         if self.retained is not None and row["bytes"] is not None:

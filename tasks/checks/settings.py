@@ -19,7 +19,7 @@ Value = bool | int | float | str
 # golive's own sessions set some for themselves; a new session of its user would have reset_val.
 _SETTINGS = """
 SELECT name, reset_val AS value, unit, vartype AS type, source, pending_restart, enumvals
-FROM pg_settings WHERE name = ANY (%(names)s) OR pending_restart
+FROM pg_settings WHERE lower(name) = ANY (%(names)s) OR pending_restart
 """
 # PostgreSQL's own units: a kB has 1024 bytes, whatever the case of its letters elsewhere.
 _FACTORS = {
@@ -71,8 +71,11 @@ class Settings(Check):
         with target.world.databases.session(
             target.fill(self.dsn), read_only=True, statement_timeout=self.timeout
         ) as session:
-            rows = {row["name"]: row for row in session.query(_SETTINGS, {"names": list(self.values)})}
-            readings = [self._judge(session, name, wanted, rows.get(name)) for name, wanted in self.values.items()]
+            found = session.query(_SETTINGS, {"names": [name.lower() for name in self.values]})
+            rows = {row["name"].lower(): row for row in found}
+            readings = [
+                self._judge(session, name, value, rows.get(name.lower())) for name, value in self.values.items()
+            ]
         waiting = sorted(name for name, row in rows.items() if row["pending_restart"])
         if not self.pending_restart:
             readings.append(held(f"waiting for a restart: {', '.join(waiting) or 'nothing'}", not waiting))

@@ -14,6 +14,7 @@ from tasks.domain.counters import Window
 from tasks.domain.kind import Duration, Size
 from tasks.domain.outcome import Outcome, Reading, passed, unknown
 from tasks.domain.ports import Session
+from tasks.domain.relation import not_of
 from tasks.domain.units import show_bytes, show_seconds
 
 _DAY = 86400.0
@@ -97,15 +98,17 @@ class TableGrowth(Counting):
         """Return size, rows and writes of each table."""
         if not self.tables:
             return Counts({"the database": session.query(_DATABASE)[0]})
-        there = {name: session.value("SELECT to_regclass(%s) IS NOT NULL", (name,)) for name in self.tables}
-        return Counts({name: session.query(_TABLE, {"name": name})[0] if there[name] else None for name in self.tables})
+        gone = not_of(session, self.tables, "rmp")
+        return Counts(
+            {name: None if name in gone else session.query(_TABLE, {"name": name})[0] for name in self.tables}
+        )
 
     def judge(self, session: Session, now: Counts, window: Window | str) -> Reading:  # noqa: ARG002 - the base's
         """Return what is over a limit, or will be; growth that was not watched for long enough is unknown."""
         readings, detail = [], {}
         for name, values in now.values.items():
             if values is None:
-                readings.append(unknown(f"{name} is not there"))
+                readings.append(unknown(f"{name} is not a table"))
                 continue
             readings += self._judge_now(name, values)
             paces = {what: _pace(window, name, what, self.min_window) for what in ("bytes", "rows")}

@@ -12,7 +12,7 @@ from tasks.domain.errors import AccessDenied
 from tasks.domain.kind import Duration, Share
 from tasks.domain.outcome import Outcome, Reading, failed, passed, unknown
 from tasks.domain.ports import Row, Session
-from tasks.domain.relation import quoted
+from tasks.domain.relation import not_of, quoted
 from tasks.domain.target import Target
 from tasks.domain.units import show_bytes, show_seconds
 from tasks.domain.visibility import hidden
@@ -71,7 +71,7 @@ class Vacuum(Check):
         with target.world.databases.session(
             target.fill(self.dsn), read_only=True, statement_timeout=self.timeout
         ) as session:
-            gone = [name for name in self.tables if session.value("SELECT to_regclass(%s)", (name,)) is None]
+            gone = not_of(session, self.tables, "rmp")
             rows = session.query(_TABLES, {"names": list(self.tables)})
             bloated = [] if self.bloat is None else [_bloat(session, row, self.bloat) for row in rows]
         if not rows and not gone:
@@ -79,7 +79,7 @@ class Vacuum(Check):
         if not all(row["counted"] for row in rows):
             return unknown("the server counts no rows: track_counts is off")
         uncounted = [row["name"] for row in rows if _is_uncounted(row)]
-        readings = [unknown(f"{name} is not there") for name in gone]
+        readings = [unknown(f"{name} is not a table") for name in gone]
         readings += [
             unknown(f"{name}: its rows were not counted since the statistics were reset") for name in uncounted
         ]

@@ -292,6 +292,8 @@ def test_unused_and_defective_indexes_are_named(target, session, world, database
     assert look(IndexUsage, later(target, first), **{**asked, "min_rows": 5000, "indexes": ["some_b"]}).outcome is U
     session.script("CREATE INDEX new_b ON t (b, a)")
     run(world, database, "SELECT count(*) FROM t;" * 6)
+    no_index = look(IndexUsage, later(target, second), indexes=["by_b", "t"], **asked)
+    assert (no_index.outcome, "t is not an index" in no_index.seen) == (F, True)
     new = look(IndexUsage, later(target, second), indexes=["new_b"], **asked)
     assert (new.outcome, "new_b was made since the last look" in new.seen) == (U, True)
     defects = look(IndexDefects, target)
@@ -335,7 +337,11 @@ def test_growth_is_forecast_to_the_day_on_which_a_limit_is_reached(target, sessi
     many = look(TableGrowth, later(target, first, "first", ago=timedelta(days=100)), tables=["t"], rows_per_day=10)
     assert (many.outcome, many.seen) == (F, "t grows in a day by 20 rows ≤ 10 rows: failed")
     assert look(TableGrowth, target, size="1kB").seen.startswith("the database takes")
-    assert look(TableGrowth, target, tables=["none"], size="1kB").outcome is U
+    session.script("CREATE VIEW no_table AS SELECT 1")
+    for kind, more in ((TableGrowth, {"size": "1kB"}), (Vacuum, {}), (IndexDefects, {})):
+        for name in ("none", "no_table"):
+            reading = look(kind, target, tables=["t", name] if kind is not TableGrowth else [name], **more)
+            assert (reading.outcome, f"{name} is not a table" in reading.seen) == (U, True)
     with pytest.raises(ValidationError, match="need tables"):
         look(TableGrowth, target, rows=5)
 
@@ -343,7 +349,7 @@ def test_growth_is_forecast_to_the_day_on_which_a_limit_is_reached(target, sessi
 def test_settings_are_compared_in_postgresqls_own_units(target, session):
     good = {
         "shared_buffers": {"at_least": "16MB", "at_most": "128GB"}, "checkpoint_completion_target": {"at_least": 0.5},
-        "wal_level": {"one_of": ["replica", "logical"]}, "TimeZone": "UTC", "autovacuum_naptime": "60s",
+        "wal_level": {"one_of": ["replica", "logical"]}, "timezone": "UTC", "autovacuum_naptime": "60s",
         "work_mem": None, "checkpoint_timeout": {"at_most": "1h"}, "max_connections": {"equals": 200},
     }  # fmt: skip
     assert look(Settings, target, values=good).outcome is P
@@ -472,6 +478,8 @@ def test_queries_per_request_are_held_against_a_limit_and_against_before(counted
         assert look(QueriesPerRequest, before, url=f"{url}/52", more_by="0%", **asked).outcome is F
         assert look(QueriesPerRequest, counted, url=f"{url}/1", fewer_by="98%", **asked).outcome is U
         assert look(QueriesPerRequest, counted, url=f"{url}/error", at_most=1, **asked).outcome is F
+        elsewhere = look(QueriesPerRequest, counted, url=f"{url}/1", role="app", at_most=1, **asked)
+        assert (elsewhere.outcome, "none was counted" in elsewhere.seen) == (U, True)
 
 
 def test_what_runs_beside_the_requests_is_taken_off(counted, world):
