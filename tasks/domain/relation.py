@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tasks.domain.errors import SqlFailed
@@ -60,6 +60,12 @@ def relation_and_column(session: Session, name: str) -> tuple[Relation, str]:
     found = relation(session, quoted(*table))
     found.column(column)
     return found, column
+
+
+def not_of(session: Session, names: Iterable[str], relkinds: str) -> list[str]:
+    """Return those of the names, as in SQL, that mean nothing of these kinds (of ``pg_class.relkind``)."""
+    found = "SELECT count(*) FROM pg_class WHERE oid = to_regclass(%s) AND relkind = ANY (%s)"
+    return [name for name in names if not session.value(found, (name, list(relkinds)))]
 
 
 def refuse_hidden_rows(session: Session) -> None:

@@ -24,9 +24,10 @@ class Target:
     """One running, or soon to run, version of a system, with the world to look at it through.
 
     ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
-    release (its ``Reading.detail``); ``root`` is where golive keeps the system's releases. ``slot`` is known where a
-    platform works on one, ``image`` is what the container image of the version is exactly, where it has one. ``turn``
-    is there only where production is to be migrated. ``python`` is the interpreter of the machine that it is on.
+    release; ``earlier`` maps it to the ``counters`` that its ``first`` and its ``last`` look left in their
+    ``Reading.detail``. ``root`` is where golive keeps the system's releases. ``slot`` is known where a platform works
+    on one, ``image`` is what the container image of the version is exactly, where it has one. ``turn`` is there only
+    where production is to be migrated. ``python`` is the interpreter of the machine that it is on.
     """
 
     world: World
@@ -40,6 +41,7 @@ class Target:
     release_dir: Path = Path()
     image: str = ""
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: Turn | None = None
     python: str = sys.executable
 

@@ -57,6 +57,23 @@ class Evidence:
         with self._engine.transaction() as session:
             return session.scalars(query.order_by(models.Measurement.id)).all()
 
+    def counted(self, release_id: str, phase: str, names: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Return the counters that the ``first`` and the ``last`` look of each check left, if any look left some."""
+        row = models.Measurement
+        of = (
+            row.release_id == release_id,
+            row.phase == phase,
+            row.name.in_(names),
+            row.detail["counters"].is_not(None),
+        )
+        found: dict[str, dict[str, Any]] = {}
+        with self._engine.transaction() as session:
+            for which, order in (("first", row.id), ("last", row.id.desc())) if names else ():
+                query = select(row.name, row.detail["counters"]).where(*of).distinct(row.name).order_by(row.name, order)
+                for name, counters in session.execute(query):
+                    found.setdefault(name, {})[which] = counters
+        return found
+
     def probed(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Put the guard's probes on record; each mapping names the columns of `models.Probe`."""
         if rows:
