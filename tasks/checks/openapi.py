@@ -15,8 +15,7 @@ from tasks.domain.asking import SILENCE, Request, blame
 from tasks.domain.condition import all_of
 from tasks.domain.errors import Inconclusive
 from tasks.domain.openapi import Contract, breaking, contract, deprecated, refers_outside
-from tasks.domain.outcome import Outcome, Reading, failed, passed, unknown
-from tasks.domain.ports import HttpAnswer
+from tasks.domain.outcome import Reading, failed, passed, unknown
 from tasks.domain.target import Target
 
 _MOST_TOLD = 5
@@ -78,10 +77,13 @@ class Openapi(Request, Check):
         )  # fmt: skip
 
     def record(self, target: Target) -> Mapping[str, Any]:
-        """Return what clients may rely on of the version that serves now; raises `Inconclusive` if it cannot be read."""
-        answer: HttpAnswer = self.filled(target).send(target, self.timeout)
+        """Return what clients may rely on of the version that serves; raises `Inconclusive` if it cannot be read."""
+        if self.against != "running":
+            return {}
+        answer = self.filled(target).send(target, self.timeout)
         document = _read(answer.body) if answer.status == 200 else None
-        if _wrong(document) is not None or not (found := contract(document)):
+        found = contract(document) if document is not None and _wrong(document) is None else None
+        if not found:
             raise Inconclusive(
                 f"status {answer.status} and no OpenAPI document that can be read",
                 where=self.name,
@@ -110,7 +112,7 @@ class Openapi(Request, Check):
         return [change for change in found if not any(fnmatchcase(change, meant) for meant in self.allow)]
 
 
-_NONE = {"parameters": {}, "body": None, "body_required": True, "answers": {}, "deprecated": False}
+_NONE: dict[str, Any] = {"parameters": {}, "body": None, "body_required": True, "answers": {}, "deprecated": False}
 
 
 def _told(changes: Sequence[str]) -> Reading:
@@ -125,7 +127,8 @@ def _read(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         pass
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         return YAML(typ="safe", pure=True).load(body.decode(errors="replace"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
-
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _DEEPEST = 8
@@ -30,8 +30,8 @@ def refers_outside(document: Any) -> str | None:
 def contract(document: Mapping[str, Any]) -> Contract:
     """Return what clients may rely on: operations, parameters, bodies and answers with their fields."""
     found: Contract = {}
-    for path, item in (document.get("paths") or {}).items():
-        item = _resolved(document, item)
+    for path, told in (document.get("paths") or {}).items():
+        item = _resolved(document, told)
         for method in METHODS:
             if method in item:
                 name = f"{method.upper()} {path}"
@@ -43,8 +43,7 @@ def _operation(document: Mapping[str, Any], item: Mapping[str, Any], told: Mappi
     parameters: Fields = {}
     body: Fields | None = None
     body_required = False
-    for one in (*item.get("parameters", ()), *told.get("parameters", ())):
-        one = _resolved(document, one)
+    for one in map(partial(_resolved, document), (*item.get("parameters", ()), *told.get("parameters", ()))):
         if one["in"] == "body":  # Swagger 2
             body, body_required = _fields(document, one.get("schema", {})), bool(one.get("required"))
         elif one["in"] != "path":
@@ -80,10 +79,9 @@ def _resolved(document: Mapping[str, Any], part: Any) -> Any:
     for _ in range(_DEEPEST):
         if not (isinstance(part, Mapping) and isinstance(part.get("$ref"), str)):
             break
-        keys = part["$ref"].removeprefix("#/").split("/")
         target: Any = document
-        for key in keys:
-            key = key.replace("~1", "/").replace("~0", "~")
+        for word in part["$ref"].removeprefix("#/").split("/"):
+            key = word.replace("~1", "/").replace("~0", "~")
             target = target.get(key, {}) if isinstance(target, Mapping) else {}
         part = target
     return part if isinstance(part, Mapping) else {}
