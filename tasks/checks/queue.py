@@ -67,7 +67,7 @@ class Queue(Check):
 
     def _waiting(self, session: Session, query: str, detail: dict[str, Any]) -> list[Reading]:
         row = session.query(
-            "SELECT count(*) AS depth, extract(epoch FROM now() - min(since))::float8 AS oldest"
+            "SELECT count(*) AS depth, extract(epoch FROM now() - min(since))::float8 AS oldest"  # noqa: S608 - the file's own
             f" FROM ({_inner(query)}\n) AS waiting(since)"
         )[0]
         detail |= {"depth": row["depth"], "oldest_seconds": row["oldest"]}
@@ -84,7 +84,7 @@ class Queue(Check):
 
     def _begun(self, session: Session, query: str, detail: dict[str, Any]) -> Reading:
         row = session.query(
-            "SELECT count(waited) AS begun, extract(epoch FROM percentile_cont(%(share)s::float8)"
+            "SELECT count(waited) AS begun, extract(epoch FROM percentile_cont(%(share)s::float8)"  # noqa: S608
             " WITHIN GROUP (ORDER BY waited))::float8 AS wait"
             f" FROM ({_inner(query).replace('%', '%%')}\n) AS begun(waited)",
             {"share": self.percentile / 100},

@@ -60,12 +60,9 @@ class SchedulerJobs(Check):
             return entries
         found = {str(at_path(entry, self.id)): at_path(entry, self.next_run) for entry in entries}
         readings = [held(f"{len(found)} jobs ≥ {self.at_least}", len(found) >= self.at_least)]
-        for name in self.jobs or found:
-            readings.append(
-                self._judge(name, found[name], target.world.clock.now())
-                if name in found
-                else failed(f"there is no job {name}")
-            )
+        now = target.world.clock.now()
+        readings += [failed(f"there is no job {name}") for name in self.jobs if name not in found]
+        readings += [self._judge(name, due, now) for name, due in found.items() if name in self.jobs or not self.jobs]
         return all_of(readings, value=len(found), unit="jobs", detail={"jobs": {n: str(v) for n, v in found.items()}})
 
     def _judge(self, name: str, value: Any, now: datetime) -> Reading:

@@ -23,12 +23,7 @@ class Throughput(Check):
     """Which kind of check this is."""
     batch: Annotated[
         str | None,
-        Field(
-            examples=[
-                "SELECT count(*) AS items, extract(epoch FROM max(finished_at) - min(started_at)) AS seconds "
-                "FROM run WHERE finished_at > now() - interval '10 min'"
-            ]
-        ),
+        Field(examples=["SELECT count(*) AS items, extract(epoch FROM max(ended) - min(begun)) AS seconds FROM run"]),
     ] = None
     """A query of finished work: one row with ``items``, and the ``seconds`` that they took together."""
     counter: Annotated[str | None, Field(examples=["SELECT count(*) FROM run WHERE state = 'done'"])] = None
