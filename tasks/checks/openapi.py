@@ -144,12 +144,11 @@ def _wrong(document: Any) -> Reading | None:
     if outside is not None:
         return unknown(f"the document refers to {outside}, which is not read; bundle it into one")
     from openapi_spec_validator import validate
-    from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
-    from openapi_spec_validator.versions.exceptions import OpenAPIVersionNotFound
+    from openapi_spec_validator.validation.exceptions import OpenAPIValidationError, ValidatorDetectError
 
     try:
         validate(document)
-    except OpenAPIVersionNotFound:
+    except ValidatorDetectError:
         return unknown("the document is of a version of OpenAPI that is not known")
     except OpenAPIValidationError as error:
         place = "/".join(str(part) for part in getattr(error, "absolute_path", ()))
