@@ -22,7 +22,7 @@ from tasks.checks.scheduler_jobs import SchedulerJobs
 from tasks.checks.throughput import Throughput
 from tasks.domain.errors import AccessDenied, Inconclusive, OutsideError, ToolMissing, UserError
 from tasks.domain.outcome import Reading
-from tasks.domain.ports import Session, World
+from tasks.domain.ports import World
 from tasks.domain.target import Target
 from tests import kafka, monitoring
 from tests.cases.services import a_document
@@ -204,7 +204,7 @@ def test_throughput_is_reckoned_from_finished_work(target, database):
         throughput(target, batch="SELECT 1 AS count")
 
 
-def test_throughput_is_measured_by_a_counter_over_a_window(target, server, database, session: Session):
+def test_throughput_is_measured_by_a_counter_over_a_window(target, server, database, session):
     class Working:
         """The real clock, during whose waiting work is done."""
 
@@ -230,7 +230,7 @@ def test_a_throughput_that_asks_nothing_or_too_much_is_refused(wrong):
         Throughput.model_validate({"name": "it", "at_least": 1, **wrong})
 
 
-def test_a_queue_is_held_against_depth_age_and_waits(target, database, session: Session):
+def test_a_queue_is_held_against_depth_age_and_waits(target, database, session):
     session.script(
         "CREATE TABLE work (note text, due timestamp, begun timestamp);"
         "INSERT INTO work SELECT 'a%b', now() AT TIME ZONE 'UTC' - interval '90 s', NULL FROM generate_series(1, 3);"

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.domain.openapi import breaking, contract, deprecated, refers_outside
 
-TASK = {
+TASK: dict[str, Any] = {
     "type": "object",
     "required": ["id"],
     "properties": {
