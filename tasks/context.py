@@ -16,8 +16,8 @@ from tasks.adapters.age import Age
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.host import LocalHost
 from tasks.adapters.http import HttpxHttp
-from tasks.adapters.network import SocketNetwork
 from tasks.adapters.kafka import KafkaClients
+from tasks.adapters.network import SocketNetwork
 from tasks.adapters.pg_image import InImage
 from tasks.adapters.pg_server import EmbeddedServer, EmbeddedServers
 from tasks.adapters.pg_tools import ClientTools

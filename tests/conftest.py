@@ -97,8 +97,8 @@ def world() -> World:
     from tasks.adapters.clock import SystemClock
     from tasks.adapters.host import LocalHost
     from tasks.adapters.http import HttpxHttp
-    from tasks.adapters.network import SocketNetwork
     from tasks.adapters.kafka import KafkaClients
+    from tasks.adapters.network import SocketNetwork
     from tasks.adapters.pg_server import EmbeddedServers
     from tasks.adapters.pg_tools import ClientTools
     from tasks.adapters.postgres import Postgres

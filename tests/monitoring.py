@@ -26,8 +26,8 @@ groups:
       - {alert: Broken, expr: "label_replace(up, 'x', '$1', 'job', '(') > 0"}
 """
 ROUTES = """
-route: {receiver: nobody, group_wait: 1s, routes: [{receiver: ops, matchers: ['team="ops"']}]}
-receivers: [{name: nobody}, {name: ops}]
+route: {receiver: nobody, group_by: ['...'], group_wait: 1s, routes: [{receiver: ops, matchers: ['team="ops"']}]}
+receivers: [{name: nobody}, {name: ops, webhook_configs: [{url: "WEBHOOK"}]}]
 """
 
 
@@ -102,10 +102,10 @@ def prometheus(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def alertmanager(directory: Path) -> Iterator[str]:
-    """Run an Alertmanager of two receivers that tell nobody; give its address."""
+def alertmanager(directory: Path, webhook: str = "http://127.0.0.1:1/") -> Iterator[str]:
+    """Run an Alertmanager that tells nobody, and the webhook of alerts of the team ops; give its address."""
     program, port = require_part("prometheus-alertmanager"), free_port()
-    (directory / "alertmanager.yml").write_text(ROUTES)
+    (directory / "alertmanager.yml").write_text(ROUTES.replace("WEBHOOK", webhook))
     words = [
         program, "--config.file=alertmanager.yml", f"--web.listen-address=127.0.0.1:{port}",
         f"--storage.path={directory}/data", "--cluster.listen-address=", "--log.level=warn",

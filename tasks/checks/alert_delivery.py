@@ -13,6 +13,7 @@ from tasks.checks import Check
 from tasks.domain.api import Api
 from tasks.domain.asking import SILENCE, blame
 from tasks.domain.condition import all_of, held
+from tasks.domain.exposition import samples, total
 from tasks.domain.kind import Duration
 from tasks.domain.outcome import Outcome, Reading, failed, passed
 from tasks.domain.target import Target
@@ -34,6 +35,8 @@ class AlertDelivery(Api, Check):
     """The receivers that it must be routed to."""
     within: Annotated[Duration, Field(gt=0)] = 10.0
     """How long it may take to appear, and to be gone again."""
+    delivered: Annotated[Duration | None, Field(gt=0, examples=["20s"])] = None
+    """How long its delivery may take, by Alertmanager's counters; ``group_wait``, or ``group_interval``, is part of it."""
     control: str | None = None
     """A URL elsewhere; if it answers while Alertmanager does not, that is to blame. Needless on one machine."""
 
@@ -43,9 +46,12 @@ class AlertDelivery(Api, Check):
         labels |= {"alertname": "GoliveTest", "golive_run": secrets.token_hex(8)}
         begun = target.world.clock.now()
         try:
+            before = self._counted(target)
             self._send(target, labels, begun, begun + _LIVES)
             try:
                 readings = [self._came(target, labels)]
+                if self.delivered is not None:
+                    readings.append(self._went_out(target, before, self.delivered))
             finally:
                 self._send(target, labels, begun, target.world.clock.now())
             readings.append(self._went(target, labels))
@@ -63,6 +69,27 @@ class AlertDelivery(Api, Check):
         readings += [failed(f"it is not routed to {name}") for name in self.receivers if name not in routed]
         readings.append(passed(f"it goes to {', '.join(routed)}"))
         return all_of(readings)
+
+    def _went_out(self, target: Target, before: tuple[float, float], within: float) -> Reading:
+        clock = target.world.clock
+        end = clock.monotonic() + within
+        while True:
+            sent, refused = (now - then for now, then in zip(self._counted(target), before, strict=True))
+            if refused > 0:
+                return failed(f"{refused:g} notifications could not be delivered")
+            if sent > 0:
+                return passed(f"{sent:g} notifications were delivered")
+            if clock.monotonic() > end:
+                return failed(f"no notification was delivered within {within:g} s")
+            clock.sleep(_PAUSE)
+
+    def _counted(self, target: Target) -> tuple[float, float]:
+        """Return how many notifications Alertmanager has sent, and how many of them in vain."""
+        if self.delivered is None:
+            return 0.0, 0.0
+        found = samples(self.raw(target, "/metrics", timeout=self.timeout).body.decode())
+        tried, refused = (total(found, f"alertmanager_notifications{what}_total") for what in ("", "_failed"))
+        return tried or 0.0, refused or 0.0
 
     def _went(self, target: Target, labels: Mapping[str, str]) -> Reading:
         gone = self._until(target, labels, lambda alert: alert is None) is None

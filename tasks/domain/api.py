@@ -12,6 +12,7 @@ from pydantic import Field
 from tasks.domain.asking import Filled
 from tasks.domain.errors import OutsideError
 from tasks.domain.kind import Strict
+from tasks.domain.ports import HttpAnswer
 from tasks.domain.target import Target
 
 
@@ -49,15 +50,27 @@ class Api(Strict):
         post: Any = None,
     ) -> tuple[int, Any]:
         """Return status and JSON of whatever is answered; raises one of `SILENCE`, or `OutsideError` if not JSON."""
-        query = f"?{urlencode(params, doseq=True)}" if params else ""
-        headers = {name: target.fill(value) for name, value in self.headers.items()}
-        url = f"{target.fill(self.url).rstrip('/')}{path}{query}"
-        answer = Filled("GET" if post is None else "POST", url, headers, post).send(target, timeout)
+        answer = self.raw(target, path, params, timeout=timeout, post=post)
         try:
             return answer.status, json.loads(answer.body) if answer.body.strip() else None
         except ValueError:
             seen = target.world.secrets.mask(answer.body[:300].decode(errors="replace"))
             raise OutsideError(f"status {answer.status} and no JSON: {seen}", where=self._place(target, path)) from None
+
+    def raw(
+        self,
+        target: Target,
+        path: str,
+        params: Mapping[str, str | Sequence[str]] | None = None,
+        *,
+        timeout: float,
+        post: Any = None,
+    ) -> HttpAnswer:
+        """Return the answer as it is; raises one of `SILENCE` if there is none."""
+        query = f"?{urlencode(params, doseq=True)}" if params else ""
+        headers = {name: target.fill(value) for name, value in self.headers.items()}
+        url = f"{target.fill(self.url).rstrip('/')}{path}{query}"
+        return Filled("GET" if post is None else "POST", url, headers, post).send(target, timeout)
 
     def _place(self, target: Target, path: str) -> str:
         return target.world.secrets.mask(f"{self.url.rstrip('/')}{path}")

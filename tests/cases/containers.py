@@ -49,7 +49,14 @@ def told(**answers: Any) -> dict[str, Any]:
 
 def container(status: str = "running", **more: Any) -> dict[str, Any]:
     plain = {"name": "/api", "state": {"Status": status, "ExitCode": 0}, "restarts": 0, "image": "api:1"}
-    confined: dict[str, Any] = {"security": None, "privileged": False, "memory": 0, "cpu": 0, "quota": 0, "networks": {"bridge": {}}}
+    confined: dict[str, Any] = {
+        "security": None,
+        "privileged": False,
+        "memory": 0,
+        "cpu": 0,
+        "quota": 0,
+        "networks": {"bridge": {}},
+    }
     return {**plain, **confined, "log": {"Type": "json-file", "Config": {}}, "ports": {}, "running": True, **more}
 
 

@@ -21,6 +21,7 @@ from tasks.domain.ports import World
 from tasks.domain.target import Target
 from tests import monitoring
 from tests.looks import F, P, U, look
+from tests.scripted import ScriptedServer, scripted
 
 SECRET = "s3cret-of-the-test"
 
@@ -32,8 +33,14 @@ def prometheus_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def alertmanager_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with monitoring.alertmanager(tmp_path_factory.mktemp("alertmanager")) as url:
+def webhook() -> Iterator[ScriptedServer]:
+    with scripted({"/hook": {}}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def alertmanager_url(tmp_path_factory: pytest.TempPathFactory, webhook: ScriptedServer) -> Iterator[str]:
+    with monitoring.alertmanager(tmp_path_factory.mktemp("alertmanager"), f"{webhook.url}/hook") as url:
         yield url
 
 
@@ -157,11 +164,20 @@ def test_active_alerts_are_counted_without_those_that_are_silenced_or_others(tar
     assert "no receiver pager" in alerts(at_most=2, receivers=["ops", "pager"]).seen
 
 
-def test_a_test_alert_goes_in_is_routed_and_goes_out_again(target, alertmanager_url):
-    reading = look(AlertDelivery, target, url=alertmanager_url, labels={"team": "ops"}, receivers=["ops"])
+def test_a_test_alert_goes_in_is_delivered_and_goes_out_again(target, alertmanager_url, webhook):
+    ops = {"labels": {"team": "ops"}, "receivers": ["ops"]}
+    reading = look(AlertDelivery, target, url=alertmanager_url, delivered="20s", **ops)
     assert reading.outcome is P, reading
-    assert reading.seen == "the test alert came in and is active; it goes to ops; it was resolved"
+    assert reading.seen == (
+        "the test alert came in and is active; it goes to ops; 1 notifications were delivered; it was resolved"
+    )
+    assert [path for _method, path, _headers in webhook.seen].count("/hook") >= 1
     assert monitoring.got(f"{alertmanager_url}/api/v2/alerts?filter=alertname=GoliveTest") == []
+    webhook.answers["/hook"] = (400, {})
+    reading = look(AlertDelivery, target, url=alertmanager_url, delivered="20s", **ops)
+    assert reading.seen == "1 notifications could not be delivered: failed"
+    reading = look(AlertDelivery, target, url=alertmanager_url, delivered="100ms")
+    assert reading.seen == "no notification was delivered within 0.1 s: failed"
     reading = look(AlertDelivery, target, url=alertmanager_url, receivers=["ops"])
     assert (reading.outcome, reading.seen) == (F, "it is not routed to ops: failed")
     assert monitoring.got(f"{alertmanager_url}/api/v2/alerts?filter=alertname=GoliveTest") == [], (

@@ -66,7 +66,7 @@ def target(tmp_path, progress):
         }
     )
     world = World(
-        SteppingClock(), none, RecordingHost(), none, none, none, secrets, *5 * [none], progress.append
+        SteppingClock(), none, RecordingHost(), none, none, none, secrets, none, none, none, none, none, progress.append
     )
     return Target(world, "shop", "1.0", root=tmp_path / "root")
 
