@@ -36,7 +36,7 @@ class AlertDelivery(Api, Check):
     within: Annotated[Duration, Field(gt=0)] = 10.0
     """How long it may take to appear, and to be gone again."""
     delivered: Annotated[Duration | None, Field(gt=0, examples=["20s"])] = None
-    """How long its delivery may take, by Alertmanager's counters; ``group_wait``, or ``group_interval``, is part of it."""
+    """How long its delivery may take, by Alertmanager's counters, ``group_wait`` or ``group_interval`` included."""
     control: str | None = None
     """A URL elsewhere; if it answers while Alertmanager does not, that is to blame. Needless on one machine."""
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import Field
@@ -11,8 +14,12 @@ from tasks.checks import Check
 from tasks.domain.api import Api
 from tasks.domain.asking import SILENCE, blame
 from tasks.domain.condition import all_of, held
+from tasks.domain.kind import Duration
 from tasks.domain.outcome import Reading, failed, passed, unknown
 from tasks.domain.target import Target
+
+_INTERVAL = 15_000
+_VARIABLE = re.compile(r"\$(?!__)(\w+|\{(?!__)[^}]*\})")  # those with two underscores Grafana's server fills itself
 
 
 class Grafana(Api, Check):
@@ -22,6 +29,10 @@ class Grafana(Api, Check):
     """Which kind of check this is."""
     dashboards: tuple[str, ...] = Field(default=(), examples=[["api-overview"]])
     """The uids of dashboards that must be there, with a panel at least; this needs credentials."""
+    showing: Annotated[Duration | None, Field(gt=0, examples=["1h"])] = None
+    """Over which time until now each panel of these dashboards must have data; by default that is not looked at."""
+    variables: dict[str, str] = Field(default_factory=dict, examples=[{"instance": "api:8000"}])
+    """Values for the dashboards' variables; a panel with a variable that has none here is unknown."""
     data_sources: tuple[str, ...] = Field(default=(), examples=[["prometheus"]])
     """The uids of data sources that Grafana must reach; this needs credentials."""
     control: str | None = None
@@ -48,7 +59,35 @@ class Grafana(Api, Check):
             return unknown(f"dashboard {uid}: status {status}")
         dashboard = found["dashboard"]
         panels = dashboard.get("panels") or []
-        return held(f"dashboard {uid} ({dashboard.get('title', '')}) has {len(panels)} panels ≥ 1", panels)
+        there = held(f"dashboard {uid} ({dashboard.get('title', '')}) has {len(panels)} panels ≥ 1", panels)
+        if self.showing is None or not panels:
+            return there
+        drawn = [panel for panel in _with_rows(panels) if panel.get("targets")]
+        if not drawn:
+            return unknown(f"dashboard {uid} has no panel that asks for data")
+        return all_of([there, *(self._panel(target, uid, panel, self.showing) for panel in drawn)])
+
+    def _panel(self, target: Target, uid: str, panel: Mapping[str, Any], over: float) -> Reading:
+        name = f"{uid}, {panel.get('title') or panel.get('id')}"
+        plain = {"datasource": panel.get("datasource"), "intervalMs": _INTERVAL, "maxDataPoints": 100}
+        text = json.dumps([plain | one for one in panel["targets"] if not one.get("hide")])
+        text = _VARIABLE.sub(self._value, text)
+        if lacking := _VARIABLE.search(text):
+            return unknown(f"{name}: the variable {lacking[0]} has no value here")
+        now = target.world.clock.now().timestamp()
+        times = {"from": str(round(1000 * (now - over))), "to": str(round(1000 * now))}
+        asked = {"queries": json.loads(text), **times}
+        status, found = self.reply(target, "/api/ds/query", timeout=self.timeout, post=asked)
+        if status != 200:
+            return unknown(f"{name}: status {status}")
+        frames = [frame for result in found["results"].values() for frame in result.get("frames") or ()]
+        columns = [column for frame in frames for column in frame["data"]["values"][1:]]  # the first one is the time
+        points = sum(value is not None for column in columns for value in column)
+        return held(f"{name} shows {points} points ≥ 1", points)
+
+    def _value(self, match: re.Match[str]) -> str:
+        value = self.variables.get(match[1].strip("{}").partition(":")[0])
+        return match[0] if value is None else json.dumps(value)[1:-1]
 
     def _data_source(self, target: Target, uid: str) -> Reading:
         path = f"/api/datasources/uid/{quote(uid, safe='')}"
@@ -61,3 +100,10 @@ class Grafana(Api, Check):
         if said.get("status") == "OK":
             return passed(told)
         return failed(told) if said.get("status") == "ERROR" else unknown(f"{told} (status {status})")
+
+
+def _with_rows(panels: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Give every panel, those in a collapsed row too."""
+    for panel in panels:
+        yield panel
+        yield from panel.get("panels") or ()

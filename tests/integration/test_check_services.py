@@ -173,6 +173,31 @@ def test_grafana_must_be_healthy_hold_its_dashboards_and_reach_its_data_sources(
     assert grafana().seen == "status 503, database failing = ok: failed"
 
 
+def test_each_panel_of_a_dashboard_must_show_data(target, server):
+    def panel(title: str, expression: str = "up", **more: Any) -> dict[str, Any]:
+        return {"title": title, "targets": [{"refId": "A", "expr": expression}], "datasource": {"uid": "prom"}, **more}
+
+    rate = "rate(x{job='$job'}[$__rate_interval])"
+    panels = [panel("now"), {"type": "row", "panels": [panel("rate", rate)]}, {"title": "words", "type": "text"}]
+    data = {"results": {"A": {"frames": [{"data": {"values": [[1, 2], [None, 0.5]]}}]}}}
+    server.answers = {
+        "/api/health": {"database": "ok"}, "/api/dashboards/uid/api": {"dashboard": {"title": "API", "panels": panels}},
+        "/api/ds/query": data,
+    }  # fmt: skip
+
+    def grafana(**fields: Any) -> Reading:
+        return look(Grafana, target, url=server.url, dashboards=["api"], showing="1h", **fields)
+
+    reading = grafana(variables={"job": "api"})
+    assert (reading.outcome, "api, rate shows 1 points" in reading.seen) == (P, True)
+    assert [path for _method, path, _headers in server.seen].count("/api/ds/query") == 2
+    assert grafana().seen == "api, rate: the variable $job has no value here: unknown"
+    server.answers["/api/ds/query"] = {"results": {"A": {"frames": [{"data": {"values": [[1], [None]]}}]}}}
+    assert "api, now shows 0 points ≥ 1: failed" in grafana(variables={"job": "api"}).seen
+    server.answers["/api/ds/query"] = (502, {"message": "bad gateway"})
+    assert grafana(variables={"job": "api"}).outcome is U
+
+
 def test_metrics_are_added_up_by_name_and_labels(target, server):
     text = '# TYPE jobs counter\njobs_total{state="done",q="a b"} 1\njobs_total{state="done"} 2\nup 0\nbad NaN\n'
     server.answers = {"/metrics": text, "/page": "<html>", "/empty": ""}
