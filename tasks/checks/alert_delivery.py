@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.checks import Check
 from tasks.domain.api import Api
@@ -39,6 +39,13 @@ class AlertDelivery(Api, Check):
     """How long its delivery may take, by Alertmanager's counters, ``group_wait`` or ``group_interval`` included."""
     control: str | None = None
     """A URL elsewhere; if it answers while Alertmanager does not, that is to blame. Needless on one machine."""
+
+    @model_validator(mode="after")
+    def _has_the_time(self) -> Self:
+        needed = 2 * self.within + (self.delivered or 0.0)
+        if needed >= self.timeout:
+            raise ValueError(f"timeout must be longer than {needed:g} s, which twice within and delivered may take")
+        return self
 
     def look(self, target: Target) -> Reading:
         """Return whether the alert came in, was active and routed rightly, and was gone after its end."""

@@ -166,7 +166,7 @@ def test_active_alerts_are_counted_without_those_that_are_silenced_or_others(tar
 
 def test_a_test_alert_goes_in_is_delivered_and_goes_out_again(target, alertmanager_url, webhook):
     ops = {"labels": {"team": "ops"}, "receivers": ["ops"]}
-    reading = look(AlertDelivery, target, url=alertmanager_url, delivered="20s", **ops)
+    reading = look(AlertDelivery, target, url=alertmanager_url, delivered="20s", timeout="1 min", **ops)
     assert reading.outcome is P, reading
     assert reading.seen == (
         "the test alert came in and is active; it goes to ops; 1 notifications were delivered; it was resolved"
@@ -174,7 +174,7 @@ def test_a_test_alert_goes_in_is_delivered_and_goes_out_again(target, alertmanag
     assert [path for _method, path, _headers in webhook.seen].count("/hook") >= 1
     assert monitoring.got(f"{alertmanager_url}/api/v2/alerts?filter=alertname=GoliveTest") == []
     webhook.answers["/hook"] = (400, {})
-    reading = look(AlertDelivery, target, url=alertmanager_url, delivered="20s", **ops)
+    reading = look(AlertDelivery, target, url=alertmanager_url, delivered="20s", timeout="1 min", **ops)
     assert reading.seen == "1 notifications could not be delivered: failed"
     reading = look(AlertDelivery, target, url=alertmanager_url, delivered="100ms")
     assert reading.seen == "no notification was delivered within 0.1 s: failed"
@@ -183,6 +183,11 @@ def test_a_test_alert_goes_in_is_delivered_and_goes_out_again(target, alertmanag
     assert monitoring.got(f"{alertmanager_url}/api/v2/alerts?filter=alertname=GoliveTest") == [], (
         "it ends it all the same"
     )
+
+
+def test_a_test_alert_that_may_take_longer_than_its_time_is_refused():
+    with pytest.raises(ValidationError, match="timeout must be longer than 40 s"):
+        AlertDelivery.model_validate({"name": "it", "url": "http://x", "delivered": "20s"})
 
 
 def test_a_silent_alertmanager_on_this_machine_has_failed(target):
