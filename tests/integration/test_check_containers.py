@@ -47,13 +47,12 @@ def engine(docker_engine: str) -> Iterator[str]:
 
 
 def settled(target: Target, engine: str, name: str, **fields: Any) -> Reading:
-    """Look again until the container's first check of health has been made."""
-    for _ in range(100):
-        reading = look(Container, target, containers=[name], engine=engine, **fields)
-        if reading.outcome is not U:
-            return reading
+    """Look once the container's first check of health has been made."""
+    for _ in range(200):
+        if look(Container, target, containers=[name], engine=engine).outcome is not U:
+            return look(Container, target, containers=[name], engine=engine, **fields)
         target.world.clock.sleep(0.1)
-    raise AssertionError(reading)
+    raise AssertionError(f"{name} does not settle")
 
 
 def test_a_container_must_run_be_healthy_and_confined(target, engine):
