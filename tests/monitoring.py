@@ -80,7 +80,7 @@ def prometheus(directory: Path) -> Iterator[str]:
     jobs = [
         {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]},
         {"job_name": "down", "static_configs": [{"targets": ["127.0.0.1:1"]}]},
-        {"job_name": "late", "scrape_interval": "1h", "scrape_timeout": "1s", "static_configs": [{"targets": ["x:1"]}]},
+        {"job_name": "late", "scrape_interval": "1y", "scrape_timeout": "1s", "static_configs": [{"targets": ["x:1"]}]},
     ]
     config = {"global": {"scrape_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": jobs}
     (directory / "rules.yml").write_text(RULES)
@@ -92,9 +92,10 @@ def prometheus(directory: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
 
     def ready() -> bool:
-        counted = got(f"{url}/api/v1/query?query=demo:up")["data"]["result"]
+        scraped = got(f"{url}/api/v1/query?query=up")["data"]["result"]
+        recorded = got(f"{url}/api/v1/query?query=demo:up")["data"]["result"]
         rules = [rule for group in got(f"{url}/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
-        return bool(counted) and all(rule["health"] != "unknown" for rule in rules)
+        return len(scraped) == 2 and bool(recorded) and all(rule["health"] != "unknown" for rule in rules)
 
     with running(words, directory) as (process, log):
         until(ready, process, log)
