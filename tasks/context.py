@@ -16,12 +16,14 @@ from tasks.adapters.age import Age
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.host import LocalHost
 from tasks.adapters.http import HttpxHttp
+from tasks.adapters.kafka import KafkaClients
 from tasks.adapters.network import SocketNetwork
 from tasks.adapters.pg_image import InImage
 from tasks.adapters.pg_server import EmbeddedServer, EmbeddedServers
 from tasks.adapters.pg_tools import ClientTools
 from tasks.adapters.postgres import Postgres
 from tasks.adapters.process import mark_of
+from tasks.adapters.redis import RedisConnections
 from tasks.adapters.secrets import SecretStore
 from tasks.adapters.ssh import SshHost
 from tasks.adapters.ssh_connection import Login
@@ -109,6 +111,8 @@ def world() -> World:
         stores=FsspecStores(),
         cipher=Age(),
         network=SocketNetwork(),
+        redis=RedisConnections(),
+        kafka=KafkaClients(),
         progress=lambda line: print(line, file=sys.stderr),  # noqa: T201 - the console is where progress goes
     )
 

@@ -97,10 +97,12 @@ def world() -> World:
     from tasks.adapters.clock import SystemClock
     from tasks.adapters.host import LocalHost
     from tasks.adapters.http import HttpxHttp
+    from tasks.adapters.kafka import KafkaClients
     from tasks.adapters.network import SocketNetwork
     from tasks.adapters.pg_server import EmbeddedServers
     from tasks.adapters.pg_tools import ClientTools
     from tasks.adapters.postgres import Postgres
+    from tasks.adapters.redis import RedisConnections
     from tasks.adapters.secrets import SecretStore
     from tasks.adapters.storage import FsspecStores
 
@@ -116,6 +118,8 @@ def world() -> World:
         stores=FsspecStores(),
         cipher=Age(),
         network=SocketNetwork(),
+        redis=RedisConnections(),
+        kafka=KafkaClients(),
     )
 
 

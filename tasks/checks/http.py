@@ -7,7 +7,8 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from tasks.checks import Check
-from tasks.domain.asking import SILENCE, Answer, Request, blame
+from tasks.domain.answer import Answer
+from tasks.domain.asking import SILENCE, Request, blame
 from tasks.domain.outcome import Reading
 from tasks.domain.target import Target
 

@@ -12,7 +12,8 @@ from urllib.parse import quote
 from pydantic import ConfigDict, Field
 
 from tasks.checks import Check
-from tasks.domain.asking import SILENCE, Answer, Filled, Request, blame
+from tasks.domain.answer import Answer
+from tasks.domain.asking import SILENCE, Filled, Request, blame
 from tasks.domain.condition import MISSING, RowsCondition, all_of, at_path, marked
 from tasks.domain.kind import Duration, Strict
 from tasks.domain.outcome import Outcome, Reading, failed

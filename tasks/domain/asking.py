@@ -1,9 +1,8 @@
-"""Asking a target over HTTP: a request, what its answer must be, many at once, whose fault it is if none comes."""
+"""Asking a target over HTTP: a request, many at once, whose fault it is if no answer comes."""
 
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,12 +10,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
-from tasks.domain.condition import Expected, all_of, at_path, held, same, show
 from tasks.domain.errors import ConnectionLost, OutsideError, TimedOut, Unreachable
-from tasks.domain.kind import Duration, Strict
-from tasks.domain.outcome import Outcome, Reading, failed, judge_limit, unknown
+from tasks.domain.kind import Strict
+from tasks.domain.outcome import Reading, failed, unknown
 from tasks.domain.ports import HttpAnswer
 from tasks.domain.target import Target
 
@@ -47,7 +45,7 @@ class Request(Strict):
     """An HTTP request."""
 
     url: Annotated[str, Field(min_length=1, examples=["{base_url}/health"])]
-    """The address; ``{base_url}`` is that of the version that is looked at."""
+    """The address; ``{base_url}`` is that of the version that is looked at. Redirects are answers like others."""
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
     """The HTTP method."""
     headers: dict[str, str] = Field(default_factory=dict, examples=[{"Authorization": "Bearer ${env:API_TOKEN}"}])
@@ -69,55 +67,6 @@ def _filled(target: Target, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_filled(target, inner) for inner in value]
     return value
-
-
-class Answer(Strict):
-    """What the answer to a request must be."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    status: Status | tuple[Status, ...] = 200
-    """The status that is right, or a list of those that are."""
-    within: Duration | None = None
-    """The longest that the answer may take."""
-    contains: str | None = None
-    """A text that must stand in the body."""
-    json_: dict[str, Expected | bool | int | float | str | list[Any] | None] = Field(
-        default_factory=dict, alias="json", examples=[{"status": "ok", "checks.database.latency_ms": {"max": 50}}]
-    )
-    """What must stand at each place of the JSON body: a value, or a condition (``min``, ``max``, ``pattern``, …)."""
-
-    def judge(self, target: Target, answer: HttpAnswer) -> Reading:
-        """Return whether the answer is as it must be, each condition with its value; secrets are masked."""
-        allowed = self.status if isinstance(self.status, tuple) else (self.status,)
-        expected = " or ".join(str(status) for status in allowed)
-        readings = [held(f"status {answer.status} = {expected}", answer.status in allowed)]
-        if self.within is not None:
-            readings.append(judge_limit(round(answer.elapsed * 1000, 1), self.within * 1000, "ms", "answered in"))
-        if self.contains is not None:
-            readings.append(held(f"body contains {show(self.contains)}", self.contains.encode() in answer.body))
-        if self.json_:
-            readings.extend(self._judge_body(answer.body))
-        found = all_of(readings)
-        mask = target.world.secrets.mask
-        detail: dict[str, Any] = {"status": answer.status, "elapsed_ms": round(answer.elapsed * 1000, 1)}
-        if found.outcome is not Outcome.PASSED:
-            detail["body"] = mask(answer.body[:2000].decode(errors="replace"))[:500]
-        return Reading(found.outcome, mask(found.seen), found.value, found.unit, found.limit, detail)
-
-    def _judge_body(self, body: bytes) -> list[Reading]:
-        try:
-            document = json.loads(body)
-        except ValueError:
-            return [failed("body is not JSON")]
-        readings = []
-        for path, expected in self.json_.items():
-            value = at_path(document, path)
-            if isinstance(expected, Expected):
-                readings.append(expected.judge(path, value))
-            else:
-                readings.append(held(f"{path} {show(value)} = {show(expected)}", same(value, expected)))
-        return readings
 
 
 def on_this_machine(url: str) -> bool:

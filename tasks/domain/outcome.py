@@ -59,7 +59,7 @@ def judge_limit(value: float | None, limit: float, unit: str, what: str, *, at_l
     if value is None or not math.isfinite(value):
         return unknown(f"{what}: no data (limit {sign} {limit:g} {unit})".rstrip(), unit=unit, limit=limit)
     holds = value >= limit if at_least else value <= limit
-    text = f"{what} {value:g} {unit} {sign} {limit:g} {unit}".replace("  ", " ")
+    text = f"{what} {value:g} {unit} {sign} {limit:g} {unit}".replace("  ", " ").rstrip()
     return Reading(Outcome.PASSED if holds else Outcome.FAILED, text, value=value, unit=unit, limit=limit)
 
 

@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from tasks.domain.services import Kafka, Redis
+
 Row = dict[str, Any]
 
 
@@ -546,5 +548,7 @@ class World:
     stores: Stores
     cipher: Cipher
     network: Network
+    redis: Redis
+    kafka: Kafka
     progress: Callable[[str], None] = lambda _line: None
     """Called with a line for a person who follows the work."""

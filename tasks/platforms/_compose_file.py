@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from io import StringIO
 
 from ruamel.yaml import YAML
 
+from tasks.domain.docker import unset_variables
 from tasks.domain.errors import Refused
 from tasks.domain.ports import Finished
-
-_UNSET = re.compile(r"(\w+)\W*variable is not set")  # the wording that v1 and v2 share; neither has a code for it
 
 
 def require_usable(told: Finished, services: Iterable[str], where: str) -> None:
     """Raise `Refused` if a variable would be empty for want of a value, or one of the services is not there."""
-    if unset := sorted(set(_UNSET.findall(told.stderr))):
+    if unset := unset_variables(told):
         raise Refused(
             f"{', '.join(unset)} {'is' if len(unset) == 1 else 'are'} not set and would be empty",
             where=where,

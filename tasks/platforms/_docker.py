@@ -8,17 +8,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.domain.docker import ASK, Docker
-from tasks.domain.errors import OutsideError, ToolMissing
-from tasks.domain.ports import Clock, Command
+from tasks.domain.docker import ASK, PROJECT, SERVICE, Docker
+from tasks.domain.errors import OutsideError
+from tasks.domain.ports import Clock
 
-_PROJECT, _SERVICE = "com.docker.compose.project", "com.docker.compose.service"
 _STEADY = 1.0
 _SETTLED = timedelta(seconds=10)  # after so long the engine itself no longer counts a restart as part of a loop
 # Never the whole of it: it holds the environment, and a failing command shows the last of what it wrote.
 _FIELDS = (
     '{"id":{{json .Id}},"state":{{json .State}},"restarts":{{.RestartCount}},'
-    f'"service":{{{{json (index .Config.Labels "{_SERVICE}")}}}},"policy":{{{{json .HostConfig.RestartPolicy}}}}}}'
+    f'"service":{{{{json (index .Config.Labels "{SERVICE}")}}}},"policy":{{{{json .HostConfig.RestartPolicy}}}}}}'
 )
 
 
@@ -69,22 +68,11 @@ class Container:
 
 @dataclass(frozen=True)
 class Engine(Docker):
-    """The containers of an engine, and Compose, which makes them."""
-
-    def compose(self, wanted: str | None) -> tuple[str, ...]:
-        """Return the words that run Compose: of the wanted generation, or of v2 if it is there, or of v1."""
-        if wanted != "v1":
-            asked = Command(("docker", "compose", "version"), env=self.env, timeout=ASK, ok_exit=(0, 1, 125))
-            if self.host.which("docker") and self.host.run(asked).exit_code == 0:
-                return ("docker", "compose")
-        if wanted != "v2" and self.host.which("docker-compose"):
-            return ("docker-compose",)
-        known = {"v1": "docker-compose", "v2": "docker compose", None: "docker compose or docker-compose"}
-        raise ToolMissing(f"there is no {known[wanted]}", do="install Docker Compose")
+    """The containers of an engine."""
 
     def containers(self, project: str, services: Iterable[str]) -> Sequence[Container]:
         """Return the containers of these services of a Compose project, without those of one-off commands."""
-        labels = (f"{_PROJECT}={project}", "com.docker.compose.oneoff=False")
+        labels = (f"{PROJECT}={project}", "com.docker.compose.oneoff=False")
         filters = [word for label in labels for word in ("--filter", f"label={label}")]
         ids = self.run("ps", "--all", "--quiet", "--no-trunc", *filters).stdout.split()
         if not ids:
@@ -134,7 +122,7 @@ class Engine(Docker):
         """Remove containers, and the project's networks once nothing is attached to them."""
         if containers:
             self.run("rm", "--force", *(one.id for one in containers), timeout=2 * ASK)
-        networks = self.run("network", "ls", "--quiet", "--filter", f"label={_PROJECT}={project}").stdout.split()
+        networks = self.run("network", "ls", "--quiet", "--filter", f"label={PROJECT}={project}").stdout.split()
         if networks:
             self.run("network", "rm", *networks, ok_exit=(0, 1))
 

@@ -65,7 +65,9 @@ def target(tmp_path, progress):
             "BUILDS": str(tmp_path / "builds"),
         }
     )
-    world = World(SteppingClock(), none, RecordingHost(), none, none, none, secrets, none, none, none, progress.append)
+    world = World(
+        SteppingClock(), none, RecordingHost(), none, none, none, secrets, none, none, none, none, none, progress.append
+    )
     return Target(world, "shop", "1.0", root=tmp_path / "root")
 
 
