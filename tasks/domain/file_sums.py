@@ -37,6 +37,7 @@ _CHANGING = threading.Lock()
 
 def sums_of(paths: Iterable[Path], *, sync: bool = False) -> dict[Path, Sums]:
     """Return the sums of each file; raises `OSError`. With ``sync`` each is on the disk for good too."""
+    _forget_old()
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sums") as pool:
         wanted = list(paths)
         return dict(zip(wanted, pool.map(lambda path: sums(path, sync=sync), wanted), strict=True))
@@ -61,7 +62,12 @@ def sums(path: Path, *, sync: bool = False) -> Sums:
             os.fsync(file.fileno())
     if settled:
         with _CHANGING:
-            for old in [old for old, (_sums, at) in _KNOWN.items() if now - at >= _FRESH]:
-                del _KNOWN[old]
             _KNOWN[key] = (found, now)
     return found
+
+
+def _forget_old() -> None:
+    now = time.monotonic()
+    with _CHANGING:
+        for old in [old for old, (_sums, at) in _KNOWN.items() if now - at >= _FRESH]:
+            del _KNOWN[old]
