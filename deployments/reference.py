@@ -16,6 +16,7 @@ from pydantic_core.core_schema import WithDefaultSchema
 
 from tasks.domain import errors
 from tasks.domain.kind import Duration, Kind, Share, Size
+from tasks.spec.describing import describe_fields
 from tasks.spec.kinds import PACKAGES, kinds_in
 from tasks.spec.release_file import ReleaseFile
 
@@ -82,12 +83,14 @@ class _Schema(GenerateJsonSchema):
 
 def release_file_schema() -> dict[str, Any]:
     """Return the JSON schema of the release file."""
+    describe_fields()
     schema = ReleaseFile.model_json_schema(by_alias=True, schema_generator=_Schema)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "golive release file"}
 
 
 def release_file_reference() -> str:
     """Return the Markdown reference of the release file: its sections, and each kind with its fields."""
+    describe_fields()
     lines = [
         "# The release file",
         "",

@@ -58,7 +58,7 @@ Argv = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(no_secret_
 class Strict(BaseModel):
     """A part of the release file: unknown keys are refused, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class Kind(Strict):

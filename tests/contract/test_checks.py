@@ -22,6 +22,7 @@ from tasks.domain.errors import GoliveError, Unreachable
 from tasks.domain.outcome import Outcome, Reading, unknown
 from tasks.domain.ports import World
 from tasks.domain.target import Target
+from tasks.spec.describing import describe_fields
 from tests.answers import AnsweringServer, answering
 from tests.cases import Cases
 from tests.parts import missing
@@ -140,6 +141,7 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_and_every_field_of_it_is_described(kind):
+    describe_fields()
     for model in models_in(of_kind(kind)):
         first = (model.__doc__ or "").strip().splitlines()[0]
         assert first.endswith("."), f"{model.__name__} needs a docstring that begins with a sentence"

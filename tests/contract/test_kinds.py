@@ -9,6 +9,7 @@ import re
 import sys
 import types
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -18,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from tasks import checks
 from tasks.domain.kind import Kind
 from tasks.spec import kinds as finding
+from tasks.spec.describing import describe_fields
 from tasks.spec.kinds import PACKAGES, kinds_in, union_of
 from tasks.spec.release_file import ReleaseFile
 
@@ -93,6 +95,7 @@ def test_it_and_its_file_say_what_they_are_in_a_sentence(package, name):
 
 @every_kind
 def test_every_field_of_it_is_described(package, name):
+    describe_fields()
     for model in models_in(kinds_in(package)[name]):
         lacking = [field for field, info in model.model_fields.items() if not info.description]
         assert not lacking, f"{model.__name__}: {lacking} need a docstring"
@@ -107,11 +110,17 @@ def test_an_unknown_key_of_it_is_refused_and_its_values_do_not_change(package, n
         kind.model_validate({"kind": name, "no_such_key": 1})
 
 
+@cache
+def defined() -> dict[str, Any]:
+    """The parts of the release file's schema."""
+    parts: dict[str, Any] = ReleaseFile.model_json_schema(by_alias=True)["$defs"]
+    return parts
+
+
 @every_kind
 def test_it_appears_in_the_schema_of_the_release_file(package, name):
-    defined = ReleaseFile.model_json_schema(by_alias=True)["$defs"]
     kind = kinds_in(package)[name]
-    found = [node for node in defined.values() if node.get("properties", {}).get("kind", {}).get("const") == name]
+    found = [node for node in defined().values() if node.get("properties", {}).get("kind", {}).get("const") == name]
     assert any(node["description"].startswith((kind.__doc__ or "").splitlines()[0]) for node in found)
 
 

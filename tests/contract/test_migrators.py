@@ -18,6 +18,7 @@ from tasks.domain.errors import Fenced
 from tasks.domain.target import Target
 from tasks.domain.turn import Turn
 from tasks.migrators import Limits, Migrated, Migrator
+from tasks.spec.describing import describe_fields
 from tests import own_tool
 
 NAMES = sorted(info.name for info in pkgutil.iter_modules(migrators.__path__) if not info.name.startswith("_"))
@@ -101,6 +102,7 @@ def target(world, database, tmp_path):
 
 
 def test_a_kind_is_named_like_its_file_and_says_what_its_fields_mean(name):
+    describe_fields()
     found = class_of(name)
     assert found.model_fields["kind"].default == name
     assert (found.__doc__ or "").strip().splitlines()[0].endswith(".")
