@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +15,12 @@ import pytest
 
 
 def require_part(program: str) -> Path:
-    """Return where a program is; without it the test is skipped, or fails where CI promises that it is there."""
-    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", "/usr/local/sbin"))
+    """Return where a program is; without it the test is skipped, or fails where CI promises that it is there.
+
+    One beside Python is found too, as golive's own host finds it.
+    """
+    beside = str(Path(sys.executable).parent)
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), beside, "/usr/sbin", "/sbin", "/usr/local/sbin"))
     found = shutil.which(program, path=path)
     if not found:
         missing(f"{program} is not installed")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -241,7 +242,7 @@ def test_what_everybody_may_write_to_is_found_and_a_link_is_not(target, code):
 
 
 def test_secrets_in_the_code_are_told_by_file_and_line_and_never_shown(target, code):
-    require_part("detect-secrets")
+    program = require_part("detect-secrets")
     secret = "AKIAIOSFODNN7EXAMPL" + "Q"
     put(code / "conf" / "settings.py", f"# settings\nkey = '{secret}'\npassword = 'Zk3x9-qq81-ab'\n")
     put(code / ".venv" / "x.py", f"key = '{secret}'\n")
@@ -252,11 +253,7 @@ def test_secrets_in_the_code_are_told_by_file_and_line_and_never_shown(target, c
     assert not any(file.startswith(".venv") for file, _, _ in found)
     assert secret not in repr(reading)
     assert "qq81" not in repr(reading)
-    import subprocess
-
-    said = subprocess.run(
-        ["detect-secrets", "scan", "-n", "--all-files", "conf"], cwd=code, capture_output=True, check=True
-    )
+    said = subprocess.run([program, "scan", "-n", "--all-files", "conf"], cwd=code, capture_output=True, check=True)
     put(code / ".secrets.baseline", said.stdout.decode())
     assert look(SecretsScan, target, baseline=".secrets.baseline", timeout="60s").outcome is P
     assert look(SecretsScan, target, exclude=["conf/*", ".venv/*", ".secrets.baseline"], timeout="60s").outcome is P
