@@ -83,17 +83,9 @@ def test_a_version_is_started_told_of_and_stopped(target, docker_engine, generat
     assert docker(docker_engine, "ps", "-aq") == ""
 
 
-def test_one_slot_is_not_disturbed_by_another_and_a_version_is_replaced_in_its_own(target, docker_engine):
-    platform, first = compose(docker_engine), _instance(target, background=False)
-    platform.start(target, first)
-    made = _containers(platform, target)
-    platform.start(target, _instance(target, "v2", slot="green"))
-    assert _containers(platform, target) == made
-    platform.start(target, replace(first, version="v3"))
-    assert platform.status(target, "blue").version == "v3"
-    assert _containers(platform, target) != made
-    platform.stop(target, "blue")
-    assert platform.status(target, "green").running is Running.UP
+def test_a_container_that_somebody_removed_is_told(target, docker_engine):
+    platform = compose(docker_engine)
+    platform.start(target, _instance(target, slot="green"))
     docker(docker_engine, "rm", "-f", _containers(platform, target, "green")["worker"])
     assert platform.status(target, "green").running is Running.DOWN
     assert platform.status(target, "green").detail["worker"] == "no container"
@@ -170,15 +162,6 @@ def test_a_file_that_cannot_be_used_is_refused_before_anything_is_touched(target
         )
     assert platform.status(target, "green").running is Running.DOWN
     assert _containers(platform, target) == made
-
-
-def test_what_ignores_sigterm_is_killed_after_its_grace(target, docker_engine):
-    platform = compose(docker_engine, services={"web": "web"}, variables={"FAULT": "ignore_term"}, stop_wait="1s")
-    instance = _instance(target)
-    platform.start(target, instance)
-    platform.stop(target, "blue")
-    assert target.world.host.port_is_free(instance.port)
-    assert docker(docker_engine, "ps", "-aq") == ""
 
 
 def test_secrets_are_in_no_label_argument_or_file_that_others_read(target, docker_engine, tmp_path):
