@@ -79,11 +79,13 @@ class DemoSystem:
         file["rollback"]["when"][0]["for"] = f"{3 * hour}s"
         file["rollback"]["when"][1]["for"] = f"{7 * hour}s"
         # Service, clients, servers and golive share this machine here, so an absolute limit of latency says little.
-        for check in file["checks"]["health"]:
+        for check in (*file["checks"]["health"], *file["checks"]["watch"]):
             if check["kind"] == "load":
                 check.update({limit: "1s" for limit in ("p50", "p95") if limit in check})
             elif check["kind"] == "baseline":
                 check["floor"] = "500ms"
+            elif "MEDIAN_MS" in check.get("environment", {}):
+                check["environment"]["MEDIAN_MS"] = "1000"
         # The demo runs to its end by itself, so nobody signs.
         file["sign_off"]["go"] = []
         signed = file["checklist"].pop("signed")

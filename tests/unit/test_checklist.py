@@ -275,5 +275,5 @@ def test_the_rows_of_glad_labs_are_accounted_for_as_far_as_its_release_file_says
     assert len(rows) == 133
     assert {one.row.id: one.way for one in rows}["GL-082"] is Way.AUTOMATED
     assert all(isinstance(one.row, Row) for one in rows)
-    # What is open needs kinds that are not there yet; none may become open again.
-    assert sum(one.way is Way.OPEN for one in rows) <= 46
+    # What is open needs a second, longer watch after the first; nothing else may become open again.
+    assert sum(one.way is Way.OPEN for one in rows) <= 5
