@@ -20,7 +20,8 @@ from tasks.spec import release_file
 @cache
 def describe_fields() -> None:
     """Describe the fields of every type of the release file, for their JSON schemas too."""
-    classes = list(dict.fromkeys((release_file.ReleaseFile, *_below(Strict))))
+    found: list[type[Strict]] = [release_file.ReleaseFile, *_below(Strict)]
+    classes = list(dict.fromkeys(found))
     for cls in classes:
         for name, field in cls.model_fields.items():
             field.description = field.description or _doc_of(cls, name)
