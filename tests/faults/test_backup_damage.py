@@ -26,6 +26,7 @@ from tasks.backups.physical import Physical
 from tasks.domain import archive
 from tasks.domain.archive import Archive
 from tasks.domain.errors import BackupNotProven, GoliveError
+from tasks.domain.fingerprint import fingerprint
 from tasks.domain.ports import RunningServer, World
 from tests.damages import (
     CONTENTS,
@@ -107,6 +108,18 @@ def files_of(kind: str, world: World, production: str, taken: Archive) -> dict[s
     return found
 
 
+def at_rest(world: World, production: str) -> None:
+    """Let nothing be left to be written of rows that were committed, not even the hints that the next reader leaves.
+
+    Where pages have checksums, a hint puts the whole page into the log: if that happens during a physical backup, its
+    copy is healed from the log, and damage to that page is rightly none.
+    """
+    for statement in ("CHECKPOINT", "VACUUM", "CHECKPOINT"):  # a hint waits until the log of its commit is on disk
+        run(world, production, statement)
+    with world.databases.session(production) as session:
+        fingerprint(session)
+
+
 @contextmanager
 def setting(kind: Backup, world: World, server: RunningServer) -> Iterator[Setting]:
     """Take two backups of a database, of which the first is the older one."""
@@ -119,8 +132,10 @@ def setting(kind: Backup, world: World, server: RunningServer) -> Iterator[Setti
     run(world, server.dsn(), f"CREATE DATABASE damage_{kind.kind}")
     try:
         run(world, production, OLDER)
+        at_rest(world, production)
         before = kind.take(world, production, home / "older", {"release": name})
         run(world, production, NEWER)
+        at_rest(world, production)
         taken = kind.take(world, production, home / "backup", {"release": name})
         both = (files_of(kind.kind, world, production, one) for one in (taken, before))
         yield Setting(world, kind, place, production, home, before, taken, *both)
@@ -199,7 +214,8 @@ def judge_copies(at: Setting) -> Iterator[tuple[str, list[str], list[str]]]:
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
 def test_whatever_is_done_to_a_backup_it_is_not_proven(kind, world, pg_server):
     with setting(kind, world, pg_server) as at:
-        assert caught_by(at, at.taken.directory) == ([], []), "an untouched backup is proven"
+        by, said = caught_by(at, at.taken.directory)
+        assert not by, f"an untouched backup is not proven: {said}"
         plain, edited = PLAIN | PLAIN_OF[kind.kind], EDITED | EDITED_OF[kind.kind]
         expected = {name: [SUMS] for name in plain}
         expected |= {name: [RECORD] if by == RECORD else [RECORD, by] for name, (_damage, by) in edited.items()}
