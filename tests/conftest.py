@@ -17,8 +17,10 @@ import pytest
 from tasks.domain.ports import RunningServer, Session, World
 
 if TYPE_CHECKING:
+    from tasks.ledger.ledger import Ledger
     from tests.flows import SmallSystem
     from tests.managers import Manager
+    from tests.sshd import Sshd
 
 
 def pytest_report_header() -> str:
@@ -178,3 +180,23 @@ def shop(running_v1: SmallSystem) -> Iterator[SmallSystem]:
     running_v1.write()
     with running_v1.in_environment():
         yield running_v1
+
+
+@pytest.fixture
+def ledger(database: str) -> Iterator[Ledger]:
+    """A ledger of the test's own."""
+    from tasks.ledger.ledger import Ledger
+
+    found = Ledger(database)
+    found.ensure_ready()
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def sshd() -> Iterator[Sshd]:
+    """An sshd of the test's own, which it may spoil."""
+    from tests.sshd import an_sshd
+
+    with an_sshd() as server:
+        yield server

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tasks.checks import Check
-from tasks.domain.asking import Burst, Request, Status, blame, burst
+from tasks.domain.asking import Burst, Controlled, Request, Status, blame, burst
 from tasks.domain.errors import Inconclusive
 from tasks.domain.kind import Duration, Share
 from tasks.domain.outcome import Outcome, Reading, failed, unknown
@@ -17,7 +17,7 @@ from tasks.domain.target import Target
 from tasks.domain.triggers import ENOUGH_BASELINE, ENOUGH_BURST, Alarm, Finding, Slower, slower
 
 
-class Baseline(Request, Check):
+class Baseline(Request, Controlled, Check):
     """Compares the latency of requests with what was recorded before the release."""
 
     kind: Literal["baseline"] = "baseline"
@@ -36,8 +36,6 @@ class Baseline(Request, Check):
     """The status that is right, or a list of those that are."""
     each: Duration = 10.0
     """After how long one request is given up; it counts as an error then and not as a latency."""
-    control: str | None = None
-    """A URL elsewhere; if it answers while the target does not, the target is to blame. Needless on one machine."""
 
     def look(self, target: Target) -> Reading:
         """Return whether answers take longer than before; a first burst that does is confirmed by a second."""

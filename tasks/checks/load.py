@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.checks import Check
-from tasks.domain.asking import Burst, Request, Status, blame, burst
+from tasks.domain.asking import Burst, Controlled, Request, Status, blame, burst
 from tasks.domain.condition import all_of
 from tasks.domain.kind import Duration, Share
 from tasks.domain.outcome import Outcome, Reading, judge_limit, unknown
@@ -18,7 +18,7 @@ ENOUGH = 0.80
 """The share of the requests that must have been sent."""
 
 
-class Load(Request, Check):
+class Load(Request, Controlled, Check):
     """Sends many requests at once and holds their latencies and errors against limits."""
 
     kind: Literal["load"] = "load"
@@ -39,8 +39,6 @@ class Load(Request, Check):
     """The longest that 99 % of the right answers may take."""
     errors: Annotated[Share, Field(ge=0, lt=1)] = 0.01
     """The largest share of requests without a right answer in time."""
-    control: str | None = None
-    """A URL elsewhere; if it answers while the target does not, the target is to blame. Needless on one machine."""
 
     def look(self, target: Target) -> Reading:
         """Return percentiles and errors against their limits; unknown if the time did not suffice for the requests."""

@@ -7,14 +7,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tasks.checks import Check
-from tasks.domain.asking import SILENCE, Request, blame
+from tasks.domain.asking import Controlled, Request, answer_or_blame
 from tasks.domain.condition import Expected, all_of
 from tasks.domain.exposition import Metric, samples, total
 from tasks.domain.outcome import Reading, failed, passed, unknown
 from tasks.domain.target import Target
 
 
-class Metrics(Request, Check):
+class Metrics(Request, Controlled, Check):
     """Reads a service's metrics where Prometheus would, and holds their values against conditions."""
 
     kind: Literal["metrics"] = "metrics"
@@ -23,15 +23,12 @@ class Metrics(Request, Check):
     """The address of the metrics, in the text form of Prometheus."""
     values: dict[Metric, Expected] = Field(default_factory=dict, examples=[{"db_pool_checked_out": {"max": 18}}])
     """What each metric must be, by its name and labels; several series are added up. By default any will do."""
-    control: str | None = None
-    """A URL elsewhere; if it answers while the target does not, the target is to blame. Needless on one machine."""
 
     def look(self, target: Target) -> Reading:
         """Return whether there are metrics and they are as they must be; a metric that is not there is unknown."""
-        try:
-            answer = self.filled(target).send(target, self.timeout)
-        except SILENCE as silence:
-            return blame(target, target.fill(self.url), silence, self.control)
+        answer = answer_or_blame(self.filled(target), target, self.timeout, self.control)
+        if isinstance(answer, Reading):
+            return answer
         if answer.status != 200:
             return failed(f"status {answer.status} = 200")
         try:

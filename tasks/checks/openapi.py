@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tasks.checks import Check
-from tasks.domain.asking import SILENCE, Request, blame
+from tasks.domain.asking import Controlled, Request, answer_or_blame
 from tasks.domain.condition import all_of
 from tasks.domain.errors import Inconclusive
 from tasks.domain.openapi import Contract, breaking, contract, deprecated, refers_outside
@@ -24,7 +24,7 @@ _MOST_KEPT = 200
 Operation = Annotated[str, Field(pattern=r"^(GET|PUT|POST|DELETE|OPTIONS|HEAD|PATCH|TRACE) /\S*$")]
 
 
-class Openapi(Request, Check):
+class Openapi(Request, Controlled, Check):
     """Reads a service's OpenAPI document: it must be valid, and break nothing that clients of the old one rely on."""
 
     kind: Literal["openapi"] = "openapi"
@@ -43,15 +43,12 @@ class Openapi(Request, Check):
     """Operations that must be there."""
     allow: tuple[str, ...] = Field(default=(), examples=[["DELETE /legacy/*", "*answer 200 may lack note"]])
     """Changes that are meant, as they are told, where ``*`` stands for anything."""
-    control: str | None = None
-    """A URL elsewhere; if it answers while the target does not, the target is to blame. Needless on one machine."""
 
     def look(self, target: Target) -> Reading:
         """Return what the document breaks; one that cannot be compared with anything is unknown."""
-        try:
-            answer = self.filled(target).send(target, self.timeout)
-        except SILENCE as silence:
-            return blame(target, target.fill(self.url), silence, self.control)
+        answer = answer_or_blame(self.filled(target), target, self.timeout, self.control)
+        if isinstance(answer, Reading):
+            return answer
         if answer.status != 200:
             return failed(f"status {answer.status} = 200", detail={"status": answer.status})
         document = _read(answer.body)

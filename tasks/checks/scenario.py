@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 
 from tasks.checks import Check
 from tasks.domain.answer import Answer
-from tasks.domain.asking import SILENCE, Filled, Request, blame
+from tasks.domain.asking import Controlled, Filled, Request, answer_or_blame
 from tasks.domain.condition import MISSING, RowsCondition, all_of, at_path, marked
 from tasks.domain.kind import Duration, Strict
 from tasks.domain.outcome import Outcome, Reading, failed
@@ -51,7 +51,7 @@ class _Step(Strict):
     """For how long to look again until all holds; a request that changes something is sent only once."""
 
 
-class Scenario(Check):
+class Scenario(Controlled, Check):
     """Makes several requests in a row, each with what earlier ones returned, and looks into the database after them."""
 
     kind: Literal["scenario"] = "scenario"
@@ -62,8 +62,6 @@ class Scenario(Check):
     """Requests that remove what the steps made, sent also after a failure, unless they need a value never saved."""
     dsn: str = "{dsn}"
     """The database for ``then_sql``; by default that of the system."""
-    control: str | None = None
-    """A URL elsewhere; if it answers while the target does not, the target is to blame. Needless on one machine."""
 
     def look(self, target: Target) -> Reading:
         """Return how far the scenario came; the step that ended it is named."""
@@ -98,10 +96,9 @@ class Scenario(Check):
 
     def _ask(self, step: _Step, target: Target, request: Filled, saved: dict[str, Any], deadline: float) -> Reading:
         left = max(0.1, deadline - target.world.clock.monotonic())
-        try:
-            answer = request.send(target, left)
-        except SILENCE as silence:
-            return blame(target, request.url, silence, self.control)
+        answer = answer_or_blame(request, target, left, self.control)
+        if isinstance(answer, Reading):
+            return answer
         judged = step.expect.judge(target, answer)
         if not step.save:
             return judged

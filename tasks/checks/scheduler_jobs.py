@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tasks.checks import Check
-from tasks.domain.asking import SILENCE, Request, blame
+from tasks.domain.asking import Request, answer_or_blame
 from tasks.domain.condition import all_of, at_path, held, show
 from tasks.domain.kind import Duration
 from tasks.domain.outcome import Reading, failed, passed, unknown
@@ -84,10 +84,9 @@ class SchedulerJobs(Check):
             with target.world.databases.session(dsn, read_only=True, statement_timeout=self.timeout) as session:
                 return list(session.query(self.query))
         request = (self.request or Request(url="")).filled(target)
-        try:
-            answer = request.send(target, self.timeout)
-        except SILENCE as silence:
-            return blame(target, request.url, silence, None)
+        answer = answer_or_blame(request, target, self.timeout, None)
+        if isinstance(answer, Reading):
+            return answer
         if answer.status != 200:
             return failed(f"status {answer.status} = 200")
         try:

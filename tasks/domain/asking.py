@@ -78,6 +78,21 @@ def on_this_machine(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
+class Controlled(Strict):
+    """Something that is asked, beside a control that tells its trouble from golive's own."""
+
+    control: str | None = None
+    """A URL elsewhere; if it answers while the target does not, the target is to blame. Needless on one machine."""
+
+
+def answer_or_blame(request: Filled, target: Target, timeout: float, control: str | None) -> HttpAnswer | Reading:
+    """Return the answer to a request, or whose fault it is that there is none."""
+    try:
+        return request.send(target, timeout)
+    except SILENCE as silence:
+        return blame(target, request.url, silence, control)
+
+
 def blame(target: Target, url: str, silence: OutsideError, control: str | None) -> Reading:
     """Return whose fault it is that nothing answered at ``url``: the target's (failed), or not known.
 

@@ -104,14 +104,6 @@ AT = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def ledger(database):
-    found = Ledger(database)
-    found.ensure_ready()
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def seen(ledger):
     """Put looks at checks on record for a release of `FILE`, one a minute, and return how its rows stand."""
     opening = Opening("shop-1", "shop", "v2", "release", True, "ana", "", "f", FILE, "v1", checklist_text=ROWS)

@@ -23,13 +23,7 @@ from tasks.platforms.supervisor import Supervisor
 from tasks.sources.git import Git
 from tests.flows import GROW, SmallSystem, wait_until
 from tests.services import free_port
-from tests.sshd import Sshd, an_sshd
-
-
-@pytest.fixture
-def sshd() -> Iterator[Sshd]:
-    with an_sshd() as server:
-        yield server
+from tests.sshd import Sshd
 
 
 @pytest.fixture

@@ -253,14 +253,6 @@ def _probe(
 
 
 @pytest.fixture
-def ledger(database):
-    found = Ledger(database)
-    found.ensure_ready()
-    yield found
-    found.close()
-
-
-@pytest.fixture
 def stable(database, ledger):
     """The id of a release that went well: a day of probes, a gap, a few failures."""
     random, past = Random(7), _Past(database, "glad-labs-20261122-0205-k3f9")

@@ -21,14 +21,7 @@ from tasks.domain.ports import Command
 from tests.flows import wait_until
 from tests.integration.test_host import gone, is_alive
 from tests.services import free_port
-from tests.sshd import Sshd, an_sshd
-
-
-@pytest.fixture
-def sshd() -> Iterator[Sshd]:
-    """An sshd that the test may spoil."""
-    with an_sshd() as server:
-        yield server
+from tests.sshd import Sshd
 
 
 @pytest.fixture
