@@ -6,26 +6,23 @@ with a database and a ledger of its own. Versions are made by `SmallSystem.add_v
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
-import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 from tasks.adapters.postgres import Postgres
-from tasks.domain.errors import GoliveError
 from tasks.domain.ports import RunningServer
 from tests.services import free_port
 from tests.small_service import service_text
+from tests.systems import System, new_database
 
 ON_NAME = "SELECT id, name FROM item ORDER BY id LIMIT 5"
 """What v1 asks."""
@@ -83,27 +80,11 @@ def prefect_api() -> Iterator[str]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def run(flow: Coroutine[Any, Any, Any]) -> Any:
-    """Run a flow to its end; what it raises comes out as it is."""
-
-    async def awaited() -> Any:
-        return await flow
-
-    return asyncio.run(awaited())
-
-
 @dataclass
-class SmallSystem:
-    """One system with its production database, its ledger and its versions, all below ``home``."""
+class SmallSystem(System):
+    """A system of one small service, named ``shop``, with its versions."""
 
-    home: Path
-    server: RunningServer
-    name: str
-    dsn: str = field(repr=False)
-    ledger_url: str = field(repr=False)
-    port: int
-    file: dict[str, Any]
-    _environment: dict[str, str | None] = field(default_factory=dict)
+    port: int = 0
 
     @classmethod
     def make(
@@ -119,25 +100,15 @@ class SmallSystem:
 
         ``database`` is the name of production's database, with a star for what makes it the only one of that name.
         """
-        postgres, name = Postgres(), "shop"
-        tail = secrets.token_hex(5)
-        dsn = server.dsn(database.replace("*", tail))
-        ledger_url = (ledger_server or server).dsn(f"ledger_{tail}")
-        for made in (dsn, ledger_url):
-            with postgres.session(postgres.with_database(made, "postgres")) as session:
-                session.execute(f"CREATE DATABASE {_quoted(postgres.name_of(made))}")
-        with postgres.session(dsn) as session:
+        dsn = new_database(server, database)
+        with Postgres().session(dsn) as session:
             session.script(DATA)
-        for directory in ("systems/shop", "versions", "golive"):
-            (home / directory).mkdir(parents=True)
-        port = free_port()
-        system = cls(home, server, name, dsn, ledger_url, port, {})
+        ledger_url = new_database(ledger_server or server, "ledger_*")
+        system = cls(home, "shop", dsn, ledger_url, {}, {"SHOP_DSN": dsn}, port=free_port())
         system.file = system.plain_file()
-        system._enter()
+        system.enter(guarded=guarded)
         system.write()
         system.add_version("v1")
-        if not guarded:
-            system.ledger.leases.take("guard", "held off by the test", 24 * 3600)
         return system
 
     def plain_file(self) -> dict[str, Any]:
@@ -186,17 +157,6 @@ class SmallSystem:
 
     # -- what it consists of ------------------------------------------------------------------------------------------
 
-    def write(self, changes: Mapping[str, Any] | None = None) -> None:
-        """Write the release file, with some of its keys (dotted, as in ``rollout.port``) changed for good."""
-        for dotted, value in (changes or {}).items():
-            *path, last = dotted.split(".")
-            node = self.file
-            for part in path:
-                node = node.setdefault(part, {})
-            node[last] = value
-        # JSON is YAML too.
-        (self.home / "systems" / self.name / "release.yaml").write_text(json.dumps(self.file, indent=1))
-
     def add_version(
         self,
         version: str,
@@ -227,56 +187,6 @@ class SmallSystem:
         else:
             (self.home / "switch").unlink(missing_ok=True)
 
-    # -- what golive does ---------------------------------------------------------------------------------------------
-
-    def phase(self, name: str, version: str, **parameters: Any) -> Any:
-        """Run one phase alone, as ``golive phase`` does."""
-        import importlib
-
-        flow = getattr(importlib.import_module(f"flows.{name}"), name)
-        return run(flow(self.name, version, **parameters))
-
-    def release(self, version: str, **parameters: Any) -> str:
-        """Run a whole release and return what it says."""
-        from flows.release import release
-
-        return str(run(release(self.name, version, **parameters)))
-
-    def rollback(self, **parameters: Any) -> str:
-        """Run a rollback and return which version serves."""
-        from flows.rollback import rollback
-
-        return str(run(rollback(self.name, **parameters)))
-
-    def approve(self, waiting: str, role: str, person: str, **parameters: Any) -> str:
-        """Sign for a release, and let it go on if nobody's signature is missing."""
-        from flows.approve import approve
-
-        return str(run(approve(waiting, role, person, **parameters)))
-
-    # -- what came of it ----------------------------------------------------------------------------------------------
-
-    @property
-    def ledger(self) -> Any:
-        """The ledger as golive itself has it open."""
-        from tasks.context import ledger
-        from tasks.settings import Settings
-
-        return ledger(Settings.from_environment())
-
-    def latest(self) -> Any:
-        """Return the newest release on record."""
-        return self.ledger.releases.latest(self.name, 1)[0]
-
-    def steps(self, release_id: str = "") -> list[tuple[str, str, str]]:
-        """Return phase, name and event of each step of a release, by default of the newest, in order."""
-        rows = self.ledger.releases.steps(release_id or self.latest().id)
-        return [(one.phase, one.name, one.event) for one in rows]
-
-    def notes(self, release_id: str = "") -> str:
-        """Return the notes of all moves of a release as one text."""
-        return "\n".join(one.note for one in self.ledger.releases.moves(release_id or self.latest().id))
-
     def serving(self) -> str:
         """Return the version that answers to clients, or ``nothing``."""
         try:
@@ -284,16 +194,6 @@ class SmallSystem:
         except httpx.HTTPError:
             return "nothing"
         return str(answer.headers.get("x-version", "")) if answer.status_code == 200 else f"{answer.status_code}"
-
-    def sql(self, statement: str, dsn: str = "") -> list[dict[str, Any]]:
-        """Run a statement on production's database, or another one, and return its rows."""
-        with Postgres().session(dsn or self.dsn) as session:
-            return list(session.query(statement))
-
-    def sql_in_ledger(self, statement: str, params: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Run a statement on the ledger and return its rows."""
-        with Postgres().session(self.ledger_url) as session:
-            return list(session.query(statement, params))
 
     def content(self) -> Mapping[str, Any]:
         """Return what production's database holds and how its tables look, to be compared with later."""
@@ -308,34 +208,6 @@ class SmallSystem:
             tables = fingerprint(session)
         return {"tables": tables, "columns": [tuple(row.values()) for row in columns]}
 
-    # -- beginning and end --------------------------------------------------------------------------------------------
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What golive needs in its environment for this system."""
-        return {
-            "GOLIVE_HOME": str(self.home / "golive"),
-            "GOLIVE_SYSTEMS": str(self.home / "systems"),
-            "GOLIVE_LEDGER_URL": self.ledger_url,
-            "SHOP_DSN": self.dsn,
-        }
-
-    def _enter(self) -> None:
-        for name, value in self.environment.items():
-            self._environment[name] = os.environ.get(name)
-            os.environ[name] = value
-
-    @contextmanager
-    def in_environment(self) -> Iterator[None]:
-        """Give the block an environment that it may spoil."""
-        before = {name: os.environ.get(name) for name in self.environment}
-        os.environ.update(self.environment)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                _set(name, value)
-
     @contextmanager
     def untouched(self) -> Iterator[None]:
         """Require that production holds and serves after the block what it did before, and that nobody changed it."""
@@ -343,55 +215,6 @@ class SmallSystem:
         yield
         assert (self.content(), self.serving()) == before
         self.no_scratch_is_left()
-
-    def no_scratch_is_left(self) -> None:
-        """Require that no scratch copy of this system is left behind."""
-        directory = self.home / "golive" / "scratch"
-        assert not (directory.exists() and list(directory.iterdir()))
-        taken = [row["datname"] for row in self.sql("SELECT datname FROM pg_database")]
-        ours = {row.id.replace("-", "_") for row in self.ledger.releases.latest(self.name, 1000)}
-        assert not [name for name in taken if any(name.endswith(one) for one in ours)]
-
-    def stop_service(self) -> None:
-        """End the processes, and the router, that golive runs for the system."""
-        from tasks.context import production, site_of, world
-        from tasks.settings import Settings
-        from tasks.spec.loading import load
-
-        file, settings = load(self.home / "systems" / self.name / "release.yaml"), Settings.from_environment()
-        target = site_of(file, settings, production(file, settings, world(), "v1")).target
-        with suppress(GoliveError):
-            file.platform.close(target)
-        if file.router is not None:
-            with suppress(GoliveError):
-                file.router.close(target)
-
-    def close(self) -> None:
-        """End all that was started for the system, drop its databases, and forget what was cached of it."""
-        from tasks import context
-        from tasks.adapters.pg_server import EmbeddedServers
-
-        os.environ.update(self.environment)
-        try:
-            self.stop_service()
-            for kept in (self.home / "golive" / "scratch").glob("*"):
-                EmbeddedServers().remove(kept)
-            self.ledger.close()
-        finally:
-            context.ledger.cache_clear()
-            context.world.cache_clear()
-            for name, value in self._environment.items():
-                _set(name, value)
-            self._drop_databases()
-
-    def _drop_databases(self) -> None:
-        tail = Postgres().name_of(self.ledger_url).removeprefix("ledger_")
-        for dsn in (self.dsn, self.ledger_url):
-            with Postgres().session(Postgres().with_database(dsn, "postgres")) as session:
-                names = session.query("SELECT datname FROM pg_database WHERE datname LIKE %s", (f"%{tail}%",))
-                for row in names:
-                    # Its sessions may not have ended yet.
-                    session.execute(f"DROP DATABASE IF EXISTS {_quoted(row['datname'])} WITH (FORCE)")
 
 
 @contextmanager
@@ -406,10 +229,6 @@ def a_running_system(server: RunningServer) -> Iterator[SmallSystem]:
     finally:
         system.close()
         shutil.rmtree(home, ignore_errors=True)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _set(name: str, value: str | None) -> None:

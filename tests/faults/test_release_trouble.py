@@ -34,8 +34,9 @@ from tasks.domain.errors import (
     Unreachable,
     WindowClosed,
 )
-from tests.flows import GROW, SmallSystem, run
+from tests.flows import GROW, SmallSystem
 from tests.services import free_port
+from tests.systems import run
 
 _numbers = iter(range(1000))
 

@@ -65,7 +65,7 @@ def test_a_standby_is_no_production(shop, standby):
 
 def test_a_read_only_database_is_no_production(shop):
     name = Postgres().name_of(shop.dsn)
-    elsewhere = shop.server.dsn()
+    elsewhere = Postgres().with_database(shop.dsn, "postgres")
     shop.sql(f"ALTER DATABASE {name} SET default_transaction_read_only = on", elsewhere)
     try:
         assert_stopped(shop, "default_transaction_read_only")

@@ -14,7 +14,8 @@ import pytest
 
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
-from tests.flows import SmallSystem, run, wait_until
+from tests.flows import SmallSystem, wait_until
+from tests.systems import run
 from tests.watched import (
     Probed,
     alerts_of,

@@ -11,8 +11,9 @@ import pytest
 from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import Inconclusive, LockNotGranted, Refused, RehearsalFailed
 from tasks.domain.locks import conflicts, mode_of
-from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, run
+from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem
 from tests.parts import missing
+from tests.systems import run
 
 UNDER_LOAD = {"rate": 200, "sessions": 2, "window": "1s"}
 

@@ -19,7 +19,8 @@ from tasks.domain import archive
 from tasks.domain.errors import BackupNotProven, ChecksFailed, NotFound, Refused, UserError
 from tasks.domain.fingerprint import fingerprint
 from tasks.domain.ports import RunningServer
-from tests.flows import SmallSystem, a_running_system, run, wait_until
+from tests.flows import SmallSystem, a_running_system, wait_until
+from tests.systems import run
 
 pytestmark = pytest.mark.timeout(300)
 NAMES = ["F2X_NeuroHub", 'два слова; and a " quote']

@@ -26,7 +26,8 @@ from tasks.domain.errors import (
 )
 from tasks.domain.release import State
 from tasks.spec import loading
-from tests.flows import SmallSystem, run, wait_until
+from tests.flows import SmallSystem, wait_until
+from tests.systems import run
 from tests.watched import end_watch, kill_wait, put_under_watch
 
 
