@@ -21,7 +21,7 @@ from deployments.server import POOL, LocalServer, http, local_server, password_f
 from tasks.adapters.host import LocalHost
 from tasks.adapters.pg_server import EmbeddedServer
 from tasks.domain.errors import GoliveError, OutsideError, Refused, TimedOut, Unreachable
-from tasks.domain.ports import Command
+from tasks.domain.ports import Command, HttpAnswer
 from tasks.domain.release import MUTATING, State, limit_name
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
@@ -169,15 +169,24 @@ def guard_again(settings: Settings, tell: Callable[[str], None]) -> None:
 
 
 def _is_there(server: LocalServer, path: str) -> bool:
-    answer = http().request("GET", server.api + path, headers=server.headers, timeout=API_WITHIN)
-    return answer.status == HTTPStatus.OK
+    return _ask(server, "GET", path).status == HTTPStatus.OK
 
 
 def _post(server: LocalServer, path: str, **values: Any) -> Any:
-    answer = http().request("POST", server.api + path, headers=server.headers, json=values, timeout=API_WITHIN)
+    answer = _ask(server, "POST", path, values)
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise OutsideError(f"answers {answer.status}: {answer.body[:300].decode(errors='replace')}", where=path)
     return json.loads(answer.body)
+
+
+def _ask(server: LocalServer, method: str, path: str, values: Any = None) -> HttpAnswer:
+    """Ask Prefect's server, again while it answers 503: so it says that its SQLite was locked and nothing was done."""
+    deadline = time.monotonic() + API_WITHIN
+    while True:
+        answer = http().request(method, server.api + path, headers=server.headers, json=values, timeout=API_WITHIN)
+        if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+            return answer
+        time.sleep(0.5)
 
 
 def _ensure_pool(server: LocalServer) -> None:

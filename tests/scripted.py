@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,7 +13,10 @@ from urllib.parse import urlsplit
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Answers by path; ``answers`` holds a body, or status and body; ``seen`` holds each request."""
+    """Answers by path; ``seen`` holds each request.
+
+    ``answers`` holds a body, or status and body, or a deque of such, of which the last is for all further requests.
+    """
 
     daemon_threads = True
 
@@ -35,6 +39,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         found = self.server.answers.get(urlsplit(self.path).path, (404, {"message": "not found"}))
+        if isinstance(found, deque):
+            found = found.popleft() if len(found) > 1 else found[0]
         status, body = found if isinstance(found, tuple) else (200, found)
         text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +16,7 @@ from deployments import environment, serving
 from deployments.server import LocalServer, local_server, password_file
 from tasks.domain.errors import Unreachable
 from tasks.settings import Settings
+from tests.scripted import scripted
 
 
 @pytest.fixture(autouse=True)
@@ -147,3 +149,12 @@ def test_the_variables_that_release_files_name_are_found(tmp_path: Path) -> None
     (tmp_path / "shop" / "release.yaml").write_text('dsn: ${env:SHOP_DSN}\nh: "Bearer ${env:TOKEN} ${file:/x}"\n')
     assert environment.named_in(tmp_path) == {"SHOP_DSN", "TOKEN"}
     assert environment.named_in(tmp_path / "nowhere") == set()
+
+
+def test_a_server_whose_database_was_locked_is_asked_again(tmp_path: Path) -> None:
+    busy = (503, {"exception_message": "Service Unavailable"})
+    limit = "/api/v2/concurrency_limits/golive:shop"
+    with scripted({limit: deque([busy, {"name": "golive:shop"}])}) as there:
+        serving._ensure_limit(LocalServer(tmp_path, there.server_port), "golive:shop")
+        # It is there, so that none is made.
+        assert [(method, path) for method, path, _ in there.seen] == [("GET", limit)] * 2
