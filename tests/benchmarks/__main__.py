@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import backup, latency, memory, rehearsal, rollouts
+from tests.benchmarks import backup, checks, latency, memory, rehearsal, rollouts
 
 ALL: dict[str, Callable[..., None]] = {
     "backup": backup.main,
+    "checks": checks.main,
     "latency": latency.main,
     "memory": memory.main,
     "rehearsal": rehearsal.main,
