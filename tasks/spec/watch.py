@@ -72,7 +72,7 @@ class Stage(Strict):
     @property
     def looks(self) -> int:
         """How many looks it has."""
-        return max(1, round(self.for_ / self.every))
+        return max(1, round(float(self.for_) / float(self.every)))
 
 
 class Watch(Strict):
