@@ -17,6 +17,7 @@ from tasks.domain.units import show_bytes, show_seconds
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Backup, Look, Release
 from tasks.reporting.deriving import loss_in
+from tasks.reporting.stages import stages_of
 from tasks.spec import loading
 from tasks.spec.checklist import claims_of
 
@@ -70,15 +71,18 @@ def facts_of(book: Ledger, row: Release) -> dict[str, Any]:
 
 def details_of(book: Ledger, row: Release) -> dict[str, Any]:
     """Return how a release stands with its moves, its signatures and its way back in full."""
-    rehearsal = book.evidence.rehearsal(row.id)
+    rehearsal, moves = book.evidence.rehearsal(row.id), book.releases.moves(row.id)
     return {
         **facts_of(book, row),
         "way_back_why": rehearsal.detail.get("why") if rehearsal is not None else None,
         "checklist": coverage_of(row) or None,
         "rollback_now": loss_in(book.evidence.looks(row.id, "monitor")) or None,
+        "stages": [
+            {"stage": one.name, "verdict": one.verdict, "seen": one.seen, "at": one.at.isoformat()}
+            for one in stages_of(book.evidence.looks(row.id), moves)
+        ],
         "moves": [
-            {"at": move.at.isoformat(), "before": move.before, "after": move.after, "note": move.note}
-            for move in book.releases.moves(row.id)
+            {"at": move.at.isoformat(), "before": move.before, "after": move.after, "note": move.note} for move in moves
         ],
         "signatures": [
             {"role": one.role, "person": one.person, "decision": one.decision, "at": one.at.isoformat()}

@@ -75,6 +75,8 @@ def _show_details(one: dict[str, Any]) -> None:
     say(f"way back: {one['way_back'] or 'not rehearsed'}{': ' + one['way_back_why'] if one['way_back_why'] else ''}")
     if one["checklist"]:
         say(f"checklist: {one['checklist']}")
+    for stage in one["stages"]:
+        say(masked(f"stage {stage['stage']}: {stage['verdict']}: {stage['seen']}"))
     if one["rollback_now"]:
         say(masked(one["rollback_now"]))
     if todo := looking.next_act(one, one["awaits"]):

@@ -75,6 +75,11 @@ class DemoSystem:
             "every": f"{hour}s",
             "for": f"{24 * hour}s",
             "probe": {"every": f"{hour * 150:g}ms", "check": "API answers"},
+            "at": {f"{after * hour}s": file["watch"]["at"][f"{after}h"] for after in (1, 24)},
+            "then": [
+                {**file["watch"]["then"][number], "every": f"{days * 24 * hour}s", "for": f"{total * 24 * hour}s"}
+                for number, days, total in ((0, 1, 7), (1, 7, 28))
+            ],
         }
         file["rollback"]["when"][0]["for"] = f"{3 * hour}s"
         file["rollback"]["when"][1]["for"] = f"{7 * hour}s"

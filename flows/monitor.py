@@ -7,6 +7,7 @@ from prefect import flow
 from flows.answer import answer
 from tasks.guard import replace_dead_guard
 from tasks.monitor import deliver_messages, due_releases, end_monitoring, look_after, may_monitor
+from tasks.report import publish_report
 
 
 @flow(name="monitor", flow_run_name="hourly look")
@@ -24,6 +25,8 @@ async def monitor() -> list[str]:
             told.append(f"{release}: {looked.seen}")
             if looked.fired is not None:
                 told.append(await answer(looked.fired))
+            elif looked.reported:
+                publish_report(release)
         deliver_messages()
         return told
     finally:

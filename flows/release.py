@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from prefect import flow
 
+from flows.answer import answer
 from flows.backup import backup
 from flows.deploy import deploy
 from flows.health import health
@@ -18,6 +19,7 @@ from tasks.acting import perform
 from tasks.domain.release import State
 from tasks.driving import advance, driving, shown
 from tasks.guard import see_to_guard
+from tasks.monitor import look_right_after
 from tasks.release import go_live, has_touched_production, must_roll_back, open_or_resume, reached, seek_go, stop
 from tasks.report import publish_report
 
@@ -70,4 +72,7 @@ async def release(
         finally:
             publish_report(claim.release_id)
         see_to_guard(claim)
+    looked = look_right_after(claim)
+    if looked is not None and looked.fired is not None:
+        return await answer(looked.fired)
     return f"{claim.release_id} is live and watched"

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks import watching
-from tasks.acting import act, do
-from tasks.checking import look_at
+from tasks import alerting, later, moments, staging, watching
+from tasks.acting import act
+from tasks.checks import Check
+from tasks.closing import close, time_is_up
 from tasks.context import Context, context_of, holder, is_gone, ledger, world
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.messages import Alert
-from tasks.domain.outcome import Measurement, Outcome
+from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, State
-from tasks.domain.triggers import Alarm, Finding, Probe, limit_of
+from tasks.domain.triggers import Alarm, Finding
 from tasks.domain.units import show_seconds
-from tasks.domain.watch import Ended, WatchVerdict, signal, watch_verdict
 from tasks.domain.way_back import Loss
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Look, Release
-from tasks.ledger.releases import HOLDER_SILENT_AFTER
+from tasks.ledger.releases import HOLDER_SILENT_AFTER, Claim
 from tasks.loss import loss_now
 from tasks.settings import Settings
-from tasks.telling import alert, courier_for, refresh_root, tell
-from tasks.watching import Fired, Watched
+from tasks.telling import alert, courier_for, refresh_root
+from tasks.watching import Fired, Looked, Watched
 
 LEASE = "monitor"
 LEASE_SECONDS = 600.0
@@ -41,21 +40,10 @@ DRIVEN = frozenset(
 """States in which some process must be at work on the release."""
 
 
-@dataclass(frozen=True)
-class Looked:
-    """What a look at one release came to; ``fired`` is what fires, confirmed, if anything does."""
-
-    seen: str
-    fired: Fired | None = None
-
-
 def may_monitor() -> str:
     """Return a name under which this run may sweep now, or nothing: a second run at the same time steps aside."""
     name = f"{holder()}/{os.urandom(4).hex()}"
-    leases = ledger(Settings.from_environment()).leases
-    if (seen := leases.seen(LEASE)) is not None and is_gone(seen[0].partition("/")[0]):
-        leases.give_back(LEASE, seen[0])
-    return name if leases.take(LEASE, name, LEASE_SECONDS) is not None else ""
+    return name if _take(ledger(Settings.from_environment()), LEASE, name) else ""
 
 
 def end_monitoring(name: str) -> None:
@@ -82,13 +70,14 @@ def due_releases() -> list[str]:
             raise
         except GoliveError:
             due.append(row.id)  # the look at it will come to the same, and tell of it
-    return due
+    return due + [row.id for row in book.releases.newest_stable() if staging.is_due(book, row, now)]
 
 
 def _is_due(ctx: Context, now: datetime) -> bool:
     looks = ctx.ledger.evidence.looks(ctx.release.id, "monitor")
     last = looks[-1].at if looks else ctx.release.live_at or ctx.release.created_at
-    return now - last >= timedelta(seconds=ctx.file.watch.every * (1 - EARLY)) or _time_is_up(ctx, now)
+    early = timedelta(seconds=ctx.file.watch.every * (1 - EARLY))
+    return now - last >= early or time_is_up(ctx, now) or moments.moment_is_new(ctx, looks, now)
 
 
 @act
@@ -96,9 +85,43 @@ def look_after(release_id: str) -> Looked:
     """Look at one release: make its checks, judge its triggers, put it on record, tell people, close it if it is time.
 
     Acting on what fires is the flow's part, so that it happens as a rollback of its own. A look that cannot be made is
-    on record as unknown, and told.
+    on record as unknown, and told. Of two that come at once, one looks.
     """
     book = ledger(Settings.from_environment())
+    name, lease = f"{holder()}/{os.urandom(4).hex()}", f"look {release_id}"
+    if not _take(book, lease, name):
+        return Looked("is being looked at")
+    try:
+        if State(book.releases.get(release_id).state) is State.STABLE:
+            return later.look(book, release_id)
+        return _look_anyhow(book, release_id)
+    finally:
+        book.leases.give_back(lease, name)
+
+
+def _take(book: Ledger, lease: str, name: str) -> bool:
+    """Take a lease unless another process that may be alive has it."""
+    if (seen := book.leases.seen(lease)) is not None and is_gone(seen[0].partition("/")[0]):
+        book.leases.give_back(lease, seen[0])
+    return book.leases.take(lease, name, LEASE_SECONDS) is not None
+
+
+def look_right_after(claim: Claim) -> Looked | None:
+    """Make the checks that are due right after going live, if the release file names any.
+
+    Whatever hinders that, the release is live and watched: the monitor makes them by its next look.
+    """
+    try:
+        ctx = context_of(claim)
+        if not moments.moments_due(ctx, (), ctx.ledger.evidence.now()):
+            return None
+        return look_after(claim.release_id)
+    except GoliveError as error:
+        world().progress(f"{claim.release_id}: the look right after going live: {world().secrets.mask(str(error))}")
+        return None
+
+
+def _look_anyhow(book: Ledger, release_id: str) -> Looked:
     looks = book.evidence.looks(release_id, "monitor")
     try:
         return _look_after(book, release_id, looks)
@@ -115,33 +138,20 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
     ctx, now = watched.ctx, book.evidence.now()
     if State(ctx.release.state) is not State.WATCHING:
         return Looked(f"is {ctx.release.state} by now")
-    seen = look_at(ctx, "watch", ctx.file.checks.watch, ctx.target())
-    findings = _findings(watched, now, {one.check: one.outcome for one in seen}, looks[-1] if looks else None)
-    outcome = _outcome(findings, [one.outcome for one in seen if not one.advisory])
-    holding = _holding(watched, findings)
-    checks = {one.check: one.outcome.value for one in seen}
+    checks = [*ctx.file.checks.watch, *moments.moments_due(ctx, looks, now)]
+    seen = moments.make(ctx, checks)
+    findings = _findings(watched, now, checks, {one.check: one.outcome for one in seen}, looks[-1] if looks else None)
+    outcome = alerting.outcome_of(findings, [one.outcome for one in seen if not one.advisory])
+    holding = watching.holding(watched, findings)
     loss = loss_now(ctx)
-    _put_on_record(ctx, outcome, findings, checks, loss)
+    _put_on_record(ctx, outcome, findings, {one.check: one.outcome.value for one in seen}, loss)
     fired = watching.fired(watched, holding, "monitor") if holding is not None else None
-    _tell(ctx, now, _loud(findings, seen), outcome, looks, fired, loss)
+    _tell(ctx, now, alerting.loud(findings, seen), outcome, looks, fired, loss)
     if fired is not None:
         return Looked(fired.seen, fired)
-    if _time_is_up(ctx, now):
-        return Looked(close(ctx, now, findings).seen)
+    if time_is_up(ctx, now):
+        return Looked(close(ctx, now, findings), reported=True)
     return Looked(outcome.value)
-
-
-def _holding(watched: Watched, findings: Sequence[Finding]) -> Finding | None:
-    """Return the first finding that fires and still holds when it is looked at again."""
-    for finding in findings:
-        if finding.state is Alarm.FIRES:
-            holds, probes = watching.confirm(watched, finding)
-            watched.ctx.ledger.evidence.probed(
-                [watching.as_row(watched.release.id, probe, "confirmation") for probe in probes]
-            )
-            if holds:
-                return finding
-    return None
 
 
 def _put_on_record(
@@ -164,8 +174,8 @@ def _could_not_look(book: Ledger, release_id: str, looks: Sequence[Look], error:
         ctx, now = watching.observe(book.releases.get(release_id)).ctx, book.evidence.now()
         if State(ctx.release.state) is State.WATCHING:
             _tell(ctx, now, {"look unknown": said}, Outcome.UNKNOWN, looks, None)
-            if _time_is_up(ctx, now):
-                return Looked(close(ctx, now, findings).seen)
+            if time_is_up(ctx, now):
+                return Looked(close(ctx, now, findings), reported=True)
     except LedgerError:
         raise
     except GoliveError as again:
@@ -173,7 +183,9 @@ def _could_not_look(book: Ledger, release_id: str, looks: Sequence[Look], error:
     return Looked(f"could not be looked at: {said}")
 
 
-def _findings(watched: Watched, now: datetime, seen: Mapping[str, Outcome], previous: Look | None) -> list[Finding]:
+def _findings(
+    watched: Watched, now: datetime, checks: Sequence[Check], seen: Mapping[str, Outcome], previous: Look | None
+) -> list[Finding]:
     ctx = watched.ctx
     start = watching.since(watched, watched.release, watching.window_of(watched), now)
     probes = [watching.as_probe(row) for row in ctx.ledger.evidence.probes(watched.release.id, start)]
@@ -186,22 +198,7 @@ def _findings(watched: Watched, now: datetime, seen: Mapping[str, Outcome], prev
         for one in (watching.judge_burst(watched, before.get("slower")), watching.judge_corruption(watched))
         if one is not None
     ]
-    return found + watching.judge_checks(watched, seen, previous.findings["checks"] if previous else {})
-
-
-def _outcome(findings: Sequence[Finding], checks: Sequence[Outcome]) -> Outcome:
-    if any(one.state is Alarm.FIRES for one in findings) or Outcome.FAILED in checks:
-        return Outcome.FAILED
-    if any(one.state is Alarm.UNKNOWN for one in findings) or Outcome.UNKNOWN in checks:
-        return Outcome.UNKNOWN
-    return Outcome.PASSED
-
-
-def _loud(findings: Sequence[Finding], seen: Sequence[Measurement]) -> dict[str, str]:
-    """Return what people must hear of, by a name that stays the same from look to look."""
-    loud = {f"{one.kind} {one.state}": one.seen for one in findings if one.state in (Alarm.FIRES, Alarm.UNKNOWN)}
-    bad = [one for one in seen if one.outcome is not Outcome.PASSED and not one.advisory]
-    return {**loud, **{f"{one.check} {one.outcome}": f"{one.check}: {one.reading.seen}" for one in bad}}
+    return found + watching.judge_checks(checks, seen, previous.findings["checks"] if previous else {})
 
 
 def _tell(
@@ -218,127 +215,13 @@ def _tell(
     lost = [("a rollback now", loss.seen)] if loss is not None else []
     watched_for = show_seconds((now - live).total_seconds())
     refresh_root(ctx, [("watched for", watched_for), ("last look", outcome.value), *lost])
-    if fired is None and _told_before(loud, outcome, looks):
+    if fired is None and alerting.told_before(loud, outcome, looks):
         return
+    title = "the watch fires" if fired is not None else alerting.TITLES[outcome]
     acts = fired is not None and fired.automatic
-    kinds = {name.partition(" ")[0] for name in loud}
-    alert(
-        ctx,
-        Alert(
-            title="the watch fires" if fired is not None else _TITLES[outcome],
-            seen="; ".join(loud.values()) or "all checks pass again",
-            limit="; ".join(limit_of(one) for one in ctx.file.rollback.when if one.kind in kinds) or "all checks pass",
-            since=now,
-            next_act="roll back to the previous version" if acts else "look again; a person may roll back",
-            next_at=None if acts else now + timedelta(seconds=ctx.file.watch.every),
-        ),
-    )
-
-
-_TITLES = {
-    Outcome.PASSED: "the watch passes again",
-    Outcome.FAILED: "the watch has failed",
-    Outcome.UNKNOWN: "the watch learns too little",
-}
-
-
-def _told_before(loud: Mapping[str, str], outcome: Outcome, looks: Sequence[Look]) -> bool:
-    if not looks:
-        return not loud
-    if signal([Outcome(look.outcome) for look in looks]).flapping:
-        return True
-    if not loud:
-        return outcome.value == looks[-1].outcome
-    last = looks[-1].findings
-    names = {f"{one['kind']} {one['state']}" for one in last["findings"]}
-    return loud.keys() <= names | {f"{check} {outcome}" for check, outcome in last["checks"].items()}
-
-
-def _time_is_up(ctx: Context, now: datetime) -> bool:
-    return ctx.release.watch_until is not None and now >= ctx.release.watch_until
-
-
-def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> WatchVerdict:
-    """End the watch: stable by the numbers, or a question to a person; never stable for want of data."""
-    release, book = ctx.release, ctx.ledger
-    live = release.live_at or now
-    until = min(now, release.watch_until or now)
-    plan = ctx.file.watch.probe
-    verdict = watch_verdict(
-        _probes(ctx, live, until),
-        live,
-        until,
-        float(plan.every) if plan is not None else float(ctx.file.watch.every),
-        findings=[*findings, *_fired_before(ctx, findings)],
-        critical=_critical(ctx),
-        least=ctx.file.watch.coverage,
-    )
-    stable = verdict.ended is Ended.STABLE
-    after = State.STABLE if stable else State.NEEDS_PERSON
-    figures = _figures(verdict)
-    text = f"{verdict.ended}: {verdict.seen}"
-    claim = book.releases.seize(
-        release.id,
-        State.WATCHING,
-        after,
-        holder(),
-        note=text,
-        tell=tell(ctx, after, text, figures),
-        verdict=verdict.ended.value,
-    )
-    book.evidence.looked(release.id, "verdict", "passed" if stable else "unknown", dict(verdict.evidence))
-    if stable:
-        _end_old_version(context_of(claim), now)
-    book.releases.let_go(claim)
-    return verdict
-
-
-def _end_old_version(ctx: Context, now: datetime) -> None:
-    try:
-        do(ctx, "watch", ctx.file.rollout.finish(ctx.site(ctx.release.version)))
-    except GoliveError as error:
-        # The new version serves and is stable; what is left over does no harm, but somebody must know.
-        alert(
-            ctx,
-            Alert(
-                title="the old version could not be stopped",
-                seen=world().secrets.mask(str(error)),
-                limit="only the new version runs",
-                since=now,
-                next_act="nothing: a person may stop it",
-            ),
-        )
-
-
-def _probes(ctx: Context, live: datetime, until: datetime) -> list[Probe]:
-    """Return the probes of the watch; where none are made, the looks of the monitor count as such."""
-    evidence = ctx.ledger.evidence
-    if ctx.file.watch.probe is not None:
-        return [watching.as_probe(row) for row in evidence.probes(ctx.release.id, live)]
-    looks = [look for look in evidence.looks(ctx.release.id, "monitor") if look.findings["checks"]]
-    return [Probe(min(look.at, until), Outcome(look.outcome)) for look in looks]
-
-
-def _fired_before(ctx: Context, findings: Sequence[Finding]) -> list[Finding]:
-    """Return what fired in any look of the watch and does not any more."""
-    now = {one.kind for one in findings if one.state is Alarm.FIRES}
-    looks = [look for source in ("guard", "monitor") for look in ctx.ledger.evidence.looks(ctx.release.id, source)]
-    found = [watching.from_json(one) for look in looks for one in look.findings["findings"]]
-    return list({one.kind: one for one in found if one.state is Alarm.FIRES and one.kind not in now}.values())
-
-
-def _critical(ctx: Context) -> list[Outcome]:
-    """Return how each check that decides came out last; one that was never made is unknown."""
-    last = {one.name: Outcome(one.outcome) for one in ctx.ledger.evidence.measurements(ctx.release.id, "watch")}
-    return [last.get(check.name, Outcome.UNKNOWN) for check in ctx.file.checks.watch if not check.advisory]
-
-
-def _figures(verdict: WatchVerdict) -> list[tuple[str, str]]:
-    evidence: Mapping[str, Any] = verdict.evidence
-    return [
-        ("probes", f"{evidence['made']} of {evidence['expected']} expected"),
-        ("failed", str(evidence["failed"])),
-    ]
+    next_act = "roll back to the previous version" if acts else "look again; a person may roll back"
+    next_at = None if acts else now + timedelta(seconds=ctx.file.watch.every)
+    alerting.alert_of(ctx, title, loud, now, next_act, next_at)
 
 
 def _tell_if_abandoned(ctx: Context, now: datetime) -> None:

@@ -20,6 +20,7 @@ from tasks.ledger.releases import Claim
 from tasks.preflight import when_open
 from tasks.scratch import Scratch
 from tasks.settings import Settings
+from tasks.staging import end_replaced
 from tasks.telling import alert, tell, tell_of
 
 
@@ -207,6 +208,7 @@ def go_live(claim: Claim) -> str:
         live_at=now,
         watch_until=until,
     )
+    end_replaced(ctx.ledger, ctx.file.system)
     return until.isoformat()
 
 

@@ -28,6 +28,7 @@ from tasks.restore import reopen, require_accepted, swap_in_restored, written_si
 from tasks.rollouts import Step
 from tasks.settings import Settings
 from tasks.sources import archive, placed, show_current
+from tasks.spec import loading
 from tasks.telling import tell_of
 
 PHASE = "rollback"
@@ -39,6 +40,12 @@ _FROM = MUTATING | {State.RUNNING, State.NEEDS_PERSON, State.STABLE}
 _PAUSE = 0.2
 _LITTLE = 3.0
 """Seconds between two looks at what an ousted process still does, and those that it gets beyond its own limits."""
+
+
+def _armed(row: Release) -> frozenset[State]:
+    """Return the states in which golive may take a release back by itself: once stable, where a later stage says so."""
+    stages = loading.parse(row.file_text, row.file).watch.then
+    return MUTATING | {State.STABLE} if any(stage.rollback for stage in stages) else MUTATING
 
 
 def release_to_roll_back(system: str, release: str) -> Release:
@@ -89,7 +96,7 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
             expected="one automatic rollback for each release",
             do="a person decides: golive rollback, or golive accept",
         )
-    if state not in (allowed := MUTATING if automatic else _FROM):
+    if state not in (allowed := _armed(row) if automatic else _FROM):
         raise Refused(
             f"{release_id} is {state}",
             expected=f"one of {', '.join(sorted(allowed))}",

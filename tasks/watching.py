@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -16,7 +17,7 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING
 from tasks.domain.target import Target
 from tasks.domain.triggers import Alarm, Corruption, Down, Errors, Finding, Probe, Slower, judge, reach
-from tasks.health import elapsed, sample
+from tasks.health import AT_ONCE, elapsed, sample
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
@@ -41,6 +42,18 @@ class Fired:
     seen: str
     by: str
     automatic: bool
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What a look at one release came to; ``fired`` is what fires, confirmed, if anything does.
+
+    ``reported`` tells that people were given a verdict or a status report, so that the release's report is due anew.
+    """
+
+    seen: str
+    fired: Fired | None = None
+    reported: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +165,17 @@ def confirm(watched: Watched, finding: Finding) -> tuple[bool, list[Probe]]:
     return True, []
 
 
+def holding(watched: Watched, findings: Sequence[Finding]) -> Finding | None:
+    """Return the first finding that fires and still holds when it is looked at again."""
+    for finding in findings:
+        if finding.state is Alarm.FIRES:
+            holds, probes = confirm(watched, finding)
+            watched.ctx.ledger.evidence.probed([as_row(watched.release.id, probe, "confirmation") for probe in probes])
+            if holds:
+                return finding
+    return None
+
+
 def _until(watched: Watched, most: int, decided: Callable[[Outcome], bool]) -> Iterator[Probe]:
     for _ in range(most):
         probe = take_probe(watched)
@@ -173,16 +197,28 @@ def as_row(release_id: str, probe: Probe, source: str) -> dict[str, Any]:
     }
 
 
-def judge_burst(watched: Watched, previous: Finding | None) -> Finding | None:
-    """Return whether a burst of probes is slower than before the release, or None if nobody asked for that."""
+def judge_burst(watched: Watched, previous: Finding | None, latencies: Sequence[float] | None = None) -> Finding | None:
+    """Return whether a burst of probes is slower than before the release, or None if nobody asked for that.
+
+    ``latencies`` are the seconds that a burst took which was made already.
+    """
     triggers = [one for one in watched.ctx.file.rollback.when if isinstance(one, Slower)]
     check = watched.probe
     if not triggers or check is None:
         return None
     baseline = watched.ctx.ledger.evidence.baselines(watched.release.id).get(check.name, {})
     now = watched.ctx.world.clock.now()
-    burst = [Probe(now, Outcome.PASSED, one) for one in sample(watched.ctx, check, BURST)]
-    return judge(triggers[0], burst, now, watched.interval, baseline=baseline.get("latencies", ()), previous=previous)
+    took = sample(watched.ctx, check, BURST) if latencies is None else latencies
+    probes = [Probe(now, Outcome.PASSED, one) for one in took]
+    return judge(triggers[0], probes, now, watched.interval, baseline=baseline.get("latencies", ()), previous=previous)
+
+
+def burst(watched: Watched) -> list[Probe]:
+    """Probe the target `BURST` times, a few at once; nothing if the release file has no probe."""
+    if watched.probe is None:
+        return []
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="burst") as pool:
+        return list(pool.map(lambda _: take_probe(watched), range(BURST)))
 
 
 def judge_corruption(watched: Watched) -> Finding | None:
@@ -201,10 +237,10 @@ def judge_corruption(watched: Watched) -> Finding | None:
     return judge(triggers[0], probes, watched.ctx.world.clock.now(), watched.interval)
 
 
-def judge_checks(watched: Watched, seen: Mapping[str, Outcome], before: Mapping[str, str]) -> list[Finding]:
+def judge_checks(checks: Sequence[Check], seen: Mapping[str, Outcome], before: Mapping[str, str]) -> list[Finding]:
     """Return what the checks with ``rollback: true`` say: two failures in a row fire."""
     findings = []
-    for check in watched.ctx.file.checks.watch:
+    for check in checks:
         if check.rollback and seen.get(check.name) is Outcome.FAILED:
             again = before.get(check.name) == Outcome.FAILED
             state = Alarm.FIRES if again else Alarm.SUSPICIOUS

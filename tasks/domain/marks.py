@@ -125,6 +125,8 @@ DOCUMENTS: dict[str, str] = {
     "way_back": "The proven way back.",
     "outages": "The probes of the watch, outages and error share.",
     "looks": "The monitor's reports of the watch.",
+    "stages": "The verdict on each stage of the watch, once the last one is over.",
+    "status_reports": "The status reports of the watch's later stages, once the last one is over.",
     "steps": "Every step with its evidence.",
     "signatures": "Who signed, when, for what.",
     "decisions": "Who or what decided, when, and why.",

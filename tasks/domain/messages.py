@@ -113,6 +113,18 @@ def reply_note(about: About, before: State, after: State, text: str = "", figure
     )
 
 
+def report_note(about: About, title: str, text: str, figures: Figures = ()) -> Note:
+    """Return the message that reports how a release stands, without any change of its state."""
+    return _note(
+        "reply",
+        f"{about.title}: {title}: {text}",
+        [
+            kit.section(f"*{kit.escape(title)}*\n{kit.escape(text)}"),
+            *kit.fields((name, kit.escape(value)) for name, value in figures),
+        ],
+    )
+
+
 def alert_note(about: About, alert: Alert) -> Note:
     """Return the message that tells what was seen against which limit, since when, and what golive does next."""
     when = f" at {kit.utc(alert.next_at)}" if alert.next_at else ""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from tasks.domain.outcome import Outcome
-from tasks.domain.statistics import rate_at_most
-from tasks.domain.triggers import Alarm, Finding, Probe
+from tasks.domain.statistics import percentile, rate_at_most, summarise
+from tasks.domain.triggers import ENOUGH_BASELINE, ENOUGH_BURST, Alarm, Finding, Probe
+from tasks.domain.units import show_seconds
 
 COVERAGE = 0.80
 """The share of the expected probes without which nothing can be concluded."""
@@ -55,12 +56,34 @@ class Ended(StrEnum):
 
 
 @dataclass(frozen=True)
+class Criteria:
+    """What must hold for a stable verdict; ``slower`` is a share of the baseline's median, ``floor`` is in seconds."""
+
+    coverage: float = COVERAGE
+    errors: float = ERROR_RATE
+    slower: float | None = None
+    floor: float = 0.0
+
+
+@dataclass(frozen=True)
 class WatchVerdict:
-    """The verdict on a watch, the reasons for it, and its figures for JSON."""
+    """The verdict on a watch, the reasons for it, and its figures for JSON.
+
+    ``may_mend`` tells that nothing has failed and only too little is known, which more time may mend.
+    """
 
     ended: Ended
     seen: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
+    may_mend: bool = False
+
+
+@dataclass(frozen=True)
+class _Objection:
+    """Why a watch is not stable; ``failed`` if that has been seen, instead of not known."""
+
+    text: str
+    failed: bool
 
 
 def watch_verdict(
@@ -71,13 +94,14 @@ def watch_verdict(
     *,
     findings: Sequence[Finding] = (),
     critical: Sequence[Outcome] = (),
-    least: float = COVERAGE,
+    criteria: Criteria = Criteria(),
+    baseline: Sequence[float] = (),
 ) -> WatchVerdict:
     """Return whether what was seen between two moments shows a stable release.
 
     ``interval`` is in seconds between two probes. ``findings`` are the last of each trigger and any that fired;
-    ``critical`` the last outcomes of the checks that decide. What is unknown among them leaves the verdict open, as
-    does a share of the expected probes below ``least``.
+    ``critical`` the last outcomes of the checks that decide; ``baseline`` the seconds that answers took before. What is
+    unknown among them leaves the verdict open, as does too small a share of the expected probes.
     """
     made = [p for p in probes if started <= p.at <= ended and p.counted is not Outcome.UNKNOWN]
     expected = max(1, round((ended - started).total_seconds() / interval))
@@ -86,7 +110,13 @@ def watch_verdict(
     coverage = min(1.0, ticks / expected)
     failures = sum(p.outcome is Outcome.FAILED for p in made)
     rate = failures / len(made) if made else None
-    reasons = _objections(coverage, least, rate, findings, critical)
+    took = [p.elapsed for p in made if p.outcome is Outcome.PASSED and p.elapsed is not None]
+    objections = [
+        *_about_probes(coverage, rate, criteria),
+        *_about_latency(took, baseline, criteria),
+        *_about_findings(findings, critical),
+    ]
+    reasons = [one.text for one in objections]
     figures = f"{failures} of {len(made)} probes failed, {coverage:.0%} of the expected probes made"
     evidence = {
         "expected": expected,
@@ -95,27 +125,47 @@ def watch_verdict(
         "failed": failures,
         "error_rate": rate,
         "error_rate_at_most": rate_at_most(failures, len(made)),
+        "latency": summarise(took).as_json(),
+        "baseline": summarise(baseline).as_json(),
         "triggers": {finding.kind: finding.state.value for finding in findings},
         "reasons": reasons,
     }
     if reasons:
-        return WatchVerdict(Ended.INCONCLUSIVE, f"{'; '.join(reasons)} ({figures})", evidence)
+        may_mend = not any(one.failed for one in objections)
+        return WatchVerdict(Ended.INCONCLUSIVE, f"{'; '.join(reasons)} ({figures})", evidence, may_mend)
     return WatchVerdict(Ended.STABLE, figures, evidence)
 
 
-def _objections(
-    coverage: float, least: float, rate: float | None, findings: Sequence[Finding], critical: Sequence[Outcome]
-) -> list[str]:
-    reasons = []
+def _about_probes(coverage: float, rate: float | None, criteria: Criteria) -> Iterator[_Objection]:
     if rate is None:
-        reasons.append("no probe came to a result")
-    elif coverage < least:
-        reasons.append(f"coverage {coverage:.0%} < {least:.0%}")
-    if rate is not None and rate >= ERROR_RATE:
-        reasons.append(f"error rate {rate:.2%} ≥ {ERROR_RATE:.0%}")
-    reasons += [f"{f.kind} {f.state.value}: {f.seen}" for f in findings if f.state in {Alarm.FIRES, Alarm.UNKNOWN}]
+        yield _Objection("no probe came to a result", failed=False)
+    elif coverage < criteria.coverage:
+        yield _Objection(f"coverage {coverage:.0%} < {criteria.coverage:.0%}", failed=False)
+    if rate is not None and rate >= criteria.errors:
+        yield _Objection(f"error rate {rate:.2%} ≥ {criteria.errors * 100:g}%", failed=True)
+
+
+def _about_latency(took: Sequence[float], baseline: Sequence[float], criteria: Criteria) -> Iterator[_Objection]:
+    if criteria.slower is None:
+        return
+    if len(took) < ENOUGH_BURST or len(baseline) < ENOUGH_BASELINE:
+        yield _Objection(
+            f"{len(took)} answers (at least {ENOUGH_BURST} needed) against a baseline of {len(baseline)} "
+            f"(at least {ENOUGH_BASELINE})",
+            failed=False,
+        )
+        return
+    now, before = percentile(took, 0.5), percentile(baseline, 0.5)
+    if now - before > max(criteria.floor, criteria.slower * before):
+        seen = f"median {show_seconds(now)} > {1 + criteria.slower:g} × {show_seconds(before)} before"
+        yield _Objection(seen, failed=True)
+
+
+def _about_findings(findings: Sequence[Finding], critical: Sequence[Outcome]) -> Iterator[_Objection]:
+    for one in findings:
+        if one.state in {Alarm.FIRES, Alarm.UNKNOWN}:
+            yield _Objection(f"{one.kind} {one.state.value}: {one.seen}", failed=one.state is Alarm.FIRES)
     for outcome in (Outcome.FAILED, Outcome.UNKNOWN):
-        count = sum(seen is outcome for seen in critical)
-        if count:
-            reasons.append(f"{count} of {len(critical)} critical checks {outcome.value}")
-    return reasons
+        if count := sum(seen is outcome for seen in critical):
+            said = f"{count} of {len(critical)} critical checks {outcome.value}"
+            yield _Objection(said, failed=outcome is Outcome.FAILED)

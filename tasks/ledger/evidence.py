@@ -12,6 +12,7 @@ from tasks.domain.errors import NotFound
 from tasks.domain.outcome import Measurement as Seen
 from tasks.ledger import models
 from tasks.ledger.engine import LedgerEngine
+from tasks.ledger.releases import Note, message_of
 
 DRILL = "restore drill"
 """The source of a look that tells what came of restoring a backup once more; its findings name the backup."""
@@ -94,10 +95,18 @@ class Evidence:
         source: str,
         outcome: str,
         findings: Mapping[str, Any],
+        *,
+        due_at: datetime | None = None,
+        tell: Sequence[Note] = (),
     ) -> None:
-        """Put a judgement on record with what it rests on."""
+        """Put a judgement on record with what it rests on, and with the messages that tell of it.
+
+        ``due_at`` is the moment for which it stands, where it was due at one.
+        """
+        row = models.Look(release_id=release_id, source=source, due_at=due_at, outcome=outcome, findings=dict(findings))
         with self._engine.transaction() as session:
-            session.add(models.Look(release_id=release_id, source=source, outcome=outcome, findings=dict(findings)))
+            session.add(row)
+            session.add_all(message_of(release_id, one) for one in tell)
 
     def looks(self, release_id: str, source: str | None = None) -> Sequence[models.Look]:
         """Return the judgements in order."""

@@ -15,9 +15,9 @@ from tasks.domain.errors import ActiveRelease, Fenced, IllegalMove, NotFound, Re
 from tasks.domain.messages import Note
 from tasks.domain.release import TERMINAL, State, may_move
 from tasks.ledger.engine import LedgerEngine
-from tasks.ledger.models import Message, Move, Release, Step, VersionBlock
+from tasks.ledger.models import Look, Message, Move, Release, Step, VersionBlock
 
-__all__ = ["HOLDER_SILENT_AFTER", "Claim", "Note", "Opening", "Releases"]
+__all__ = ["HOLDER_SILENT_AFTER", "Claim", "Note", "Opening", "Releases", "message_of"]
 
 HOLDER_SILENT_AFTER = timedelta(seconds=60)
 """A process that has not been heard of for so long is presumed dead, and its release may be taken over."""
@@ -126,6 +126,44 @@ class Releases:
             return session.scalars(
                 select(Release).where(Release.state.in_([s.value for s in states])).order_by(Release.created_at)
             ).all()
+
+    def newest_stable(self) -> Sequence[Release]:
+        """Return of each system the release that went live last among those that are stable."""
+        with self._engine.transaction() as session:
+            return session.scalars(
+                select(Release)
+                .where(Release.state == State.STABLE.value, Release.live_at.is_not(None))
+                .distinct(Release.system)
+                .order_by(Release.system, Release.live_at.desc())
+            ).all()
+
+    def extend_watch(
+        self,
+        release_id: str,
+        before: datetime,
+        until: datetime,
+        findings: Mapping[str, Any],
+        *,
+        tell: Sequence[Note] = (),
+    ) -> None:
+        """Let a watch that was to end at ``before`` end later, with the verdict for want of which that is done.
+
+        Raises `IllegalMove` if the release is not watched any more, or has been extended meanwhile.
+        """
+        with self._engine.transaction() as session:
+            changed = session.execute(
+                update(Release)
+                .where(Release.id == release_id, Release.state == State.WATCHING.value, Release.watch_until == before)
+                .values(watch_until=until)
+                .returning(Release.id)
+            ).all()
+            if not changed:
+                raise IllegalMove(
+                    f"{release_id} is not watched until {before:%Y-%m-%d %H:%M:%S} any more",
+                    do="look at it with: golive status",
+                )
+            session.add(Look(release_id=release_id, source="verdict", outcome="unknown", findings=dict(findings)))
+            session.add_all(message_of(release_id, one) for one in tell)
 
     def take(self, release_id: str, holder: str, *, force: bool = False, dead: str = "") -> Claim:
         """Take over the driving of a release, which fences off whoever drove it before.
@@ -254,7 +292,7 @@ class Releases:
         session.add(
             Move(release_id=claim.release_id, before=before, after=after, by=claim.holder, note=note, epoch=claim.epoch)
         )
-        session.add_all(self._message(claim.release_id, one) for one in tell)
+        session.add_all(message_of(claim.release_id, one) for one in tell)
 
     def _hold(self, session: Session, claim: Claim) -> None:
         row = session.execute(
@@ -270,14 +308,10 @@ class Releases:
                 do="nothing: this process stops, the other one goes on",
             )
 
-    @staticmethod
-    def _message(release_id: str, note: Note) -> Message:
-        return Message(release_id=release_id, kind=note.kind, text=note.text, blocks=dict(note.blocks))
-
     def tell(self, release_id: str, *notes: Note) -> None:
         """Put messages into the outbox."""
         with self._engine.transaction() as session:
-            session.add_all(self._message(release_id, note) for note in notes)
+            session.add_all(message_of(release_id, note) for note in notes)
 
     def intend(self, claim: Claim, phase: str, name: str, *, mutates: bool, detail: Mapping[str, Any]) -> int:
         """Put on record that a step is about to be done, and return the number by which to report its end.
@@ -366,6 +400,11 @@ class Releases:
                 .limit(1)
             )
         return last if last is not None and last.action == "block" else None
+
+
+def message_of(release_id: str, note: Note) -> Message:
+    """Return a message as the ledger keeps it."""
+    return Message(release_id=release_id, kind=note.kind, text=note.text, blocks=dict(note.blocks))
 
 
 def _now(session: Session) -> datetime:

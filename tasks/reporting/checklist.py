@@ -133,6 +133,14 @@ def _issues(facts: ReleaseFacts) -> str:
     return counted(sum(run.outcome is not Outcome.PASSED for run in facts.checks), "failed or unknown check")
 
 
+def _is_over(facts: ReleaseFacts) -> bool:
+    return any(one.final for one in facts.stages)
+
+
+def _stages(facts: ReleaseFacts) -> str:
+    return "; ".join(f"{one.name}: {one.verdict}" for one in facts.stages)
+
+
 def _number(many: Sequence[object], one: str, several: str = "") -> str:
     return counted(len(many), one, several) if many else ""
 
@@ -151,6 +159,8 @@ _PARTS: dict[str, Callable[[ReleaseFacts], str]] = {
     "way_back": lambda facts: facts.way_back.words if facts.way_back and facts.way_back.plan else "",
     "outages": lambda facts: _number(facts.probing.points, "probe"),
     "looks": lambda facts: _number(facts.looks, "judgement"),
+    "stages": lambda facts: _stages(facts) if _is_over(facts) else "",
+    "status_reports": lambda facts: _number(facts.statuses, "status report") if _is_over(facts) else "",
     "steps": lambda facts: _number(facts.steps, "step"),
     "signatures": lambda facts: _number(facts.signatures, "signature"),
     "decisions": lambda facts: _number(facts.decisions, "decision"),

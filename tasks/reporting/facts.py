@@ -12,7 +12,7 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
-from tasks.reporting import deriving
+from tasks.reporting import deriving, stages
 from tasks.reporting.checklist import filled_in
 from tasks.reporting.missing import not_measured
 from tasks.reporting.values import (
@@ -81,6 +81,8 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
         probing=probing,
         comparisons=deriving.comparisons_of(baselines, measurements, probing),
         looks=deriving.looks_of(looks),
+        stages=stages.stages_of(looks, moves),
+        statuses=stages.statuses_of(looks),
         backup=_proof(backup),
         rehearsal=_rehearsed(rehearsal),
         way_back=_way_back(rehearsal, periods, looks),

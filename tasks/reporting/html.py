@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from tasks.domain import filling
-from tasks.reporting import cards, plots, rehearsal, sections, watch_plot, words
+from tasks.reporting import cards, plots, rehearsal, sections, stages, watch_plot, words
 from tasks.reporting.values import ReleaseFacts, masked
 
 
@@ -55,6 +55,7 @@ def render(facts: ReleaseFacts) -> str:
         filling=filling,
         rehearsal=rehearsal,
         sections=sections,
+        stages=stages,
         words=words,
         shortened=bool(plots.shortened(facts.periods)),
         most_locks=plots.MOST_LOCKS,

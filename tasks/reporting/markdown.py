@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from tasks.domain import filling
 from tasks.domain.outcome import Outcome
-from tasks.reporting import rehearsal, sections
+from tasks.reporting import rehearsal, sections, stages
 from tasks.reporting.cards import figures
 from tasks.reporting.sections import Cell, Table, backup_line, locks, tally
 from tasks.reporting.values import ReleaseFacts, Tone
@@ -38,12 +38,18 @@ def to_markdown(facts: ReleaseFacts) -> str:
         _migration(facts),
         "## Failed and unknown checks",
         _trouble(facts),
+        *_stages(facts),
         *_checklist(facts),
         "## Not measured",
         "\n".join(f"- {escaped(one)}" for one in facts.not_measured) or "Nothing is missing.",
         f"- Whole report: `golive report {facts.id}`\n- Where it stands: `golive status {facts.system}`",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _stages(facts: ReleaseFacts) -> list[str]:
+    found = [_of(one) for one in (stages.stages(facts), stages.statuses(facts)) if one.rows]
+    return ["## Stages of the watch", *found] if found else []
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -170,6 +170,34 @@ class LookRun:
 
 
 @dataclass(frozen=True)
+class StageRun:
+    """A stage of the watch that is over: ``stable``, ``inconclusive``, ``extended``, ``rolled back`` or ``ended``."""
+
+    name: str
+    verdict: str
+    seen: str
+    at: datetime
+    final: bool
+
+
+@dataclass(frozen=True)
+class Status:
+    """A status report of a later stage; ``before`` is the median before the release, in seconds as all latencies."""
+
+    stage: str
+    number: int
+    of: int
+    missed: int
+    at: datetime
+    outcome: str
+    checks: tuple[tuple[str, str], ...]
+    failed: int
+    made: int
+    latencies: tuple[float, ...]
+    before: float | None
+
+
+@dataclass(frozen=True)
 class Proof:
     """A backup and what proves it."""
 
@@ -285,6 +313,8 @@ class ReleaseFacts:
     probing: Probing = field(default_factory=Probing)
     comparisons: tuple[Comparison, ...] = ()
     looks: tuple[LookRun, ...] = ()
+    stages: tuple[StageRun, ...] = ()
+    statuses: tuple[Status, ...] = ()
     backup: Proof | None = None
     rehearsal: Rehearsed | None = None
     way_back: WayBack | None = None

@@ -28,6 +28,8 @@ _TONES = {
     "failed": Tone.BAD,
     "fires": Tone.BAD,
     "reject": Tone.BAD,
+    "rolled back": Tone.BAD,
+    "ended": Tone.PLAIN,
 }
 _SIGNS = {Standing.WAIVED: "–", Standing.NOT_REACHED: "…", Standing.OPEN: "○"}
 PLAN_WORDS = {

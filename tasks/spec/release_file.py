@@ -32,6 +32,7 @@ from tasks.spec.kinds import union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 from tasks.spec.rehearsal import Rehearsal
 from tasks.spec.switches import Switch
+from tasks.spec.watch import Watch
 
 if TYPE_CHECKING:
     AnyBackup = Backup
@@ -143,31 +144,6 @@ class Window(Strict):
         return value
 
 
-class ProbePlan(Strict):
-    """The continuous look of the guard between two looks of the monitor."""
-
-    every: Duration = 30.0
-    """How often."""
-    check: str
-    """The name of the check of phase ``watch`` or ``health`` that it makes."""
-    control: str | None = None
-    """The URL of something else that must answer before the target is blamed; by default the loopback counts."""
-
-
-class Watch(Strict):
-    """How a release is watched once it is live."""
-
-    every: Duration = 3600.0
-    """How long passes at least between two looks of the monitor. Prefect starts it hourly, so less than ``1h`` needs
-    another schedule in ``prefect.yaml``."""
-    for_: Annotated[Duration, Field(alias="for")] = 86400.0
-    """For how long, before the verdict."""
-    probe: ProbePlan | None = None
-    """What the guard probes; required to judge how long the system was down."""
-    coverage: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """The least share of the expected probes that must have been made for a verdict."""
-
-
 class Rollback(Strict):
     """When golive takes a release back."""
 
@@ -178,7 +154,7 @@ class Rollback(Strict):
     production has been touched is taken back in either case."""
 
 
-PHASES = ("preflight", "compatibility", "migrate", "health", "watch", "corruption")
+PHASES = ("preflight", "compatibility", "migrate", "health", "watch", "review", "corruption")
 
 
 class Checks(Strict):
@@ -195,6 +171,8 @@ class Checks(Strict):
     """After the new version has taken over, and after a rollback."""
     watch: tuple[AnyCheck, ...] = ()
     """At each look of the monitor."""
+    review: tuple[AnyCheck, ...] = ()
+    """Only where ``watch.at`` or a stage of ``watch.then`` names them."""
     corruption: tuple[AnyCheck, ...] = ()
     """At each look; a failure confirmed on a fresh connection is corruption."""
 
@@ -309,6 +287,27 @@ class ReleaseFile(Strict):
             )
         if type(self.rollout).needs_router and self.router is None:
             raise _misfit(f"rollout {self.rollout.kind} needs a router", "rollout", "kind")
+        return self
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        phases = {check.name: phase for phase, check in self.checks.every()}
+        for name, at, allowed in self.watch.named():
+            if phases.get(name) not in allowed:
+                known = ", ".join(sorted(one for one, phase in phases.items() if phase in allowed))
+                seen = f"a check of phase {phases[name]}" if name in phases else "which is no check"
+                raise _misfit(
+                    f"{name!r} is named here, {seen}; expected one of phase {' or '.join(allowed)}: "
+                    f"{known or 'there is none'}",
+                    *("watch", *at),
+                )
+        named = {name for name, _at, _allowed in self.watch.named()}
+        for index, check in enumerate(self.checks.review):
+            if check.name not in named:
+                raise _misfit(
+                    f"{check.name!r} is never made; expected watch.at or a stage of watch.then to name it",
+                    *("checks", "review", index, "name"),
+                )
         return self
 
     @model_validator(mode="after")

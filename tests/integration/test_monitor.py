@@ -142,6 +142,7 @@ def test_a_watch_that_went_well_ends_stable(system: SmallSystem, service: Probed
 def test_a_watch_of_which_too_little_is_known_asks_a_person(
     system: SmallSystem, service: Probed, failed: int, missing: int, why: str
 ) -> None:
+    watch_file(system, service, watch={**AT_ONCE, "success": {"extensions": 0}}, rollback={"when": []})
     release = put_under_watch(system, left=0.5)
     probe_all_along(system, release, failed=failed, missing=missing)
     wait_until(lambda: system.ledger.evidence.now() > system.ledger.releases.get(release).watch_until)

@@ -69,6 +69,8 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
                 "ready": {"every": "50ms", "within": "8s"},
             },
             "database.scratch": {"place": "embedded"},
+            "checks.review": [{"kind": "sql", "name": "notes can be read", "query": "SELECT 1", "equals": 1}],
+            "watch": {"every": "1h", "for": "24h", "at": {"0s": ["notes can be read"]}},
             "notify": [
                 {
                     "kind": "slack",
@@ -92,9 +94,11 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
     assert shop.serving() == "v2"
     row = shop.latest()
     assert (row.state, row.previous_version) == ("watching", "v1")
-    assert row.live_at is not None
     assert (row.watch_until - row.live_at).total_seconds() == 24 * 3600
     assert (shop.home / "golive" / "systems" / "shop" / "reports" / f"{second}.html").exists()
+    assert [list(one.findings["checks"]) for one in shop.ledger.evidence.looks(second, "monitor")] == [
+        ["notes can be read"]
+    ]
 
     # Nothing reached Slack, and nothing is lost: the messages are kept, and their tries are on record.
     messages = shop.sql_in_ledger("SELECT id, text FROM message WHERE release_id = %s", (second,))

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.domain.outcome import Outcome
 from tasks.domain.triggers import Alarm, Finding, Probe
-from tasks.domain.watch import Ended, WatchVerdict, signal, watch_verdict
+from tasks.domain.watch import Criteria, Ended, WatchVerdict, signal, watch_verdict
 
 START = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
 DAY = START + timedelta(days=1)
@@ -74,3 +74,29 @@ def test_what_is_not_shown_to_be_stable_is_inconclusive(looks, more, reason):
 def test_a_burst_does_not_make_up_for_hours_in_which_nobody_looked():
     burst = [Probe(START + timedelta(milliseconds=i), P, 0.05) for i in range(2880)]
     assert verdict(burst).ended is Ended.INCONCLUSIVE
+
+
+BASELINE = [0.04] * 240
+
+
+@pytest.mark.parametrize(
+    ("more", "reason", "may_mend"),
+    [
+        ({"criteria": Criteria(slower=0.10), "baseline": BASELINE}, "median 50 ms > 1.1 × 40 ms before", False),
+        ({"criteria": Criteria(slower=0.10), "baseline": BASELINE[:9]}, "against a baseline of 9", True),
+        ({"criteria": Criteria(errors=0.001)}, "error rate 0.10% ≥ 0.1%", False),
+        ({"criteria": Criteria(coverage=1.0), "looks": a_day(3, 2800)}, "coverage 97% < 100%", True),
+        ({"critical": [F], "looks": []}, "no probe came to a result", False),
+        ({"critical": [U]}, "1 of 1 critical checks unknown", True),
+    ],
+)
+def test_a_verdict_is_by_the_criteria_and_says_whether_time_may_mend_it(more, reason, may_mend):
+    seen = verdict(more.pop("looks", a_day(3)), **more)
+    assert seen.ended is Ended.INCONCLUSIVE
+    assert reason in seen.seen
+    assert seen.may_mend is may_mend
+
+
+@pytest.mark.parametrize("criteria", [Criteria(slower=0.10, floor=0.02), Criteria(slower=0.3), Criteria()])
+def test_a_median_within_its_limit_or_its_floor_is_stable(criteria):
+    assert verdict(a_day(), criteria=criteria, baseline=BASELINE).ended is Ended.STABLE

@@ -50,13 +50,12 @@ def test_the_lag_of_writing_is_no_silence_but_a_longer_one_is() -> None:
 
 
 def test_a_check_that_may_roll_back_fires_at_its_second_failure_running() -> None:
-    checks = [SimpleNamespace(name="a", rollback=True), SimpleNamespace(name="b", rollback=False)]
-    watched = a_watched(ctx=SimpleNamespace(file=SimpleNamespace(checks=SimpleNamespace(watch=checks))))
+    checks: list[Any] = [SimpleNamespace(name="a", rollback=True), SimpleNamespace(name="b", rollback=False)]
     failed = {"a": Outcome.FAILED, "b": Outcome.FAILED}
-    assert [one.state for one in judge_checks(watched, failed, {})] == [Alarm.SUSPICIOUS]
-    assert [one.state for one in judge_checks(watched, failed, {"a": "failed"})] == [Alarm.FIRES]
-    assert [one.state for one in judge_checks(watched, failed, {"a": "unknown"})] == [Alarm.SUSPICIOUS]
-    assert judge_checks(watched, {"a": Outcome.UNKNOWN}, {"a": "failed"}) == []
+    assert [one.state for one in judge_checks(checks, failed, {})] == [Alarm.SUSPICIOUS]
+    assert [one.state for one in judge_checks(checks, failed, {"a": "failed"})] == [Alarm.FIRES]
+    assert [one.state for one in judge_checks(checks, failed, {"a": "unknown"})] == [Alarm.SUSPICIOUS]
+    assert judge_checks(checks, {"a": Outcome.UNKNOWN}, {"a": "failed"}) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,73 @@
+"""When a look of the watch must be told to people, and how: only what has changed, and not each swing of what flaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from tasks.context import Context
+from tasks.domain.messages import Alert
+from tasks.domain.outcome import Measurement, Outcome
+from tasks.domain.triggers import Alarm, Finding, limit_of
+from tasks.domain.watch import signal
+from tasks.ledger.models import Look
+from tasks.telling import alert
+
+TITLES = {
+    Outcome.PASSED: "the watch passes again",
+    Outcome.FAILED: "the watch has failed",
+    Outcome.UNKNOWN: "the watch learns too little",
+}
+
+
+def outcome_of(findings: Sequence[Finding], checks: Sequence[Outcome]) -> Outcome:
+    """Return what a look comes to: failed if anything fires or fails, unknown if anything is, else passed."""
+    if any(one.state is Alarm.FIRES for one in findings) or Outcome.FAILED in checks:
+        return Outcome.FAILED
+    if any(one.state is Alarm.UNKNOWN for one in findings) or Outcome.UNKNOWN in checks:
+        return Outcome.UNKNOWN
+    return Outcome.PASSED
+
+
+def loud(findings: Sequence[Finding], seen: Sequence[Measurement]) -> dict[str, str]:
+    """Return what people must hear of, by a name that stays the same from look to look."""
+    found = {f"{one.kind} {one.state}": one.seen for one in findings if one.state in (Alarm.FIRES, Alarm.UNKNOWN)}
+    bad = [one for one in seen if one.outcome is not Outcome.PASSED and not one.advisory]
+    return {**found, **{f"{one.check} {one.outcome}": f"{one.check}: {one.reading.seen}" for one in bad}}
+
+
+def told_before(what: Mapping[str, str], outcome: Outcome, looks: Sequence[Look]) -> bool:
+    """Tell whether people know already, from the looks before, what a look has come to."""
+    if not looks:
+        return not what
+    if signal([Outcome(look.outcome) for look in looks]).flapping:
+        return True
+    if not what:
+        return outcome.value == looks[-1].outcome
+    last = looks[-1].findings
+    names = {f"{one['kind']} {one['state']}" for one in last["findings"]}
+    return what.keys() <= names | {f"{check} {outcome}" for check, outcome in last["checks"].items()}
+
+
+def alert_of(
+    ctx: Context,
+    title: str,
+    what: Mapping[str, str],
+    now: datetime,
+    next_act: str,
+    next_at: datetime | None,
+) -> None:
+    """Alert people of what a look has come to, against the limits that the release file sets."""
+    kinds = {name.partition(" ")[0] for name in what}
+    limits = "; ".join(limit_of(one) for one in ctx.file.rollback.when if one.kind in kinds)
+    alert(
+        ctx,
+        Alert(
+            title=title,
+            seen="; ".join(what.values()) or "all checks pass again",
+            limit=limits or "all checks pass",
+            since=now,
+            next_act=next_act,
+            next_at=next_at,
+        ),
+    )

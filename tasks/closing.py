@@ -1,0 +1,179 @@
+"""The end of the first stage of a watch: stable by the numbers, extended for want of them, or asked of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from tasks import watching
+from tasks.acting import do
+from tasks.context import Context, context_of, holder, world
+from tasks.domain.errors import GoliveError
+from tasks.domain.messages import Alert, report_note
+from tasks.domain.outcome import Outcome
+from tasks.domain.release import State
+from tasks.domain.triggers import Alarm, Finding, Probe
+from tasks.domain.units import show_seconds
+from tasks.domain.watch import Criteria, Ended, WatchVerdict, watch_verdict
+from tasks.ledger.models import Look
+from tasks.telling import about, alert, tell
+
+SOURCE = "verdict"
+"""The source of a look that gives the verdict on the first stage."""
+
+
+def time_is_up(ctx: Context, now: datetime) -> bool:
+    """Tell whether the first stage is over."""
+    return ctx.release.watch_until is not None and now >= ctx.release.watch_until
+
+
+def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
+    """End the first stage, never as stable for want of data, and say how.
+
+    Where nothing failed and too little is known it is extended, as often as the release file lets it; a person is asked
+    about all else.
+    """
+    release, book = ctx.release, ctx.ledger
+    live = release.live_at or now
+    until = min(now, release.watch_until or now)
+    verdict = watch_verdict(
+        _probes(ctx, live, until),
+        live,
+        until,
+        interval_of(ctx),
+        findings=[*findings, *_fired_before(ctx, findings)],
+        critical=_critical(ctx),
+        criteria=criteria_of(ctx),
+        baseline=baseline_of(ctx),
+    )
+    record = {
+        **verdict.evidence,
+        "stage": f"the first {show_seconds(ctx.file.watch.for_)}",
+        "seen": verdict.seen,
+        "ended": verdict.ended.value,
+        "final": not ctx.file.watch.then,
+    }
+    if verdict.may_mend and (longer := _extension(ctx)) is not None:
+        return _extend(ctx, verdict, record, longer)
+    stable = verdict.ended is Ended.STABLE
+    after = State.STABLE if stable else State.NEEDS_PERSON
+    text = f"{verdict.ended}: {verdict.seen}"
+    claim = book.releases.seize(
+        release.id,
+        State.WATCHING,
+        after,
+        holder(),
+        note=text,
+        tell=tell(ctx, after, text, figures_of(verdict)),
+        verdict=verdict.ended.value,
+    )
+    book.evidence.looked(release.id, SOURCE, "passed" if stable else "unknown", record, due_at=release.watch_until)
+    if stable:
+        _end_old_version(context_of(claim), now)
+    book.releases.let_go(claim)
+    return verdict.seen
+
+
+def _extension(ctx: Context) -> datetime | None:
+    """Return until when the watch may be extended, or None if it was so as often as it may be."""
+    plan, until = ctx.file.watch.success, ctx.release.watch_until
+    before = [
+        one for one in ctx.ledger.evidence.looks(ctx.release.id, SOURCE) if one.findings.get("ended") == "extended"
+    ]
+    seconds = plan.extend * ctx.file.watch.for_
+    if until is None or not seconds or len(before) >= plan.extensions:
+        return None
+    return until + timedelta(seconds=seconds)
+
+
+def _extend(ctx: Context, verdict: WatchVerdict, record: Mapping[str, Any], until: datetime) -> str:
+    release = ctx.release
+    text = f"extended until {until:%Y-%m-%d %H:%M:%S} UTC: {verdict.seen}"
+    note = report_note(about(release), "too little is known for a verdict", text, figures_of(verdict))
+    ctx.ledger.releases.extend_watch(
+        release.id,
+        release.watch_until or until,
+        until,
+        {**record, "ended": "extended", "until": until.isoformat(), "final": False},
+        tell=[note],
+    )
+    return text
+
+
+def criteria_of(ctx: Context) -> Criteria:
+    """Return what the release file asks of a stable stage."""
+    success = ctx.file.watch.success
+    return Criteria(ctx.file.watch.coverage, success.errors, success.slower, success.floor)
+
+
+def baseline_of(ctx: Context) -> Sequence[float]:
+    """Return the seconds that the probe's answers took before the release."""
+    plan = ctx.file.watch.probe
+    found = ctx.ledger.evidence.baselines(ctx.release.id).get(plan.check, {}) if plan is not None else {}
+    latencies: Sequence[float] = found.get("latencies", ())
+    return latencies
+
+
+def interval_of(ctx: Context) -> float:
+    """Return how many seconds pass between two probes, or two looks where none are made."""
+    plan = ctx.file.watch.probe
+    return float(plan.every) if plan is not None else float(ctx.file.watch.every)
+
+
+def figures_of(verdict: WatchVerdict) -> list[tuple[str, str]]:
+    """Return the numbers of a verdict as a message shows them."""
+    evidence: Mapping[str, Any] = verdict.evidence
+    return [
+        ("probes", f"{evidence['made']} of {evidence['expected']} expected"),
+        ("failed", str(evidence["failed"])),
+    ]
+
+
+def _end_old_version(ctx: Context, now: datetime) -> None:
+    try:
+        do(ctx, "watch", ctx.file.rollout.finish(ctx.site(ctx.release.version)))
+    except GoliveError as error:
+        # The new version serves and is stable; what is left over does no harm, but somebody must know.
+        alert(
+            ctx,
+            Alert(
+                title="the old version could not be stopped",
+                seen=world().secrets.mask(str(error)),
+                limit="only the new version runs",
+                since=now,
+                next_act="nothing: a person may stop it",
+            ),
+        )
+
+
+def _probes(ctx: Context, live: datetime, until: datetime) -> list[Probe]:
+    """Return the probes of the watch; where none are made, the looks of the monitor count as such."""
+    evidence = ctx.ledger.evidence
+    if ctx.file.watch.probe is not None:
+        return [watching.as_probe(row) for row in evidence.probes(ctx.release.id, live)]
+    looks = [look for look in evidence.looks(ctx.release.id, "monitor") if look.findings["checks"]]
+    return [Probe(min(look.at, until), Outcome(look.outcome)) for look in looks]
+
+
+def fired_in(looks: Sequence[Look], findings: Sequence[Finding]) -> list[Finding]:
+    """Return what fired in any of these looks and does not any more."""
+    now = {one.kind for one in findings if one.state is Alarm.FIRES}
+    found = [watching.from_json(one) for look in looks for one in look.findings["findings"]]
+    return list({one.kind: one for one in found if one.state is Alarm.FIRES and one.kind not in now}.values())
+
+
+def _fired_before(ctx: Context, findings: Sequence[Finding]) -> list[Finding]:
+    evidence = ctx.ledger.evidence
+    looks = [look for source in ("guard", "monitor") for look in evidence.looks(ctx.release.id, source)]
+    return fired_in(looks, findings)
+
+
+def _critical(ctx: Context) -> list[Outcome]:
+    """Return how each check that decides came out last; one that was never made is unknown."""
+    last: dict[str, Outcome] = {}
+    for look in ctx.ledger.evidence.looks(ctx.release.id, "monitor"):
+        last |= {name: Outcome(outcome) for name, outcome in look.findings["checks"].items()}
+    moments = {name for names in ctx.file.watch.at.values() for name in names}
+    checks = [*ctx.file.checks.watch, *(ctx.file.check(name) for name in sorted(moments))]
+    return [last.get(check.name, Outcome.UNKNOWN) for check in checks if not check.advisory]
