@@ -259,8 +259,11 @@ def timed(site: Site, step: Step) -> Step:
     return replace(step, act=act)
 
 
-def on_each_host(act: Callable[[Place], object], places: Sequence[Place]) -> None:
-    """Change something in each place: on all hosts at once, and one after the other on each, as platforms need it."""
+def on_each_host(site: Site, act: Callable[[Place], object], places: Sequence[Place]) -> None:
+    """Change something in each place: on all hosts at once, and one after the other on each where the platform asks."""
+    if site.platform.slots_at_once:
+        together(act, places)
+        return
 
     def on_one(host: str) -> None:
         for place in places:

@@ -205,7 +205,7 @@ def test_the_old_version_is_not_stopped_while_the_new_one_is_down(blue_green):
     assert site.platform.status(site.target, "blue").running is Running.UP
 
 
-def test_several_instances_on_one_host_are_started_by_supervisor_one_after_the_other(tmp_path, world):
+def test_several_instances_on_one_host_are_started_by_a_supervisor_that_does_not_run_yet_at_once(tmp_path, world):
     with WAYS["embedded"](tmp_path, world) as way:
         stage = a_stage(tmp_path, a_rollout("rolling"), way, world)
         try:

@@ -143,8 +143,8 @@ def test_a_roll_stops_before_the_next_instance_when_a_new_one_falls_ill(staged):
     stage.serves_only("v1")
 
 
-def test_a_roll_never_takes_out_more_instances_than_it_may(staged, monkeypatch):
-    stage = staged("rolling", ports=[free_port() for _ in range(4)], batch=2, max_unavailable=2)
+def test_a_roll_never_takes_out_more_instances_than_it_may_and_goes_back_by_as_many(staged, monkeypatch):
+    stage = staged("rolling", ports=[free_port() for _ in range(4)], max_unavailable=2)
     stage.go("v1")
     sizes = []
     switch = type(stage.way.router).switch
@@ -155,7 +155,10 @@ def test_a_roll_never_takes_out_more_instances_than_it_may(staged, monkeypatch):
 
     monkeypatch.setattr(type(stage.way.router), "switch", switching)
     stage.go("v2")
-    assert sizes == [2, 4, 2, 4]
+    assert sizes == [3, 4] * 4
+    sizes.clear()
+    stage.back("v1")
+    assert sizes == [2, 4] * 2
     works = stage.site.platform.life.background
     assert [slot for _, slot in works] == ["web-1"]
 
@@ -166,7 +169,7 @@ def test_a_roll_never_takes_out_more_instances_than_it_may(staged, monkeypatch):
     process.wait()
     with pytest.raises(SeveralServe, match="nothing in web-2"):
         stage.serving()
-    narrow = stage.rollout.model_copy(update={"batch": 1, "max_unavailable": 1})
+    narrow = stage.rollout.model_copy(update={"max_unavailable": 1})
     replace_other = narrow.steps(stage.at("v3"), "v3")[2]
     stage.rollout._send(stage.site, [one for one in stage.rollout.places(stage.site) if one != place])
     with pytest.raises(RolloutFailed, match="without requests already: web-2"):
