@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 from tasks.domain.kind import Duration
@@ -96,5 +97,5 @@ class Recreate(Rollout):
 
     def _route(self, site: Site, router: Router) -> Mapping[str, Any]:
         router.switch(site.at_router, Upstream(tuple(site.member(place) for place in self.places(site))))
-        router.resume(site.at_router)
-        return {"port": self.port}
+        held = router.resume(site.at_router)
+        return {"port": self.port} | ({"held": asdict(held)} if held else {})

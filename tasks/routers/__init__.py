@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -17,6 +18,15 @@ from tasks.domain.upstream import Member, Upstream
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP port."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """A pause that is over: how long it was, how many requests it held back, and the longest that one of them took."""
+
+    seconds: float
+    requests: int
+    longest: float
 
 
 class Router(Kind):
@@ -42,7 +52,7 @@ class Router(Kind):
         raise ReleaseFileError(
             f"the router {self.kind} cannot hold requests back for {seconds:g} s",
             expected="a router that can, such as embedded",
-            where="rollout.pause",
+            where="router.kind",
             do="take another router, or do without the pause",
         )
 
@@ -54,8 +64,9 @@ class Router(Kind):
         """
         self.require_hold(seconds)
 
-    def resume(self, target: Target) -> None:
-        """Let go on what is held back; nothing is, in a router that cannot hold requests."""
+    def resume(self, target: Target) -> Held | None:  # noqa: ARG002
+        """Let go on what is held back, and return what that was, as far as it is answered; None without a pause."""
+        return None
 
     def close(self, target: Target) -> None:
         """End the router if golive started it."""

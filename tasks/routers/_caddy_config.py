@@ -9,6 +9,9 @@ from typing import Any
 
 TICKETS = 100
 """How many addresses Caddy takes in turn, so that one of them is a hundredth of the requests."""
+HELD_LOG = "held.log"
+"""The file in which Caddy tells of each request that it held back."""
+_HELD = "http.log.access.held"
 
 
 @dataclass(frozen=True)
@@ -32,28 +35,40 @@ def config_of(layout: Layout) -> str:
         "listen": [layout.listen],
         "automatic_https": {"disable": True},
         "routes": [
+            {"handle": [{"handler": "vars", "until": f"{{file.{home}/until}}", "log_skip": True}]},
             _tell(layout),
-            {"handle": [{"handler": "vars", "until": f"{{file.{home}/until}}"}]},
             _held(layout),
             send,
         ],
         # What was held for as long as may be is sent on; it has reached nobody yet.
         "errors": {"routes": [{"match": [{"vars": {"{http.vars.held}": ["yes"]}}], **send}]},
+        "logs": {"default_logger_name": "held"},
     }
     config = {
         "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
-        "logging": {"logs": {"default": {**log, "level": "WARN"}}},
+        "logging": {"logs": {"default": {**log, "level": "WARN", "exclude": [_HELD]}, "held": _held_log(layout)}},
         "storage": {"module": "file_system", "root": f"{home}/data"},
         "apps": {"http": {"grace_period": "10s", "servers": {"service": server}}},
     }
     return json.dumps(config, indent=1)
 
 
+def _held_log(layout: Layout) -> dict[str, Any]:
+    """Return the log of the requests that were held back: when each was answered and how long it took, no more."""
+    file = {"output": "file", "filename": f"{layout.home}/{HELD_LOG}", "roll_size_mb": 20, "roll_keep": 1}
+    told = dict.fromkeys(("request", "resp_headers", "user_id", "bytes_read"), {"filter": "delete"})
+    return {
+        "writer": file,
+        "encoder": {"format": "filter", "wrap": {"format": "json"}, "fields": told},
+        "include": [_HELD],
+    }
+
+
 def _tell(layout: Layout) -> dict[str, Any]:
     headers = {
         "X-Golive": ["router"],
         "X-Golive-Until": [f"{{file.{layout.home}/until}}"],
-        "X-Golive-Time": ["{time.now.unix}"],
+        "X-Golive-Time": ["{time.now.unix_ms}"],
         "Content-Type": ["text/plain"],
     }
     body = f"{{file.{layout.home}/current/told}}"
@@ -67,7 +82,7 @@ def _tell(layout: Layout) -> dict[str, Any]:
 def _held(layout: Layout) -> dict[str, Any]:
     return {
         "match": [{"expression": "int({http.vars.until}) > int({time.now.unix})"}],
-        "handle": [{"handler": "vars", "held": "yes"}, _proxy(layout, "gate", layout.longest_pause)],
+        "handle": [{"handler": "vars", "held": "yes", "log_skip": False}, _proxy(layout, "gate", layout.longest_pause)],
         "terminal": True,
     }
 

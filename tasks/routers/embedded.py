@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import secrets
@@ -25,13 +26,15 @@ from tasks.domain.kind import Duration
 from tasks.domain.ports import Command, Finished, HttpAnswer
 from tasks.domain.target import Target
 from tasks.domain.upstream import Upstream
-from tasks.routers import Port, Router
-from tasks.routers._caddy_config import TICKETS, Layout, config_of
+from tasks.routers import Held, Port, Router
+from tasks.routers._caddy_config import HELD_LOG, TICKETS, Layout, config_of
 
 _PATH = re.compile(r"/[\w./@+,=~ -]*")  # what Caddy's placeholders do not take for anything else
 ASK = "X-Golive-Router"
 """The header in which golive sends its token, to be told what is in force."""
 _NEVER = "0"
+_ANSWERED = 0.5
+"""Seconds in which what was held back is answered, once it is let go on."""
 # By the shell's own printf, for a hundred files at once; synchronised before the name says that they are whole.
 _WRITE = 'cd "$0" && i=0 && for dial; do printf %s "$dial" >"$i" || exit 1; i=$((i+1)); done && sync -f .'
 
@@ -112,8 +115,8 @@ class Embedded(Router):
             raise ReleaseFileError(
                 f"a pause of {seconds:g} s",
                 expected=f"at most {self.longest_pause:g} s",
-                where="rollout.pause",
-                do="give router.longest_pause more",
+                where="router.longest_pause",
+                do="give it more, or pause for less",
             )
 
     def pause(self, target: Target, seconds: float) -> None:
@@ -124,19 +127,29 @@ class Embedded(Router):
             return
         self._ensure(target, home)
         # By Caddy's own clock, which may be another machine's.
-        until = int(self._ask(target).headers["x-golive-time"]) + math.ceil(seconds)
+        now = int(self._ask(target).headers["x-golive-time"]) / 1000
+        if now >= int(host.read(home / "until") or _NEVER):
+            host.write(home / "since", f"{now:.3f}")
+        until = math.ceil(now + seconds)
         host.link(home / "gate", self._deal(target, "shut", "nothing", [f"unix/{home}/nobody"] * TICKETS))
         host.write(home / "until", str(until))
         self._must_hold_until(target, str(until))
 
-    def resume(self, target: Target) -> None:
-        """Send on what is held back, to what is in force now, and hold nothing back any more."""
+    def resume(self, target: Target) -> Held | None:
+        """Send on what is held back, to what is in force now; return what that was, None if nothing was to be held."""
         host, home = target.world.host, self._home(target)
         name = host.read(home / "current" / "name")
-        if name and (host.read(home / "until") or _NEVER) != _NEVER:
-            host.link(home / "gate", home / "upstreams" / name)
-            host.write(home / "until", _NEVER)
-            self._must_hold_until(target, _NEVER)
+        until = int(host.read(home / "until") or _NEVER)
+        if not name or not until:
+            return None
+        since, now = float(host.read(home / "since") or until), int(self._ask(target).headers["x-golive-time"]) / 1000
+        host.link(home / "gate", home / "upstreams" / name)
+        host.write(home / "until", _NEVER)
+        self._must_hold_until(target, _NEVER)
+        target.world.clock.sleep(_ANSWERED)
+        lines = (json.loads(line) for line in (host.read(home / HELD_LOG) or "").splitlines())
+        took = [float(one["duration"]) for one in lines if one["ts"] >= since]
+        return Held(round(max(0.0, min(now, until) - since), 3), len(took), round(max(took, default=0.0), 3))
 
     def close(self, target: Target) -> None:
         """End Caddy; requests under way may finish."""

@@ -123,9 +123,10 @@ def test_a_router_holds_requests_back_until_it_is_told_to_go_on_or_says_that_it_
             way.router.switch(target, _at("green", two))
             time.sleep(0.2)
             assert clients.total == held
-            way.router.resume(target)
-            way.router.resume(target)
+            told = way.router.resume(target)
+            assert way.router.resume(target) is None
             clients.until(held + 100)
+        assert (told.requests, 1.0 <= told.seconds <= told.longest + 0.3) == (6, True), told
         assert clients.lost == []
         assert clients.answers["v2"] >= 100
 
