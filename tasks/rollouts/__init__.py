@@ -146,6 +146,11 @@ class Rollout(Kind):
         """Return the acts that bring the previous version back: the same steps, on the hosts that can be reached."""
         return self.steps(reachable(site), version)
 
+    @property
+    def longest_hold(self) -> float:
+        """The seconds for which the router has to hold requests back; 0 if it need not."""
+        return 0.0
+
     def require_possible(self, site: Site) -> None:
         """Raise `ReleaseFileError` if this rollout cannot be made with the site's hosts and router."""
 

@@ -75,10 +75,10 @@ class Recreate(Rollout):
         """Return nothing: the old version was stopped when the new one was started."""
         return ()
 
-    def require_possible(self, site: Site) -> None:
-        """Raise `ReleaseFileError` if requests are to be held back and the router cannot."""
-        if self.pause:
-            router_of(site).require_hold(self.pause)
+    @property
+    def longest_hold(self) -> float:
+        """`pause`."""
+        return float(self.pause)
 
     def _hold(self, site: Site, version: str) -> Mapping[str, Any]:
         if all(self.version_in(site, place) == version for place in self.places(site)):

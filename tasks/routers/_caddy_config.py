@@ -56,7 +56,7 @@ def config_of(layout: Layout) -> str:
 def _held_log(layout: Layout) -> dict[str, Any]:
     """Return the log of the requests that were held back: when each was answered and how long it took, no more."""
     file = {"output": "file", "filename": f"{layout.home}/{HELD_LOG}", "roll_size_mb": 20, "roll_keep": 1}
-    told = dict.fromkeys(("request", "resp_headers", "user_id", "bytes_read"), {"filter": "delete"})
+    told = {field: {"filter": "delete"} for field in ("request", "resp_headers", "user_id", "bytes_read")}
     return {
         "writer": file,
         "encoder": {"format": "filter", "wrap": {"format": "json"}, "fields": told},

@@ -17,6 +17,7 @@ from tasks.backups.dump import Dump
 from tasks.checks import Check
 from tasks.domain.checklist import Checklist
 from tasks.domain.docker import Address
+from tasks.domain.errors import ReleaseFileError
 from tasks.domain.kind import Duration, Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.triggers import Trigger
@@ -28,7 +29,7 @@ from tasks.routers import Router
 from tasks.sources import Source
 from tasks.spec.checklist import ChecklistSection, contradictions, strangers
 from tasks.spec.hosts import OWN_MACHINE, Machine
-from tasks.spec.kinds import union_of
+from tasks.spec.kinds import kinds_in, union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 from tasks.spec.rehearsal import Rehearsal
 from tasks.spec.switches import Switch
@@ -309,6 +310,25 @@ class ReleaseFile(Strict):
             )
         if type(self.rollout).needs_router and self.router is None:
             raise _misfit(f"rollout {self.rollout.kind} needs a router", "rollout", "kind")
+        return self
+
+    @model_validator(mode="after")
+    def _pauses_fit(self) -> Self:
+        for part, seconds in (("migration", self.migration.pause), ("rollout", self.rollout.longest_hold)):
+            if not seconds:
+                continue
+            if self.router is None or not type(self.router).holds:
+                able = ", ".join(
+                    one for one, kind in kinds_in(routers).items() if issubclass(kind, Router) and kind.holds
+                )
+                seen = (
+                    f"the router {self.router.kind} cannot hold requests back" if self.router else "there is no router"
+                )
+                raise _misfit(f"{seen}; expected {able}, or no pause", part, "pause")
+            try:
+                self.router.require_hold(seconds)
+            except ReleaseFileError as error:
+                raise _misfit(f"{error.seen}; expected {error.expected}; {error.do}", part, "pause") from error
         return self
 
     @model_validator(mode="after")
