@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tasks import watching
@@ -25,6 +26,7 @@ from tasks.ledger.models import Look, Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
 from tasks.loss import loss_now
 from tasks.settings import Settings
+from tasks.switch_back import end_old, kept_long_enough
 from tasks.telling import alert, courier_for, refresh_root, tell
 from tasks.watching import Fired, Watched
 
@@ -88,7 +90,8 @@ def due_releases() -> list[str]:
 def _is_due(ctx: Context, now: datetime) -> bool:
     looks = ctx.ledger.evidence.looks(ctx.release.id, "monitor")
     last = looks[-1].at if looks else ctx.release.live_at or ctx.release.created_at
-    return now - last >= timedelta(seconds=ctx.file.watch.every * (1 - EARLY)) or _time_is_up(ctx, now)
+    in_turn = now - last >= timedelta(seconds=ctx.file.watch.every * (1 - EARLY))
+    return in_turn or _time_is_up(ctx, now) or kept_long_enough(ctx, now)
 
 
 @act
@@ -128,6 +131,8 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
         return Looked(fired.seen, fired)
     if _time_is_up(ctx, now):
         return Looked(close(ctx, now, findings).seen)
+    if outcome is not Outcome.FAILED and kept_long_enough(ctx, now):
+        _end_old_version(partial(end_old, ctx), ctx, now)
     return Looked(outcome.value)
 
 
@@ -288,16 +293,18 @@ def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> WatchVerd
     )
     book.evidence.looked(release.id, "verdict", "passed" if stable else "unknown", dict(verdict.evidence))
     if stable:
-        _end_old_version(context_of(claim), now)
+        done = context_of(claim)
+        steps = done.file.rollout.finish(done.site(done.release.version))
+        _end_old_version(partial(do, done, "watch", steps), done, now)
     book.releases.let_go(claim)
     return verdict
 
 
-def _end_old_version(ctx: Context, now: datetime) -> None:
+def _end_old_version(end: Callable[[], object], ctx: Context, now: datetime) -> None:
     try:
-        do(ctx, "watch", ctx.file.rollout.finish(ctx.site(ctx.release.version)))
+        end()
     except GoliveError as error:
-        # The new version serves and is stable; what is left over does no harm, but somebody must know.
+        # The new version serves and is well; what is left over does no harm, but somebody must know.
         alert(
             ctx,
             Alert(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -145,6 +146,11 @@ class Rollout(Kind):
     def back(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts that bring the previous version back: the same steps, on the hosts that can be reached."""
         return self.steps(reachable(site), version)
+
+    @property
+    def kept_for(self) -> float:
+        """How many seconds after the release went live what served before is kept up; infinite for the whole watch."""
+        return math.inf
 
     @property
     def longest_hold(self) -> float:
