@@ -11,9 +11,10 @@ from pydantic import ConfigDict, Field, model_validator
 from tasks.domain.errors import RolloutFailed
 from tasks.domain.kind import Duration, Share, Strict
 from tasks.domain.outcome import Outcome
-from tasks.domain.side_by_side import Limits, fails_more, judge
+from tasks.domain.side_by_side import Judgement, Limits, fails_more, judge
 from tasks.rollouts import Site, Step, reachable, timed
 from tasks.rollouts._beside import Beside, other
+from tasks.rollouts._named import ask_beside
 from tasks.rollouts._probing import Seen, probe_for
 
 
@@ -31,9 +32,9 @@ class Stage(Strict):
 class Canary(Beside):
     """Starts the new version beside the old one and sends it a growing share of the requests, comparing both.
 
-    At each share golive probes both versions side by side on their own ports. If the new one fails more often or is
-    slower than is allowed, or too little is known to say so, all requests go back to the old one at once. A rollback
-    sends them all back in one step.
+    At each share golive probes both versions side by side on their own ports, and asks `checks` of them. If the new
+    one fails more often or is slower than is allowed, does not pass a check, or too little is known to say so, all
+    requests go back to the old one at once. A rollback sends them all back in one step.
     """
 
     kind: Literal["canary"] = "canary"
@@ -51,6 +52,9 @@ class Canary(Beside):
     """Below which difference of the medians it is not taken for slower."""
     least: Annotated[int, Field(ge=10)] = 20
     """How many probes of each version are needed before they are compared; if need be, they are made after ``for``."""
+    checks: tuple[str, ...] = ()
+    """The names of checks of this file that are asked of both versions at the end of each share, each on its own port
+    as ``{base_url}``. One that the new version does not pass sends all requests back to the old one."""
 
     @model_validator(mode="after")
     def _shares_grow(self) -> Canary:
@@ -58,6 +62,11 @@ class Canary(Beside):
         if shares != sorted(set(shares)):
             raise ValueError(f"the shares {', '.join(f'{share:.0%}' for share in shares)} do not grow")
         return self
+
+    @property
+    def named_checks(self) -> tuple[str, ...]:
+        """`checks`."""
+        return self.checks
 
     def steps(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts: start beside, wait, each share with its comparison, all requests, hand over."""
@@ -91,6 +100,9 @@ class Canary(Beside):
         slots = {one: self.in_slot(site, one) for one in (old, slot)}
         seen = probe_for(stage.for_, site, self.probe, slots, enough, self.least)
         judged = judge(seen[old].probes, seen[slot].probes, limits)
+        if judged.outcome is Outcome.PASSED and self.checks:
+            outcome, why, told = ask_beside(site, self.checks, slots[old], slots[slot])
+            judged = Judgement(outcome, why or judged.why, {**judged.figures, "checks": told})
         if judged.outcome is not Outcome.PASSED:
             begun = site.target.world.clock.monotonic()
             self._send(site, {old: 1})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import time
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -342,6 +343,15 @@ class ReleaseFile(Strict):
                     f"switch {one.name} names the check {one.check!r}; expected one of {', '.join(sorted(checks))}"
                 )
                 raise _misfit(message, "switches", index, "check")
+        return self
+
+    @model_validator(mode="after")
+    def _rollout_names_checks(self) -> Self:
+        known = {check.name for _phase, check in self.checks.every()}
+        for index, name in enumerate(self.rollout.named_checks):
+            if name not in known:
+                near = get_close_matches(name, known, 3) or sorted(known)
+                raise _misfit(f"there is no check {name!r}; expected {' or '.join(near)}", "rollout", "checks", index)
         return self
 
     @model_validator(mode="after")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
+from tasks.checking import measure_all
+from tasks.checks.http import Http
 from tasks.domain.errors import RolloutFailed, SeveralServe, Unreachable
 from tests.plain import KilledError
 from tests.services import Clients, free_port
@@ -196,6 +199,27 @@ def test_a_canary_that_fails_more_or_is_slower_or_of_which_nothing_is_known_gets
     assert told["compared"]
     assert told["new"]["asked"] >= 10
     stage.serves_only("v4")
+
+
+def test_a_canary_passes_the_checks_that_it_names_as_the_old_version_does_or_gets_no_more_requests(staged):
+    works = Http(name="works", url="{base_url}/work", status=200)
+    stage = staged("canary", checks=["works"], probe={"path": "/", "every": "20ms"})
+    stage.site = replace(stage.site, ask=lambda _names, target: measure_all([works], target))
+    stage.go("v1")
+    with pytest.raises(RolloutFailed, match=r"failed: works: .*500.*; of the old version it holds"):
+        stage.go("v2", "errors")
+    stage.serves_only("v1")
+    told = stage.go("v3")["send 20% of the requests to v3"]
+    assert {side: text[:7] for side, text in told["checks"]["works"].items()} == {"new": "passed:", "old": "passed:"}
+    stage.serves_only("v3")
+
+    # What fails of both says nothing of the new one, and that is no success.
+    stage.site = replace(
+        stage.site, ask=lambda _names, target: measure_all([works.model_copy(update={"status": 201})], target)
+    )
+    with pytest.raises(RolloutFailed, match=r"unknown: works: .*does not hold either"):
+        stage.go("v4")
+    stage.serves_only("v3")
 
 
 def test_a_canary_beside_an_old_version_that_fails_too_is_not_taken_for_a_success(staged):

@@ -207,6 +207,13 @@ def test_a_pause_is_refused_where_the_router_cannot_hold_requests_back(router, p
         assert f"{part}.pause" in said
 
 
+def test_a_canary_names_checks_that_there_are():
+    canary = "{kind: canary, ports: [8101, 8102], checks: [it answer]}"
+    said = fault(changed("{kind: recreate, port: 8101}", canary))
+    assert "there is no check 'it answer'; expected it answers" in said
+    assert "rollout.checks.0" in said
+
+
 def test_a_rollout_that_needs_a_router_says_so():
     text = changed("router: {kind: embedded, listen: 8080}\n", "").replace(
         "rollout: {kind: recreate, port: 8101}", "rollout: {kind: blue_green, ports: [8101, 8102]}"
