@@ -165,6 +165,11 @@ class Rollout(Kind):
         return ()
 
     @property
+    def counts_traffic(self) -> bool:
+        """Whether the router has to tell what the clients' requests came to at each version."""
+        return False
+
+    @property
     def kept_for(self) -> float:
         """How many seconds after the release went live what served before is kept up; infinite for the whole watch."""
         return math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import Field, field_validator
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed
 from tasks.domain.kind import Duration, Kind, no_secret_in
 from tasks.domain.ports import Command
+from tasks.domain.side_by_side import Traffic
 from tasks.domain.target import Target
 from tasks.domain.upstream import Member, Upstream
 
@@ -34,6 +36,8 @@ class Router(Kind):
 
     holds: ClassVar[bool] = False
     """Whether this kind of router can hold requests back for a while."""
+    counts: ClassVar[bool] = False
+    """Whether this kind of router can tell what the clients' requests came to at each member."""
 
     @abstractmethod
     def current(self, target: Target) -> Upstream | None:
@@ -66,6 +70,13 @@ class Router(Kind):
 
     def resume(self, target: Target) -> Held | None:  # noqa: ARG002
         """Let go on what is held back, and return what that was, as far as it is answered; None without a pause."""
+        return None
+
+    def count(self, target: Target, seconds: float) -> None:
+        """Begin to count what the clients' requests come to, for at most so long; some routers always do."""
+
+    def counted(self, target: Target) -> Mapping[str, Traffic] | None:  # noqa: ARG002
+        """Return what was counted since `count` for each slot that got requests; None if this router does not count."""
         return None
 
     def close(self, target: Target) -> None:

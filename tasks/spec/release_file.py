@@ -217,6 +217,10 @@ def _misfit(message: str, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("misfit", "{message}", {"message": message, "at": at})
 
 
+def _routers() -> dict[str, type[Router]]:
+    return {name: kind for name, kind in kinds_in(routers).items() if issubclass(kind, Router)}
+
+
 def _dump_unless_told(value: Any) -> Any:
     return {"kind": backups.DEFAULT, **value} if isinstance(value, dict) else value
 
@@ -319,9 +323,7 @@ class ReleaseFile(Strict):
             if not seconds:
                 continue
             if self.router is None or not type(self.router).holds:
-                able = ", ".join(
-                    one for one, kind in kinds_in(routers).items() if issubclass(kind, Router) and kind.holds
-                )
+                able = ", ".join(name for name, kind in _routers().items() if kind.holds)
                 seen = (
                     f"the router {self.router.kind} cannot hold requests back" if self.router else "there is no router"
                 )
@@ -347,6 +349,10 @@ class ReleaseFile(Strict):
 
     @model_validator(mode="after")
     def _rollout_names_checks(self) -> Self:
+        if self.rollout.counts_traffic and self.router is not None and not type(self.router).counts:
+            able = " or ".join(name for name, kind in _routers().items() if kind.counts)
+            said = f"the router {self.router.kind} does not count requests; expected {able}, or no traffic"
+            raise _misfit(said, "rollout", "traffic")
         known = {check.name for _phase, check in self.checks.every()}
         for index, name in enumerate(self.rollout.named_checks):
             if name not in known:

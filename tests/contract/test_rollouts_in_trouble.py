@@ -222,6 +222,27 @@ def test_a_canary_passes_the_checks_that_it_names_as_the_old_version_does_or_get
     stage.serves_only("v3")
 
 
+@pytest.mark.parametrize("router", ["embedded", "haproxy"])
+def test_a_canary_gets_no_more_requests_when_those_of_clients_fail_or_are_too_few(router, tmp_path, world):
+    quick = {**QUICK, "probe": {"path": "/", "every": "20ms"}, "steps": [{"share": "50%", "for": "1s"}], "traffic": 10}
+    with (
+        WAYS[router](tmp_path, world) as way,
+        plain_stage(tmp_path, a_rollout("canary", **quick), way, world) as stage,
+    ):
+        stage.go("v1")
+        with pytest.raises(RolloutFailed, match="unknown: 0 requests of clients at the new version, fewer than 10"):
+            stage.go("v2")
+        with Clients(way.port, path="/work") as clients:
+            with pytest.raises(RolloutFailed, match=r"failed: (\d+) of \1 requests of clients failed, against 0 of"):
+                stage.go("v3", "errors")  # which its probes do not see
+            lost = len(clients.lost)
+            traffic = stage.go("v4")["send 50% of the requests to v4"]["traffic"]
+        assert traffic["new"]["asked"] >= 10
+        assert traffic["new"]["failed"] == 0
+        assert len(clients.lost) == lost
+        stage.serves_only("v4")
+
+
 def test_a_canary_beside_an_old_version_that_fails_too_is_not_taken_for_a_success(staged):
     stage = staged("canary")
     stage.go("v1", "errors")

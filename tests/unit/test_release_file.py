@@ -207,11 +207,15 @@ def test_a_pause_is_refused_where_the_router_cannot_hold_requests_back(router, p
         assert f"{part}.pause" in said
 
 
-def test_a_canary_names_checks_that_there_are():
+def test_a_canary_names_checks_that_there_are_and_asks_for_traffic_where_the_router_counts_it():
     canary = "{kind: canary, ports: [8101, 8102], checks: [it answer]}"
     said = fault(changed("{kind: recreate, port: 8101}", canary))
     assert "there is no check 'it answer'; expected it answers" in said
     assert "rollout.checks.0" in said
+    canary = "{kind: canary, ports: [8101, 8102], traffic: 50}"
+    nginx = "router: {kind: nginx, upstream: shop, status_port: 8099}"
+    text = changed("{kind: recreate, port: 8101}", canary).replace("router: {kind: embedded, listen: 8080}", nginx)
+    assert "rollout.traffic: the router nginx does not count requests; expected embedded or haproxy" in fault(text)
 
 
 def test_a_rollout_that_needs_a_router_says_so():
