@@ -14,7 +14,7 @@ from tasks.ledger.releases import Claim
 from tasks.migrators import Migrator
 from tasks.rollouts import Step, router_of
 
-HOLD = "hold requests back"
+HOLD = "hold requests back while the schema changes"
 LET_GO = "let requests go on"
 _MARGIN = 0.5
 """Seconds before the router lets go by itself in which a migration that takes too long is stopped."""
@@ -83,7 +83,7 @@ def _left_held(ctx: Context) -> bool:
     """Tell whether it is on record that requests were held back for a migration, and not that they were let go on."""
     held = False
     for one in ctx.ledger.releases.steps(ctx.release.id):
-        if one.phase != "deploy" and (one.name, one.event) == (HOLD, "started"):
+        if (one.name, one.event) == (HOLD, "started"):
             held = True
         elif (one.name, one.event) == (LET_GO, "done"):
             held = False

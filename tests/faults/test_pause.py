@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.domain.ports import RunningServer
+from tasks.holding import HOLD, LET_GO
 from tests.faults.test_killed_release import driver
 from tests.flows import GROW, SmallSystem
 from tests.services import Clients, free_port
@@ -44,19 +45,19 @@ def system(open_directory: Path, pg_server: RunningServer, prefect_server: str) 
 @pytest.mark.timeout(200)
 def test_a_pause_loses_no_request_by_a_long_lock_nor_by_a_kill_and_ends_with_the_rollback(system: SmallSystem) -> None:
     with Clients(system.port, path="/items") as clients:
-        with driver(system, "release", "after", "hold requests back") as process:
+        with driver(system, "release", "after", HOLD) as process:
             killed = system.latest().id
             kill_wait(process)
         held = clients.total
         assert system.rollback(reason="its process died", release=killed) == "v1"
-        assert ("rollback", "let requests go on", "done") in system.steps(killed)
+        assert ("rollback", LET_GO, "done") in system.steps(killed)
         clients.until(held + 100)
         assert clients.total >= held + 100
         system.release("v2")
         steps = {
             one.name: one.detail for one in system.ledger.releases.steps(system.latest().id) if one.event == "done"
         }
-        told = steps["let requests go on"]
+        told = steps[LET_GO]
         assert told["requests"] >= 4
         assert 1.0 <= told["seconds"] < 12
         clients.until(clients.total + 100)
