@@ -9,6 +9,7 @@ from pydantic import Field
 
 from flows.parameters import Help, ReleaseId, StartedBy, System, Why
 from tasks.driving import driving
+from tasks.holding import let_go_on
 from tasks.report import publish_report
 from tasks.restore import ANY_LOSS
 from tasks.rollback import (
@@ -46,6 +47,7 @@ async def rollback(
     with driving(begin(row.id, reason=reason, automatic=automatic, started_by=started_by)) as claim:
         try:
             wait_for_ousted(claim)
+            let_go_on(claim)
             require_previous(claim)
             undo_schema(claim, accept_loss=accept_loss)
             roll_code_back(claim)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tasks import watching
@@ -70,7 +71,9 @@ def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
     )
     book.evidence.looked(release.id, SOURCE, "passed" if stable else "unknown", record, due_at=release.watch_until)
     if stable:
-        _end_old_version(context_of(claim), now)
+        done = context_of(claim)
+        steps = done.file.rollout.finish(done.site(done.release.version))
+        end_old_version(partial(do, done, "watch", steps), done, now)
     book.releases.let_go(claim)
     return verdict.seen
 
@@ -130,11 +133,12 @@ def figures_of(verdict: WatchVerdict) -> list[tuple[str, str]]:
     ]
 
 
-def _end_old_version(ctx: Context, now: datetime) -> None:
+def end_old_version(end: Callable[[], object], ctx: Context, now: datetime) -> None:
+    """End the version that was replaced; trouble with that is told to people, and holds nothing up."""
     try:
-        do(ctx, "watch", ctx.file.rollout.finish(ctx.site(ctx.release.version)))
+        end()
     except GoliveError as error:
-        # The new version serves and is stable; what is left over does no harm, but somebody must know.
+        # The new version serves and is well; what is left over does no harm, but somebody must know.
         alert(
             ctx,
             Alert(

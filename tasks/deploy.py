@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tasks import sources
 from tasks.acting import act, do, do_one
+from tasks.checking import measure_all
 from tasks.context import context_of
 from tasks.domain.errors import Refused, RolloutFailed
+from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
 from tasks.everywhere import everywhere
 from tasks.ledger.releases import Claim
@@ -51,7 +54,13 @@ def fetch_code(claim: Claim, phase: str = PHASE) -> Mapping[str, Any]:
 def roll_out(claim: Claim) -> list[Mapping[str, Any]]:
     """Hand over to the new version by the release file's rollout."""
     ctx = context_of(claim)
-    return do(ctx, PHASE, ctx.file.rollout.steps(ctx.site(ctx.release.version), ctx.release.version))
+
+    def ask(names: Sequence[str], target: Target) -> Sequence[Measurement]:
+        # The application's role may be allowed less than golive's.
+        return measure_all([ctx.file.check(name) for name in names], target.at(dsn=ctx.target().dsn))
+
+    site = replace(ctx.site(ctx.release.version), ask=ask)
+    return do(ctx, PHASE, ctx.file.rollout.steps(site, ctx.release.version))
 
 
 @act

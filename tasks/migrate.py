@@ -12,6 +12,7 @@ from tasks.domain.errors import RehearsalFailed
 from tasks.domain.foretold import side_by_side
 from tasks.domain.messages import Alert
 from tasks.domain.schema_text import difference
+from tasks.holding import held_back
 from tasks.ledger.models import Rehearsal
 from tasks.ledger.releases import Claim
 from tasks.rehearsing import digest, migrated, schema_of
@@ -44,12 +45,14 @@ def rehearsal_of(ctx: Context) -> Rehearsal:
 
 @act_once
 def migrate_production(claim: Claim) -> Mapping[str, Any]:
-    """Apply the migration to production.
+    """Apply the migration to production, requests held back meanwhile if the release file says so.
 
     Raises `LockNotGranted` once its tries for a lock are used up; what was applied before then stays on record.
     """
     ctx = context_of(claim)
-    return do_one(ctx, PHASE, Step(MIGRATE_PRODUCTION, lambda: migrated(ctx.file.migration.upgrade(ctx.in_turn()))))
+    pending = bool(ctx.file.migration.pause and ctx.file.migration.pending(ctx.target()))
+    with held_back(ctx, PHASE, changes=pending) as migrator:
+        return do_one(ctx, PHASE, Step(MIGRATE_PRODUCTION, lambda: migrated(migrator.upgrade(ctx.in_turn()))))
 
 
 @act

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tasks import alerting, later, moments, staging, watching
 from tasks.acting import act
 from tasks.checks import Check
-from tasks.closing import close, time_is_up
+from tasks.closing import close, end_old_version, time_is_up
 from tasks.context import Context, context_of, holder, is_gone, ledger, world
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.messages import Alert
@@ -24,6 +25,7 @@ from tasks.ledger.models import Look, Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER, Claim
 from tasks.loss import loss_now
 from tasks.settings import Settings
+from tasks.switch_back import end_old, kept_long_enough
 from tasks.telling import alert, courier_for, refresh_root
 from tasks.watching import Fired, Looked, Watched
 
@@ -76,8 +78,8 @@ def due_releases() -> list[str]:
 def _is_due(ctx: Context, now: datetime) -> bool:
     looks = ctx.ledger.evidence.looks(ctx.release.id, "monitor")
     last = looks[-1].at if looks else ctx.release.live_at or ctx.release.created_at
-    early = timedelta(seconds=ctx.file.watch.every * (1 - EARLY))
-    return now - last >= early or time_is_up(ctx, now) or moments.moment_is_new(ctx, looks, now)
+    in_turn = now - last >= timedelta(seconds=ctx.file.watch.every * (1 - EARLY))
+    return in_turn or time_is_up(ctx, now) or kept_long_enough(ctx, now) or moments.moment_is_new(ctx, looks, now)
 
 
 @act
@@ -151,6 +153,8 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
         return Looked(fired.seen, fired)
     if time_is_up(ctx, now):
         return Looked(close(ctx, now, findings), reported=True)
+    if outcome is not Outcome.FAILED and kept_long_enough(ctx, now):
+        end_old_version(partial(end_old, ctx), ctx, now)
     return Looked(outcome.value)
 
 

@@ -125,6 +125,12 @@ def require_within_limits(migrator: Migrator, run: Migrated) -> None:
             expected=f"at most {limits.duration:g} s",
             do="make it smaller, or raise migration.limits.duration",
         )
+    if migrator.pause and run.took > migrator.pause:
+        raise RehearsalFailed(
+            f"the migration took {show_seconds(run.took)}",
+            expected=f"at most {migrator.pause:g} s, for which requests may be held back",
+            do="make it smaller, raise migration.pause, or do without",
+        )
     over = [lock for lock in run.locks if lock.held > limits.lock and holds_up(lock.mode)]
     if over:
         worst = max(over, key=lambda lock: lock.held)

@@ -16,6 +16,7 @@ from tasks.domain.target import Target
 from tasks.domain.way_back import WayBack
 from tasks.driving import advance, person, shown, take_over
 from tasks.everywhere import everywhere
+from tasks.holding import held_back
 from tasks.keeping import known, opened
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Rehearsal, Release
@@ -206,8 +207,9 @@ def undo_schema(claim: Claim, *, accept_loss: int) -> Mapping[str, Any]:
     if way is WayBack.KEEP or not names:
         return {"way": WayBack.KEEP.value, "why": rehearsal.detail["why"], "applied": names}
     if way is WayBack.DOWNGRADE:
-        step = Step(TAKE_BACK, lambda: migrated(ctx.file.migration.downgrade(ctx.in_turn(), names)))
-        return {"way": way.value, **do_one(ctx, PHASE, step)}
+        with held_back(ctx, PHASE, changes=True) as migrator:
+            step = Step(TAKE_BACK, lambda: migrated(migrator.downgrade(ctx.in_turn(), names)))
+            return {"way": way.value, **do_one(ctx, PHASE, step)}
     return {"way": way.value, **_restore(ctx, accept_loss=accept_loss)}
 
 

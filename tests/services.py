@@ -100,11 +100,11 @@ class Clients:
     """Threads that send requests all the time, half of them over kept-alive connections, and count the answers.
 
     ``resend`` lets a kept-alive client send once more when the connection turns out closed before any answer, as
-    RFC 9112 (9.3.1) has clients do; without it, that counts as a loss.
+    RFC 9112 (9.3.1) has clients do; without it, that counts as a loss. With a ``path`` they only get that.
     """
 
-    def __init__(self, port: int, *, threads: int = 4, resend: bool = False) -> None:
-        self.port, self.resend = port, resend
+    def __init__(self, port: int, *, threads: int = 4, resend: bool = False, path: str = "") -> None:
+        self.port, self.resend, self.path = port, resend, path
         self.answers: Counter[str] = Counter()
         self.lost: list[str] = []
         self.resent = 0
@@ -164,7 +164,9 @@ class Clients:
     def _ask(
         self, connection: http.client.HTTPConnection, number: int, *, keep_alive: bool
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        if number % 4 < 2 or (self.resend and keep_alive):  # what is sent again must be safe to send again
+        if self.path:
+            connection.request("GET", self.path)
+        elif number % 4 < 2 or (self.resend and keep_alive):  # what is sent again must be safe to send again
             connection.request("GET", "/")
         else:
             connection.request("POST", "/", body=b"x" * 100)

@@ -35,6 +35,23 @@ class Probes:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What the clients' requests came to at one version: how many there were, and how many of them failed."""
+
+    asked: int
+    failed: int
+
+    @property
+    def errors(self) -> float:
+        """The share of requests that failed; NaN if there were none."""
+        return self.failed / self.asked if self.asked else math.nan
+
+    def __add__(self, other: Traffic) -> Traffic:
+        """Return both together."""
+        return Traffic(self.asked + other.asked, self.failed + other.failed)
+
+
+@dataclass(frozen=True)
 class Limits:
     """How much worse than the old version a new one may be.
 
@@ -82,7 +99,21 @@ def judge(old: Probes, new: Probes, limits: Limits) -> Judgement:
     return Judgement(Outcome.PASSED, f"{new.failed} of {new.asked} probes failed, and it is not slower", figures)
 
 
-def fails_more(old: Probes, new: Probes, limits: Limits) -> bool:
+def judge_traffic(old: Traffic, new: Traffic, limits: Limits, needed: int) -> tuple[Outcome, str]:
+    """Return whether the clients' requests fail no more at the new version than is allowed, and why.
+
+    With fewer than ``needed`` of them at the new version that is unknown. Otherwise too few to judge by leave it to the
+    probes.
+    """
+    if new.asked < needed:
+        return Outcome.UNKNOWN, f"{new.asked} requests of clients at the new version, fewer than {needed}"
+    if fails_more(old, new, limits):
+        against = f"against {old.failed} of {old.asked} at the old version"
+        return Outcome.FAILED, f"{new.failed} of {new.asked} requests of clients failed, {against}"
+    return Outcome.PASSED, f"{new.failed} of {new.asked} requests of clients failed"
+
+
+def fails_more(old: Probes | Traffic, new: Probes | Traffic, limits: Limits) -> bool:
     """Tell whether the new version surely fails more often than is allowed; this may be asked after each probe."""
     enough = min(old.asked, new.asked) >= limits.least
     return enough and wilson_lower(new.failed, new.asked) > old.errors + limits.errors

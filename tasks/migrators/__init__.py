@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from tasks.domain.kind import Duration, Kind, Strict
+from tasks.domain.ports import Clock
 from tasks.domain.target import Target
 from tasks.migrators._fence import fence_off
 from tasks.migrators._pooler import require_direct
@@ -36,10 +38,22 @@ class Limits(Strict):
     """How long production's migration waits, before it begins, for transactions older than ``lock`` that hold what it
     needs; then it is refused, with production untouched."""
 
+    _ends: float = PrivateAttr(default=math.inf)
+
     @property
     def per_statement(self) -> float:
         """The seconds that one statement may take."""
         return float(min(self.statement or self.duration, self.duration))
+
+    def left(self, clock: Clock) -> float:
+        """Return the seconds until the moment at which the migration has to be over; infinite without one."""
+        return self._ends - clock.monotonic()
+
+    def until(self, moment: float) -> Self:
+        """Return these limits with the moment of the monotonic clock at which the migration has to be over."""
+        limits = self.model_copy()
+        limits._ends = moment  # noqa: SLF001 - its own
+        return limits
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,14 @@ class Migrator(Kind):
     """What the migration may take; refused in rehearsal when exceeded."""
     may_roll_back: bool = True
     """Whether golive may take the schema back by the migrator's own way down."""
+    pause: Duration = 0.0
+    """How long at most the router holds requests back while production is migrated, so that they are late instead of
+    failing; 0 if it shall not. The migration is stopped just before that is over, whatever its ``limits``. Only for
+    a migration that is over in seconds, behind a router that can hold requests back."""
+
+    def until(self, moment: float) -> Self:
+        """Return this migrator as it gives up at a moment of the monotonic clock."""
+        return self.model_copy(update={"limits": self.limits.until(moment)})
 
     def require_possible(self, target: Target) -> None:
         """Raise `Refused` where a migration of ``target.dsn`` could not be run within its limits; changes nothing."""

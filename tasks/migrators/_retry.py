@@ -40,8 +40,9 @@ def retry_lock(target: Target, limits: Limits, attempt: Callable[[float], T]) ->
 
     Only `LockNotGranted` is tried again, after a pause that grows and is jittered, so that those who queued behind the
     try get their turn. A try waits longer than the one before only where that can help: a transaction that is open for
-    long already is not outlasted, and meanwhile all would queue. The second half of the tries wait
-    longer in any case. After ``limits.tries`` it is raised, with the oldest open transactions of the database.
+    long already is not outlasted, and meanwhile all would queue. The second half of the tries wait longer in any case.
+    After ``limits.tries``, or when the migration has to be over, it is raised, with the oldest open transactions of the
+    database.
     """
     wait = min(_FIRST_WAIT, limits.wait)
     for number in range(1, limits.tries + 1):
@@ -50,7 +51,7 @@ def retry_lock(target: Target, limits: Limits, attempt: Callable[[float], T]) ->
         except LockNotGranted as error:
             where, seen = error.where, error.seen
             with target.world.databases.session(target.dsn, statement_timeout=10) as session:
-                if number == limits.tries:
+                if number == limits.tries or limits.left(target.world.clock) <= 0:
                     oldest = shown(session, _OPEN_TRANSACTIONS)
                     raise LockNotGranted(
                         f"{seen}, on each of {number} tries",
@@ -66,5 +67,5 @@ def retry_lock(target: Target, limits: Limits, attempt: Callable[[float], T]) ->
         target.world.progress(
             f"{where or 'migration'}: lock not granted, try {number} of {limits.tries}, next in {show_seconds(pause)}"
         )
-        target.world.clock.sleep(pause)
+        target.world.clock.sleep(min(pause, max(0.0, limits.left(target.world.clock))))
     raise AssertionError("limits.tries is at least 1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -104,7 +105,7 @@ class Run:
                     for statement in script.statements:
                         where = f"{script.name}:{statement.line}"
                         started = self.clock.monotonic()
-                        self._check_time(started - began)
+                        self._check_time(started - began, session)
                         session.script(statement.text)
                         for row in session.query(_OWN_LOCKS):
                             taken.setdefault((row["oid"], row["mode"]), started)
@@ -150,7 +151,7 @@ class Run:
     def _by_itself(self, session: Session, script: Script, statement: Statement, wait: float) -> None:
         try:
             self.fence.require()
-            self._check_time(0.0)
+            self._check_time(0.0, session)
             # With a lock_timeout, a long transaction elsewhere makes CONCURRENTLY fail and leave an invalid index.
             limit = 0 if statement.concurrent else milliseconds(wait)
             session.execute("SELECT set_config('lock_timeout', %s, false)", (str(limit),))
@@ -162,9 +163,19 @@ class Run:
             again = "the statements before it are in force: see that they bear being repeated, then run the file again"
             raise _at(error, f"{script.name}:{statement.line}", do=again) from error
 
-    def _check_time(self, at_work: float) -> None:
+    def _check_time(self, at_work: float, session: Session) -> None:
         if self.worked + at_work >= self.limits.duration:
             raise TimedOut("the migration takes too long", expected=f"at most {show_seconds(self.limits.duration)}")
+        left = self.limits.left(self.clock)
+        if left <= 0:
+            raise TimedOut(
+                "requests have been held back for as long as they may",
+                expected="a migration that is over before",
+                do="make the migration smaller, or give migration.pause more",
+            )
+        if math.isfinite(left):
+            longest = milliseconds(min(self.limits.per_statement, left))
+            session.execute("SELECT set_config('statement_timeout', %s, false)", (str(longest),))
 
     @contextlib.contextmanager
     def _session(self, wait: float) -> Iterator[Session]:

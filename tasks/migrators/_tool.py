@@ -66,7 +66,7 @@ class Tool:
         `CommandFailed` with the last lines and the deepest file of the release in a traceback.
         """
         options = f"-c lock_timeout={milliseconds(self.limits.wait if wait is None else wait)} "
-        options += f"-c statement_timeout={milliseconds(self.limits.per_statement)}"
+        options += f"-c statement_timeout={milliseconds(max(0.001, min(self.limits.per_statement, self._left)))}"
         options += " -c default_transaction_read_only=on" if read_only else ""
         command = self._command(words, application, options, given or {})
         ended = self.target.world.host.run(command)
@@ -115,9 +115,13 @@ class Tool:
             cwd=self.cwd,
             env={**plain, **given},
             secret_env=secret | {self.dsn_variable: dsn},
-            timeout=self.limits.duration + _START_UP,
+            timeout=max(0.001, min(self.limits.duration + _START_UP, self._left)),
             ok_exit=_ANY_EXIT,
         )
+
+    @property
+    def _left(self) -> float:
+        return self.limits.left(self.target.world.clock)
 
     def _raise(self, command: Command, ended: Finished, where: str) -> NoReturn:
         said = f"{ended.stdout}\n{ended.stderr}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 from tasks.domain.kind import Kind
 from tasks.domain.target import Target
@@ -50,6 +51,9 @@ class Status:
 
 class Platform(Kind):
     """Starts, stops and looks after a system's processes. Each method may be called again without harm."""
+
+    slots_at_once: ClassVar[bool] = False
+    """Whether several slots of one machine may be started and stopped at the same time."""
 
     @abstractmethod
     def start(self, target: Target, instance: Instance) -> None:

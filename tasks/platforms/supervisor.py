@@ -6,10 +6,12 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Annotated, Literal
+from threading import Lock
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed, ToolMissing
 from tasks.domain.kind import Duration
@@ -39,11 +41,14 @@ class Supervisor(Platform):
     """Where supervisord keeps its configuration, its socket and the logs."""
     start_within: Duration = 15.0
     """How long the processes may take until supervisor calls them running, which is one second after their start."""
+    slots_at_once: ClassVar[bool] = True
+    _starting: Lock = PrivateAttr(default_factory=Lock)
 
     def start(self, target: Target, instance: Instance) -> None:
         """Run the instance in its slot; what else ran there is stopped first."""
         host, home = target.world.host, self._home(target)
-        self._ensure_daemon(target, home)
+        with self._starting:
+            self._ensure_daemon(target, home)
         files = self._render(target, home, instance)
         meta = {"version": instance.version, "port": instance.port, "hash": digest(files)}
         slots = Slots(host, home)
@@ -158,7 +163,7 @@ class Supervisor(Platform):
                 return
             if _CRASHED & set(states.values()) or clock.monotonic() > until:
                 break
-            clock.sleep(0.2)
+            clock.sleep(0.1)
         lines = "\n".join(self.log(target, slot, 20))
         self._end_group(target, home, group)
         raise RolloutFailed(
@@ -173,12 +178,25 @@ class Supervisor(Platform):
         conf = home / "slots" / f"{group}.conf"
         if not any(target.world.host.exists(path) for path in (conf, conf.with_suffix(".ready"))):
             return
-        known = self._running_daemon(target, home) and self._states(target, home, group, alone=True)
+        try:
+            known = self._states(target, home, group, alone=True)
+        except CommandFailed:
+            known = {}  # it does not run
         if known:
-            self._ctl(target, home, "stop", f"{group}:*")
+            self._stop_group(target, home, group)
         self._remove(target, conf)
         if known:
             self._ctl(target, home, "update", group)
+
+    def _stop_group(self, target: Target, home: Path, group: str) -> None:
+        """Stop a group, asking for something meanwhile: undisturbed, supervisord may notice an end a second late."""
+        pause = 0.05
+        with ThreadPoolExecutor(1) as pool:
+            stopping = pool.submit(self._ctl, target, home, "stop", f"{group}:*")
+            while not wait([stopping], pause).done:
+                self._ctl(target, home, "pid")
+                pause = min(1.0, 2 * pause)
+            stopping.result()
 
     def _remove(self, target: Target, *paths: Path) -> None:
         for path in paths:

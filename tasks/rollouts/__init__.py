@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed, SeveralServe, Unreachable
 from tasks.domain.kind import Duration, Kind, Strict
+from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
 from tasks.domain.together import together
 from tasks.domain.upstream import Member
@@ -73,13 +75,23 @@ class Host:
     address: str = "127.0.0.1"
 
 
+Ask = Callable[[Sequence[str], Target], Sequence[Measurement]]
+"""Makes the named checks of the release file of a target, and returns what each saw, in their order."""
+
+
+def _no_checks(names: Sequence[str], target: Target) -> Sequence[Measurement]:  # noqa: ARG001
+    raise ReleaseFileError(
+        f"nothing here can make the checks {', '.join(names)}", do="bring the version up by a release"
+    )
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a rollout works: the target it brings up, and the parts that do the work.
 
     ``target`` is that of the first host. ``hosts`` are all by their names; there are none where the system runs on
     golive's own machine alone. ``beside_router`` is the target as the router's machine sees it, if that is not the
-    first host, and ``router_host`` the name of that machine if it is one of the hosts.
+    first host, and ``router_host`` the name of that machine if it is one of the hosts. ``ask`` makes checks.
     """
 
     target: Target
@@ -88,6 +100,7 @@ class Site:
     hosts: Mapping[str, Host] = field(default_factory=dict)
     beside_router: Target | None = None
     router_host: str = ""
+    ask: Ask = _no_checks
 
     @property
     def at_router(self) -> Target:
@@ -145,6 +158,26 @@ class Rollout(Kind):
     def back(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts that bring the previous version back: the same steps, on the hosts that can be reached."""
         return self.steps(reachable(site), version)
+
+    @property
+    def named_checks(self) -> tuple[str, ...]:
+        """The names of the release file's checks that this rollout asks of the new version."""
+        return ()
+
+    @property
+    def counts_traffic(self) -> bool:
+        """Whether the router has to tell what the clients' requests came to at each version."""
+        return False
+
+    @property
+    def kept_for(self) -> float:
+        """How many seconds after the release went live what served before is kept up; infinite for the whole watch."""
+        return math.inf
+
+    @property
+    def longest_hold(self) -> float:
+        """The seconds for which the router has to hold requests back; 0 if it need not."""
+        return 0.0
 
     def require_possible(self, site: Site) -> None:
         """Raise `ReleaseFileError` if this rollout cannot be made with the site's hosts and router."""
@@ -259,8 +292,11 @@ def timed(site: Site, step: Step) -> Step:
     return replace(step, act=act)
 
 
-def on_each_host(act: Callable[[Place], object], places: Sequence[Place]) -> None:
-    """Change something in each place: on all hosts at once, and one after the other on each, as platforms need it."""
+def on_each_host(site: Site, act: Callable[[Place], object], places: Sequence[Place]) -> None:
+    """Change something in each place: on all hosts at once, and one after the other on each where the platform asks."""
+    if site.platform.slots_at_once:
+        together(act, places)
+        return
 
     def on_one(host: str) -> None:
         for place in places:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -42,9 +43,10 @@ class Beside(Rollout):
     needs_router: ClassVar[bool] = True
     ports: tuple[Port, Port]
     """The ports on 127.0.0.1 of the slots blue and green."""
-    keep_old: bool = True
-    """Whether the old version stays up, without its background processes, until the release ends, so that going back
-    takes no start."""
+    keep_old: bool | Duration = True
+    """Whether the old version stays up, without its background processes, so that going back takes no start but a
+    switch of the router: ``true`` until the watch ends, ``false`` not at all, or at least so long after the release
+    went live, as in ``15 min``; then the next look of the monitor that finds nothing failed stops it."""
     probe: Probe = Probe()
     """How golive looks at a version that has begun to get requests."""
 
@@ -53,6 +55,11 @@ class Beside(Rollout):
         if self.ports[0] == self.ports[1]:
             raise ValueError(f"both slots have port {self.ports[0]}; expected two different ports")
         return self
+
+    @property
+    def kept_for(self) -> float:
+        """`keep_old` in seconds."""
+        return math.inf if self.keep_old is True else float(self.keep_old)
 
     def places(self, site: Site) -> Sequence[Place]:
         """Return both slots on each host."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 from tasks.domain.kind import Duration
@@ -74,10 +75,10 @@ class Recreate(Rollout):
         """Return nothing: the old version was stopped when the new one was started."""
         return ()
 
-    def require_possible(self, site: Site) -> None:
-        """Raise `ReleaseFileError` if requests are to be held back and the router cannot."""
-        if self.pause:
-            router_of(site).require_hold(self.pause)
+    @property
+    def longest_hold(self) -> float:
+        """`pause`."""
+        return float(self.pause)
 
     def _hold(self, site: Site, version: str) -> Mapping[str, Any]:
         if all(self.version_in(site, place) == version for place in self.places(site)):
@@ -96,5 +97,5 @@ class Recreate(Rollout):
 
     def _route(self, site: Site, router: Router) -> Mapping[str, Any]:
         router.switch(site.at_router, Upstream(tuple(site.member(place) for place in self.places(site))))
-        router.resume(site.at_router)
-        return {"port": self.port}
+        held = router.resume(site.at_router)
+        return {"port": self.port} | ({"held": asdict(held)} if held else {})

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed
 from tasks.domain.together import together
 from tasks.domain.upstream import Upstream
-from tasks.rollouts import Place, Rollout, Site, Step, on_each_host, router_of, timed
+from tasks.rollouts import Place, Rollout, Site, Step, on_each_host, reachable, router_of, timed
 from tasks.routers import Port
 
 
@@ -20,8 +20,9 @@ class Rolling(Rollout):
 
     An instance is taken out of the router's pool, drained, stopped, started anew, and put back when it is ready. Old
     and new answer beside each other in the meantime. Instances that get no requests come first, so that a roll that was
-    broken off is repaired by the same steps. Background processes run in the first slot of each host, which comes last;
-    those of the new version start when all instances are new.
+    broken off is repaired by the same steps. A rollback replaces as many at a time as `max_unavailable` allows.
+    Background processes run in the first slot of each host, which comes last; those of the new version start when all
+    instances are new.
     """
 
     needs_router: ClassVar[bool] = True
@@ -33,7 +34,8 @@ class Rolling(Rollout):
     batch: Annotated[int, Field(ge=1)] = 1
     """How many instances are replaced at a time."""
     max_unavailable: Annotated[int, Field(ge=1)] = 1
-    """How many instances may be without requests at a time, those counted that have failed meanwhile."""
+    """How many instances may be without requests at a time, those counted that have failed meanwhile. A rollback takes
+    so many at a time."""
 
     @field_validator("ports")
     @classmethod
@@ -56,8 +58,15 @@ class Rolling(Rollout):
 
     def steps(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts: look, mend what gets no requests, replace the others batch by batch, hand over."""
+        return self._acts(site, version, min(self.batch, self.max_unavailable))
+
+    def back(self, site: Site, version: str) -> Sequence[Step]:
+        """Return the same acts in the fewest batches, on the hosts that can be reached."""
+        up = reachable(site)
+        return self._acts(up, version, max(1, min(self.max_unavailable, len(self.places(up)) - 1)), back=True)
+
+    def _acts(self, site: Site, version: str, size: int, *, back: bool = False) -> list[Step]:
         last_first = sorted(self.places(site), key=lambda place: place.slot, reverse=True)
-        size = min(self.batch, self.max_unavailable)
         batches = [last_first[at : at + size] for at in range(0, len(last_first), size)]
         acts = [
             Step("look at every instance", lambda: self._look(site), mutates=False),
@@ -65,7 +74,7 @@ class Rolling(Rollout):
             *(
                 Step(
                     f"replace {', '.join(place.name for place in batch)} by {version}",
-                    partial(self._replace, site, version, batch),
+                    partial(self._replace, site, version, batch, back=back),
                 )
                 for batch in batches
             ),
@@ -124,17 +133,19 @@ class Rolling(Rollout):
         if out:
             # One that is up and does not answer has to be started anew, whatever its version.
             mute = [place for place, does in zip(places, answers, strict=True) if not does]
-            on_each_host(lambda place: site.platform.stop(site.on(place.host), place.slot), mute)
+            on_each_host(site, lambda place: site.platform.stop(site.on(place.host), place.slot), mute)
             self._bring_up(site, version, out)
             self._send(site, [*up, *out])
         return {"started": [place.name for place in out]}
 
-    def _replace(self, site: Site, version: str, batch: Sequence[Place]) -> Mapping[str, Any]:
+    def _replace(self, site: Site, version: str, batch: Sequence[Place], *, back: bool) -> Mapping[str, Any]:
         pool = self._pool(site)
-        old = [place for place in batch if not (place in pool and self.version_in(site, place) == version)]
+        found = together(lambda place: self.version_in(site, place), batch)
+        old = [place for place, up in zip(batch, found, strict=True) if place not in pool or up != version]
         if not old:
             return {"replaced": []}
-        self._require_healthy(site, version, [place for place in pool if place not in old])
+        if not back:  # there one that falls ill again is no reason to leave the others with what failed
+            self._require_healthy(site, version, [place for place in pool if place not in old])
         stay = [place for place in pool if place not in old]
         missing = [place.name for place in self.places(site) if place not in pool and place not in old]
         if not stay or len(missing) + len(old) > self.max_unavailable:
@@ -163,16 +174,17 @@ class Rolling(Rollout):
 
     def _bring_up(self, site: Site, version: str, places: Sequence[Place]) -> None:
         """Start the version in places that get no requests; one that does not come up is stopped there."""
-        on_each_host(lambda place: self.start(site, place, version, background=False), places)
+        on_each_host(site, lambda place: self.start(site, place, version, background=False), places)
         try:
             together(lambda place: self.wait_ready(site, place), places)
         except RolloutFailed:
-            on_each_host(lambda place: site.platform.stop(site.on(place.host), place.slot), places)
+            on_each_host(site, lambda place: site.platform.stop(site.on(place.host), place.slot), places)
             raise
 
     def _require_healthy(self, site: Site, version: str, places: Sequence[Place]) -> None:
         """Ask the instances that are new already once more before the next is touched."""
-        new = [place for place in places if self.version_in(site, place) == version]
+        found = together(lambda place: self.version_in(site, place), places)
+        new = [place for place, up in zip(places, found, strict=True) if up == version]
         together(lambda place: self.wait_ready(site, place), new)
 
     def _send(self, site: Site, places: Sequence[Place]) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -12,6 +14,7 @@ from pydantic import Field, field_validator
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed
 from tasks.domain.kind import Duration, Kind, no_secret_in
 from tasks.domain.ports import Command
+from tasks.domain.side_by_side import Traffic
 from tasks.domain.target import Target
 from tasks.domain.upstream import Member, Upstream
 
@@ -19,11 +22,22 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 """A TCP port."""
 
 
+@dataclass(frozen=True)
+class Held:
+    """A pause that is over: how long it was, how many requests it held back, and the longest that one of them took."""
+
+    seconds: float
+    requests: int
+    longest: float
+
+
 class Router(Kind):
     """Sends requests to the members of one upstream, and changes that in one step that drops no request."""
 
     holds: ClassVar[bool] = False
     """Whether this kind of router can hold requests back for a while."""
+    counts: ClassVar[bool] = False
+    """Whether this kind of router can tell what the clients' requests came to at each member."""
 
     @abstractmethod
     def current(self, target: Target) -> Upstream | None:
@@ -42,7 +56,7 @@ class Router(Kind):
         raise ReleaseFileError(
             f"the router {self.kind} cannot hold requests back for {seconds:g} s",
             expected="a router that can, such as embedded",
-            where="rollout.pause",
+            where="router.kind",
             do="take another router, or do without the pause",
         )
 
@@ -54,8 +68,16 @@ class Router(Kind):
         """
         self.require_hold(seconds)
 
-    def resume(self, target: Target) -> None:
-        """Let go on what is held back; nothing is, in a router that cannot hold requests."""
+    def resume(self, target: Target) -> Held | None:  # noqa: ARG002
+        """Let go on what is held back, and return what that was, as far as it is answered; None without a pause."""
+        return None
+
+    def count(self, target: Target, seconds: float) -> None:
+        """Begin to count what the clients' requests come to, for at most so long; some routers always do."""
+
+    def counted(self, target: Target) -> Mapping[str, Traffic] | None:  # noqa: ARG002
+        """Return what was counted since `count` for each slot that got requests; None if this router does not count."""
+        return None
 
     def close(self, target: Target) -> None:
         """End the router if golive started it."""

@@ -9,6 +9,10 @@ from typing import Any
 
 TICKETS = 100
 """How many addresses Caddy takes in turn, so that one of them is a hundredth of the requests."""
+REQUESTS_LOG = "requests.log"
+"""The file in which Caddy tells of each request that it holds back or counts."""
+_REQUESTS = "http.log.access.requests"
+_TO = "{http.reverse_proxy.upstream.hostport}"
 
 
 @dataclass(frozen=True)
@@ -32,28 +36,51 @@ def config_of(layout: Layout) -> str:
         "listen": [layout.listen],
         "automatic_https": {"disable": True},
         "routes": [
+            {"handle": [{"handler": "vars", "until": f"{{file.{home}/until}}", "count": f"{{file.{home}/count}}"}]},
+            {"handle": [{"handler": "vars", "log_skip": True}]},
             _tell(layout),
-            {"handle": [{"handler": "vars", "until": f"{{file.{home}/until}}"}]},
+            {"match": [_before("count")], "handle": [{"handler": "vars", "log_skip": False}, _note("to", _TO)]},
             _held(layout),
             send,
         ],
         # What was held for as long as may be is sent on; it has reached nobody yet.
         "errors": {"routes": [{"match": [{"vars": {"{http.vars.held}": ["yes"]}}], **send}]},
+        "logs": {"default_logger_name": "requests"},
     }
     config = {
         "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
-        "logging": {"logs": {"default": {**log, "level": "WARN"}}},
+        "logging": {"logs": {"default": {**log, "level": "WARN", "exclude": [_REQUESTS]}, "requests": _log(layout)}},
         "storage": {"module": "file_system", "root": f"{home}/data"},
         "apps": {"http": {"grace_period": "10s", "servers": {"service": server}}},
     }
     return json.dumps(config, indent=1)
 
 
+def _before(moment: str) -> dict[str, Any]:
+    """Return what matches until a moment, in seconds since 1970, that stands in a file."""
+    return {"expression": f"int({{http.vars.{moment}}}) > int({{time.now.unix}})"}
+
+
+def _note(key: str, value: str) -> dict[str, Any]:
+    return {"handler": "log_append", "key": key, "value": value}
+
+
+def _log(layout: Layout) -> dict[str, Any]:
+    """Return the log of the requests that are held back or counted: where each went and how it ended, no more."""
+    file = {"output": "file", "filename": f"{layout.home}/{REQUESTS_LOG}", "roll_size_mb": 20, "roll_keep": 1}
+    told = {field: {"filter": "delete"} for field in ("request", "resp_headers", "user_id", "bytes_read")}
+    return {
+        "writer": file,
+        "encoder": {"format": "filter", "wrap": {"format": "json"}, "fields": told},
+        "include": [_REQUESTS],
+    }
+
+
 def _tell(layout: Layout) -> dict[str, Any]:
     headers = {
         "X-Golive": ["router"],
         "X-Golive-Until": [f"{{file.{layout.home}/until}}"],
-        "X-Golive-Time": ["{time.now.unix}"],
+        "X-Golive-Time": ["{time.now.unix_ms}"],
         "Content-Type": ["text/plain"],
     }
     body = f"{{file.{layout.home}/current/told}}"
@@ -65,11 +92,9 @@ def _tell(layout: Layout) -> dict[str, Any]:
 
 
 def _held(layout: Layout) -> dict[str, Any]:
-    return {
-        "match": [{"expression": "int({http.vars.until}) > int({time.now.unix})"}],
-        "handle": [{"handler": "vars", "held": "yes"}, _proxy(layout, "gate", layout.longest_pause)],
-        "terminal": True,
-    }
+    told = [{"handler": "vars", "held": "yes", "log_skip": False}, _note("held", "yes")]
+    gate = _proxy(layout, "gate", layout.longest_pause)
+    return {"match": [_before("until")], "handle": [*told, gate], "terminal": True}
 
 
 def _proxy(layout: Layout, link: str, patience: float) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -23,15 +24,28 @@ from tasks.domain.errors import (
 )
 from tasks.domain.kind import Duration
 from tasks.domain.ports import Command, Finished, HttpAnswer
+from tasks.domain.side_by_side import Traffic
 from tasks.domain.target import Target
 from tasks.domain.upstream import Upstream
-from tasks.routers import Port, Router
-from tasks.routers._caddy_config import TICKETS, Layout, config_of
+from tasks.routers import Held, Port, Router
+from tasks.routers._caddy_config import REQUESTS_LOG, TICKETS, Layout, config_of
 
 _PATH = re.compile(r"/[\w./@+,=~ -]*")  # what Caddy's placeholders do not take for anything else
 ASK = "X-Golive-Router"
 """The header in which golive sends its token, to be told what is in force."""
 _NEVER = "0"
+# What was counted since a moment, by address: how many requests, and how many got no answer or one of 500 and above.
+_COUNT = r"""
+match($0, /"ts":[0-9.]+/) { at = substr($0, RSTART + 5, RLENGTH - 5) + 0 }
+at >= since && match($0, /"to":"[^"]*"/) {
+    to = substr($0, RSTART + 6, RLENGTH - 7); asked[to]++
+    status = match($0, /"status":[0-9]+/) ? substr($0, RSTART + 9, RLENGTH - 9) + 0 : 0
+    if (status == 0 || status >= 500) failed[to]++
+}
+END { for (to in asked) print to, asked[to], failed[to] + 0 }
+"""
+_ANSWERED = 0.5
+"""Seconds in which what was held back is answered, once it is let go on."""
 # By the shell's own printf, for a hundred files at once; synchronised before the name says that they are whole.
 _WRITE = 'cd "$0" && i=0 && for dial; do printf %s "$dial" >"$i" || exit 1; i=$((i+1)); done && sync -f .'
 
@@ -65,6 +79,7 @@ class Embedded(Router):
     longest_pause: Duration = 30.0
     """How long requests may be held back by a pause; then each is sent on, wherever that leads."""
     holds: ClassVar[bool] = True
+    counts: ClassVar[bool] = True
 
     def current(self, target: Target) -> Upstream | None:
         """Return what Caddy has in force; raises `Unreachable` if it should run and does not."""
@@ -112,8 +127,8 @@ class Embedded(Router):
             raise ReleaseFileError(
                 f"a pause of {seconds:g} s",
                 expected=f"at most {self.longest_pause:g} s",
-                where="rollout.pause",
-                do="give router.longest_pause more",
+                where="router.longest_pause",
+                do="give it more, or pause for less",
             )
 
     def pause(self, target: Target, seconds: float) -> None:
@@ -124,19 +139,48 @@ class Embedded(Router):
             return
         self._ensure(target, home)
         # By Caddy's own clock, which may be another machine's.
-        until = int(self._ask(target).headers["x-golive-time"]) + math.ceil(seconds)
+        now = self._now(target)
+        if now >= int(host.read(home / "until") or _NEVER):
+            host.write(home / "since", f"{now:.3f}")
+        until = math.ceil(now + seconds)
         host.link(home / "gate", self._deal(target, "shut", "nothing", [f"unix/{home}/nobody"] * TICKETS))
         host.write(home / "until", str(until))
         self._must_hold_until(target, str(until))
 
-    def resume(self, target: Target) -> None:
-        """Send on what is held back, to what is in force now, and hold nothing back any more."""
+    def resume(self, target: Target) -> Held | None:
+        """Send on what is held back, to what is in force now; return what that was, None if nothing was to be held."""
         host, home = target.world.host, self._home(target)
         name = host.read(home / "current" / "name")
-        if name and (host.read(home / "until") or _NEVER) != _NEVER:
-            host.link(home / "gate", home / "upstreams" / name)
-            host.write(home / "until", _NEVER)
-            self._must_hold_until(target, _NEVER)
+        until = int(host.read(home / "until") or _NEVER)
+        if not name or not until:
+            return None
+        since, now = float(host.read(home / "since") or until), self._now(target)
+        host.link(home / "gate", home / "upstreams" / name)
+        host.write(home / "until", _NEVER)
+        self._must_hold_until(target, _NEVER)
+        target.world.clock.sleep(_ANSWERED)
+        lines = (json.loads(line) for line in (host.read(home / REQUESTS_LOG) or "").splitlines())
+        took = [float(one["duration"]) for one in lines if one["ts"] >= since and "held" in one]
+        return Held(round(max(0.0, min(now, until) - since), 3), len(took), round(max(took, default=0.0), 3))
+
+    def count(self, target: Target, seconds: float) -> None:
+        """Let Caddy tell of each request for so long, in a log that ends at 20 MB."""
+        host, home = target.world.host, self._home(target)
+        self._ensure(target, home)
+        now = self._now(target)
+        host.write(home / "counted_since", f"{now:.3f}")
+        host.write(home / "count", str(math.ceil(now + seconds)))
+
+    def counted(self, target: Target) -> Mapping[str, Traffic] | None:
+        """Return what Caddy told of since `count`, for each slot."""
+        host, home = target.world.host, self._home(target)
+        since, current = host.read(home / "counted_since"), self.current(target)
+        if since is None or current is None or not host.exists(home / REQUESTS_LOG):
+            return {}
+        words = ("awk", "-v", f"since={since}", _COUNT, str(home / REQUESTS_LOG))
+        rows = [line.split() for line in host.run(Command(words, timeout=20.0)).stdout.splitlines()]
+        found = {address: Traffic(int(asked), int(failed)) for address, asked, failed in rows}
+        return {one.slot: found[one.address] for one in current.members if one.address in found}
 
     def close(self, target: Target) -> None:
         """End Caddy; requests under way may finish."""
@@ -146,6 +190,10 @@ class Embedded(Router):
                 self._caddy(target, home, "stop", "--address", "unix/admin.sock")
             except CommandFailed:
                 target.world.host.remove_tree(home / "admin.sock")  # nobody listens there any more
+
+    def _now(self, target: Target) -> float:
+        """Return the seconds since 1970 by Caddy's clock."""
+        return int(self._ask(target).headers["x-golive-time"]) / 1000
 
     def _must_hold_until(self, target: Target, until: str) -> None:
         found = self._ask(target).headers.get("x-golive-until")
@@ -178,8 +226,9 @@ class Embedded(Router):
         host = target.world.host
         if not host.read(home / "token"):
             host.write(home / "token", secrets.token_hex(16))
-        if not host.read(home / "until"):
-            host.write(home / "until", _NEVER)
+        for name in ("until", "count"):
+            if not host.read(home / name):
+                host.write(home / name, _NEVER)
         text, wanted = config_of(self._layout(home, host.read(home / "token") or "")), home / "caddy.json"
         alive = self._alive(target)
         if alive and host.read(wanted) == text:

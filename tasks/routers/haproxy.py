@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from tasks.domain.side_by_side import Traffic
+from tasks.domain.target import Target
 from tasks.domain.upstream import Upstream
 from tasks.routers import FileRouter
+
+_FAILED = ("hrsp_5xx", "eresp")
 
 
 class Haproxy(FileRouter):
@@ -18,6 +25,7 @@ class Haproxy(FileRouter):
     that a reload closes no idle connection on which a client is about to send.
     """
 
+    counts: ClassVar[bool] = True
     kind: Literal["haproxy"] = "haproxy"
     """Which kind of router this is."""
     file: Path = Path("/etc/haproxy/golive.cfg")
@@ -42,5 +50,17 @@ frontend {self.backend}_golive
     mode http
     timeout client 5s
     bind 127.0.0.1:{self.status_port}
-    http-request return status 200 content-type text/plain string "{upstream}"
+    stats uri /stats
+    http-request return status 200 content-type text/plain string "{upstream}" unless {{ path_beg /stats }}
 """
+
+    def counted(self, target: Target) -> Mapping[str, Traffic] | None:
+        """Return what HAProxy has counted for each server since its last reload, which a switch makes."""
+        url = f"http://127.0.0.1:{self.status_port}/stats;csv"
+        answer = target.world.http.request("GET", url, timeout=5.0, fresh=True)
+        rows = csv.DictReader(io.StringIO(answer.body.decode(errors="replace").lstrip("# ")))
+        return {
+            row["svname"]: Traffic(int(row["stot"] or 0), sum(int(row[key] or 0) for key in _FAILED))
+            for row in rows
+            if row["pxname"] == self.backend and row["svname"] not in {"BACKEND", "FRONTEND"}
+        }

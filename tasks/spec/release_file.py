@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import time
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -17,6 +18,7 @@ from tasks.backups.dump import Dump
 from tasks.checks import Check
 from tasks.domain.checklist import Checklist
 from tasks.domain.docker import Address
+from tasks.domain.errors import ReleaseFileError
 from tasks.domain.kind import Duration, Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.triggers import Trigger
@@ -28,7 +30,7 @@ from tasks.routers import Router
 from tasks.sources import Source
 from tasks.spec.checklist import ChecklistSection, contradictions, strangers
 from tasks.spec.hosts import OWN_MACHINE, Machine
-from tasks.spec.kinds import union_of
+from tasks.spec.kinds import kinds_in, union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 from tasks.spec.rehearsal import Rehearsal
 from tasks.spec.switches import Switch
@@ -193,6 +195,10 @@ def _misfit(message: str, *at: str | int) -> PydanticCustomError:
     return PydanticCustomError("misfit", "{message}", {"message": message, "at": at})
 
 
+def _routers() -> dict[str, type[Router]]:
+    return {name: kind for name, kind in kinds_in(routers).items() if issubclass(kind, Router)}
+
+
 def _dump_unless_told(value: Any) -> Any:
     return {"kind": backups.DEFAULT, **value} if isinstance(value, dict) else value
 
@@ -311,6 +317,23 @@ class ReleaseFile(Strict):
         return self
 
     @model_validator(mode="after")
+    def _pauses_fit(self) -> Self:
+        for part, seconds in (("migration", self.migration.pause), ("rollout", self.rollout.longest_hold)):
+            if not seconds:
+                continue
+            if self.router is None or not type(self.router).holds:
+                able = ", ".join(name for name, kind in _routers().items() if kind.holds)
+                seen = (
+                    f"the router {self.router.kind} cannot hold requests back" if self.router else "there is no router"
+                )
+                raise _misfit(f"{seen}; expected {able}, or no pause", part, "pause")
+            try:
+                self.router.require_hold(seconds)
+            except ReleaseFileError as error:
+                raise _misfit(f"{error.seen}; expected {error.expected}; {error.do}", part, "pause") from error
+        return self
+
+    @model_validator(mode="after")
     def _switches_fit(self) -> Self:
         names, checks = [one.name for one in self.switches], {check.name for _phase, check in self.checks.every()}
         for index, one in enumerate(self.switches):
@@ -321,6 +344,19 @@ class ReleaseFile(Strict):
                     f"switch {one.name} names the check {one.check!r}; expected one of {', '.join(sorted(checks))}"
                 )
                 raise _misfit(message, "switches", index, "check")
+        return self
+
+    @model_validator(mode="after")
+    def _rollout_names_checks(self) -> Self:
+        if self.rollout.counts_traffic and self.router is not None and not type(self.router).counts:
+            able = " or ".join(name for name, kind in _routers().items() if kind.counts)
+            said = f"the router {self.router.kind} does not count requests; expected {able}, or no traffic"
+            raise _misfit(said, "rollout", "traffic")
+        known = {check.name for _phase, check in self.checks.every()}
+        for index, name in enumerate(self.rollout.named_checks):
+            if name not in known:
+                near = get_close_matches(name, known, 3) or sorted(known)
+                raise _misfit(f"there is no check {name!r}; expected {' or '.join(near)}", "rollout", "checks", index)
         return self
 
     @model_validator(mode="after")

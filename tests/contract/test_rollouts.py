@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -195,6 +196,14 @@ def test_without_keep_old_the_old_version_stops_after_the_drain(blue_green):
     assert stage.site.platform.status(stage.site.target, "blue").running is Running.DOWN
 
 
+@pytest.mark.parametrize("kind", ["blue_green", "canary"])
+def test_the_old_version_is_kept_for_the_watch_for_some_time_or_not_at_all(kind):
+    for given, kept in (({}, math.inf), ({"keep_old": "15 min"}, 900), ({"keep_old": False}, 0)):
+        rollout = a_rollout(kind, **given)
+        assert rollout.kept_for == kept
+        assert type(rollout).model_validate(rollout.model_dump(by_alias=True)).kept_for == kept
+
+
 def test_the_old_version_is_not_stopped_while_the_new_one_is_down(blue_green):
     blue_green.go("v1")
     blue_green.go("v2")
@@ -205,7 +214,7 @@ def test_the_old_version_is_not_stopped_while_the_new_one_is_down(blue_green):
     assert site.platform.status(site.target, "blue").running is Running.UP
 
 
-def test_several_instances_on_one_host_are_started_by_supervisor_one_after_the_other(tmp_path, world):
+def test_several_instances_on_one_host_are_started_by_a_supervisor_that_does_not_run_yet_at_once(tmp_path, world):
     with WAYS["embedded"](tmp_path, world) as way:
         stage = a_stage(tmp_path, a_rollout("rolling"), way, world)
         try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
-from tasks.domain.errors import ReleaseFileError, RolloutFailed, SeveralServe, Unreachable
+from tasks.checking import measure_all
+from tasks.checks.http import Http
+from tasks.domain.errors import RolloutFailed, SeveralServe, Unreachable
 from tests.plain import KilledError
 from tests.services import Clients, free_port
 from tests.sites import WAYS, service
@@ -143,8 +146,8 @@ def test_a_roll_stops_before_the_next_instance_when_a_new_one_falls_ill(staged):
     stage.serves_only("v1")
 
 
-def test_a_roll_never_takes_out_more_instances_than_it_may(staged, monkeypatch):
-    stage = staged("rolling", ports=[free_port() for _ in range(4)], batch=2, max_unavailable=2)
+def test_a_roll_never_takes_out_more_instances_than_it_may_and_goes_back_by_as_many(staged, monkeypatch):
+    stage = staged("rolling", ports=[free_port() for _ in range(4)], max_unavailable=2)
     stage.go("v1")
     sizes = []
     switch = type(stage.way.router).switch
@@ -155,7 +158,10 @@ def test_a_roll_never_takes_out_more_instances_than_it_may(staged, monkeypatch):
 
     monkeypatch.setattr(type(stage.way.router), "switch", switching)
     stage.go("v2")
-    assert sizes == [2, 4, 2, 4]
+    assert sizes == [3, 4] * 4
+    sizes.clear()
+    stage.back("v1")
+    assert sizes == [2, 4] * 2
     works = stage.site.platform.life.background
     assert [slot for _, slot in works] == ["web-1"]
 
@@ -166,7 +172,7 @@ def test_a_roll_never_takes_out_more_instances_than_it_may(staged, monkeypatch):
     process.wait()
     with pytest.raises(SeveralServe, match="nothing in web-2"):
         stage.serving()
-    narrow = stage.rollout.model_copy(update={"batch": 1, "max_unavailable": 1})
+    narrow = stage.rollout.model_copy(update={"max_unavailable": 1})
     replace_other = narrow.steps(stage.at("v3"), "v3")[2]
     stage.rollout._send(stage.site, [one for one in stage.rollout.places(stage.site) if one != place])
     with pytest.raises(RolloutFailed, match="without requests already: web-2"):
@@ -193,6 +199,48 @@ def test_a_canary_that_fails_more_or_is_slower_or_of_which_nothing_is_known_gets
     assert told["compared"]
     assert told["new"]["asked"] >= 10
     stage.serves_only("v4")
+
+
+def test_a_canary_passes_the_checks_that_it_names_as_the_old_version_does_or_gets_no_more_requests(staged):
+    works = Http(name="works", url="{base_url}/work", status=200)
+    stage = staged("canary", checks=["works"], probe={"path": "/", "every": "20ms"})
+    stage.site = replace(stage.site, ask=lambda _names, target: measure_all([works], target))
+    stage.go("v1")
+    with pytest.raises(RolloutFailed, match=r"failed: works: .*500.*; of the old version it holds"):
+        stage.go("v2", "errors")
+    stage.serves_only("v1")
+    told = stage.go("v3")["send 20% of the requests to v3"]
+    assert {side: text[:7] for side, text in told["checks"]["works"].items()} == {"new": "passed:", "old": "passed:"}
+    stage.serves_only("v3")
+
+    # What fails of both says nothing of the new one, and that is no success.
+    stage.site = replace(
+        stage.site, ask=lambda _names, target: measure_all([works.model_copy(update={"status": 201})], target)
+    )
+    with pytest.raises(RolloutFailed, match=r"unknown: works: .*does not hold either"):
+        stage.go("v4")
+    stage.serves_only("v3")
+
+
+@pytest.mark.parametrize("router", ["embedded", "haproxy"])
+def test_a_canary_gets_no_more_requests_when_those_of_clients_fail_or_are_too_few(router, tmp_path, world):
+    quick = {**QUICK, "probe": {"path": "/", "every": "20ms"}, "steps": [{"share": "50%", "for": "1s"}], "traffic": 10}
+    with (
+        WAYS[router](tmp_path, world) as way,
+        plain_stage(tmp_path, a_rollout("canary", **quick), way, world) as stage,
+    ):
+        stage.go("v1")
+        with pytest.raises(RolloutFailed, match="unknown: 0 requests of clients at the new version, fewer than 10"):
+            stage.go("v2")
+        with Clients(way.port, path="/work") as clients:
+            with pytest.raises(RolloutFailed, match=r"failed: (\d+) of \1 requests of clients failed, against 0 of"):
+                stage.go("v3", "errors")  # which its probes do not see
+            lost = len(clients.lost)
+            traffic = stage.go("v4")["send 50% of the requests to v4"]["traffic"]
+        assert traffic["new"]["asked"] >= 10
+        assert traffic["new"]["failed"] == 0
+        assert len(clients.lost) == lost
+        stage.serves_only("v4")
 
 
 def test_a_canary_beside_an_old_version_that_fails_too_is_not_taken_for_a_success(staged):
@@ -226,16 +274,6 @@ def test_recreate_with_a_pause_is_late_and_loses_nothing(staged):
         clients.until(clients.total + 100)
     assert clients.lost == []
     assert set(clients.answers) == {"v1", "v2"}
-
-
-@pytest.mark.parametrize("kind", sorted(WAYS))
-def test_a_pause_behind_a_router_that_cannot_hold_is_refused_before_anything_is_stopped(kind, tmp_path, world):
-    with (
-        WAYS[kind](tmp_path, world) as way,
-        plain_stage(tmp_path, a_rollout("recreate", **QUICK, pause="40s"), way, world) as stage,
-        pytest.raises(ReleaseFileError, match=r"cannot hold|at most 30 s"),
-    ):
-        stage.rollout.require_possible(stage.site)
 
 
 @pytest.mark.parametrize("kind", ["rolling", "canary"])

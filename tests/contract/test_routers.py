@@ -105,6 +105,27 @@ def test_members_share_the_requests_by_weight_and_the_others_take_those_of_one_t
         assert {ask("GET", f"http://127.0.0.1:{way.port}/", fresh=True).body for _ in range(8)} == {b"v2"}
 
 
+def test_a_router_tells_what_the_requests_came_to_at_each_member_or_that_it_does_not_count(way, target):
+    if not way.router.counts:
+        assert way.router.counted(target) is None
+        return
+    ask = target.world.http.request
+    with service("v1") as (one, _), service("v2", FAULT="errors") as (two, _):
+        way.router.switch(
+            target, Upstream((Member("blue", f"127.0.0.1:{one}", 3), Member("green", f"127.0.0.1:{two}", 1)))
+        )
+        way.router.count(target, 20)
+        for _ in range(20):
+            ask("GET", f"http://127.0.0.1:{way.port}/work", fresh=True)
+        time.sleep(0.2)
+        told = way.router.counted(target)
+        assert told is not None
+        assert sum(one.asked for one in told.values()) == 20
+        assert told["blue"].failed == 0
+        assert told["green"].failed == told["green"].asked > 0
+        assert told["blue"].asked > told["green"].asked
+
+
 def test_a_router_holds_requests_back_until_it_is_told_to_go_on_or_says_that_it_cannot(way, target):
     if not way.router.holds:
         with pytest.raises(ReleaseFileError, match="cannot hold"):
@@ -123,9 +144,10 @@ def test_a_router_holds_requests_back_until_it_is_told_to_go_on_or_says_that_it_
             way.router.switch(target, _at("green", two))
             time.sleep(0.2)
             assert clients.total == held
-            way.router.resume(target)
-            way.router.resume(target)
+            told = way.router.resume(target)
+            assert way.router.resume(target) is None
             clients.until(held + 100)
+        assert (told.requests, 1.0 <= told.seconds <= told.longest + 0.3) == (6, True), told
         assert clients.lost == []
         assert clients.answers["v2"] >= 100
 

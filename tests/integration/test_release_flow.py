@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from tasks.acting import LOG
 from tasks.domain.errors import ActiveRelease, Refused, RehearsalFailed, Unreachable
 from tests.flows import GROW
 from tests.services import free_port
+from tests.systems import run
 
 
 def test_each_phase_can_be_run_alone_and_has_its_own_record(small_system, caplog, monkeypatch):
@@ -67,6 +70,7 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
                 "ports": [free_port(), free_port()],
                 "drain": "100ms",
                 "ready": {"every": "50ms", "within": "8s"},
+                "keep_old": "1s",
             },
             "database.scratch": {"place": "embedded"},
             "checks.review": [{"kind": "sql", "name": "notes can be read", "query": "SELECT 1", "equals": 1}],
@@ -99,6 +103,8 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
     assert [list(one.findings["checks"]) for one in shop.ledger.evidence.looks(second, "monitor")] == [
         ["notes can be read"]
     ]
+
+    _the_monitor_stops_the_old_version_once(shop)
 
     # Nothing reached Slack, and nothing is lost: the messages are kept, and their tries are on record.
     messages = shop.sql_in_ledger("SELECT id, text FROM message WHERE release_id = %s", (second,))
@@ -139,3 +145,20 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
     with pytest.raises(Refused, match=f"{third} .* has changed production since"):
         shop.rollback(reason="further back", release=second)
     shop.no_scratch_is_left()
+
+
+def _the_monitor_stops_the_old_version_once(shop):
+    """Hold that it is kept up until the monitor's next look after its time."""
+    from flows.monitor import monitor
+
+    stopped = ("watch", "stop the old version", "done")
+    assert stopped not in shop.steps()
+    row = shop.latest()
+    time.sleep(max(0.0, 1.0 - (datetime.now(UTC) - row.live_at).total_seconds()))
+    for _ in range(2):
+        run(monitor())
+        assert shop.steps().count(stopped) == 1
+    found = next(one for one in shop.ledger.releases.steps(row.id) if (one.phase, one.name, one.event) == stopped)
+    assert found.detail["stopped"] == "v1"
+    assert (shop.latest().state, shop.latest().holder) == ("watching", "")
+    assert shop.serving() == "v2"

@@ -547,3 +547,19 @@ def test_a_run_that_was_killed_is_resumed_where_it_stood(target, write, migrator
     migrated = migrator.upgrade(target)
     assert migrated.applied == ("migrations/a2.sql", "migrations/a3.sql")
     assert {"a", "b", "c"} <= relations(psql)
+
+
+def test_a_migration_is_over_when_requests_may_be_held_back_no_longer(target, write, migrator, psql, database, world):
+    psql("CREATE TABLE orders (id int)")
+    clock = world.clock
+    patient = migrator.model_copy(update={"limits": Limits(wait="100ms", tries=100, duration="60s")})
+    write(a="ALTER TABLE orders ADD COLUMN a int;\nSELECT pg_sleep(0.4);\nSELECT pg_sleep(30);")
+    with pytest.raises(TimedOut, match=r"a\.sql:\d"):
+        patient.until(clock.monotonic() + 1.0).upgrade(target)
+    with reader(database), pytest.raises((LockNotGranted, TimedOut)):
+        patient.until(clock.monotonic() + 0.5).upgrade(target)
+    with pytest.raises(TimedOut, match="held back for as long as they may"):
+        patient.until(clock.monotonic() - 1).upgrade(target)
+    assert migrator.fingerprint(target) != patient.fingerprint(target)
+    assert patient.until(1.0).fingerprint(target) == patient.fingerprint(target)
+    assert patient.limits.left(clock) > 1e9

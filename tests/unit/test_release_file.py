@@ -184,6 +184,40 @@ def test_a_trigger_that_needs_no_probe_does_without():
     assert loading.parse(SMALL + "rollback: {when: [{kind: corruption}]}\n").rollback.when[0].kind == "corruption"
 
 
+@pytest.mark.parametrize(
+    ("router", "pause", "words"),
+    [
+        (
+            "{kind: nginx, upstream: shop, status_port: 8099}",
+            "5s",
+            "nginx cannot hold requests back; expected embedded",
+        ),
+        ("{kind: haproxy, backend: shop, status_port: 8099}", "5s", "haproxy cannot hold"),
+        ("{kind: caddy, id: shop}", "5s", "caddy cannot hold"),
+        ("{kind: command, set: [a], get: [b]}", "5s", "command cannot hold"),
+        ("null", "5s", "there is no router; expected embedded, or no pause"),
+        ("{kind: embedded, listen: 8080}", "31s", "at most 30 s; give it more"),
+    ],
+)
+def test_a_pause_is_refused_where_the_router_cannot_hold_requests_back(router, pause, words):
+    text = changed("router: {kind: embedded, listen: 8080}", f"router: {router}")
+    for old, part in (("{kind: none}", "migration"), ("{kind: recreate, port: 8101}", "rollout")):
+        said = fault(text.replace(old, f"{old[:-1]}, pause: {pause}}}"))
+        assert words in said
+        assert f"{part}.pause" in said
+
+
+def test_a_canary_names_checks_that_there_are_and_asks_for_traffic_where_the_router_counts_it():
+    canary = "{kind: canary, ports: [8101, 8102], checks: [it answer]}"
+    said = fault(changed("{kind: recreate, port: 8101}", canary))
+    assert "there is no check 'it answer'; expected it answers" in said
+    assert "rollout.checks.0" in said
+    canary = "{kind: canary, ports: [8101, 8102], traffic: 50}"
+    nginx = "router: {kind: nginx, upstream: shop, status_port: 8099}"
+    text = changed("{kind: recreate, port: 8101}", canary).replace("router: {kind: embedded, listen: 8080}", nginx)
+    assert "rollout.traffic: the router nginx does not count requests; expected embedded or haproxy" in fault(text)
+
+
 def test_a_rollout_that_needs_a_router_says_so():
     text = changed("router: {kind: embedded, listen: 8080}\n", "").replace(
         "rollout: {kind: recreate, port: 8101}", "rollout: {kind: blue_green, ports: [8101, 8102]}"
