@@ -191,7 +191,9 @@ def issue_token(tree: Path) -> str:
 
     env = {"JWT_SECRET": SECRET, "PATH": os.environ["PATH"]}
     argv = [sys.executable, "-m", "service.tokens", "golive"]
-    return subprocess.run(argv, cwd=tree, env=env, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+    return subprocess.run(
+        argv, cwd=tree, env=env, check=True, capture_output=True, text=True, timeout=30
+    ).stdout.strip()
 
 
 def write_environment(path: Path, dsn: str, secret: str, kafka: int, **changes: str) -> None:
