@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 
 from tasks.domain.errors import CommandFailed, Refused
 from tasks.domain.kind import Argv
+from tasks.domain.release import MARKER
 from tasks.domain.target import Target
 from tasks.migrators import Migrated, SqlText, only_runner
 from tasks.migrators._alembic_revisions import Revision, has_way_down, heads_among, parse, with_ancestors
@@ -21,7 +22,6 @@ from tasks.migrators._by_tool import ToolMigrator
 from tasks.migrators._fence import Fence
 from tasks.migrators._locks import LockSamples
 from tasks.migrators._tool import migrated
-from tasks.sources import MARKER
 
 
 class Alembic(ToolMigrator):

@@ -58,7 +58,7 @@ class Around:
 
 @contextmanager
 def stand_in(server: RunningServer) -> Iterator[System]:
-    """Set it up; no version is deployed. The ledger is on ``server``, production on a server of its own that has TLS."""
+    """Set it up; no version is deployed. The ledger is on ``server``, production on one of its own that has TLS."""
     with standing(server) as (system, _):
         yield system
 

@@ -56,5 +56,14 @@ def subscribed(brokers: str, topic: str) -> Consumer:
             "allow.auto.create.topics": True,
         }
     )  # fmt: skip
-    consumer.subscribe([topic])
+    consumer.subscribe([topic], on_assign=_begin)
     return consumer
+
+
+def _begin(consumer: Consumer, partitions: list[Any]) -> None:
+    """Put on record where the group begins, so that it can be told how far it is behind before the first message."""
+    fresh = [one for one in consumer.committed(partitions, timeout=10) if one.offset < 0]
+    for one in fresh:
+        one.offset = consumer.get_watermark_offsets(one, timeout=10)[0]
+    if fresh:
+        consumer.commit(offsets=fresh, asynchronous=False)
