@@ -90,7 +90,7 @@ WAY_BACK = {"WA-098", "WA-099", "WA-100", "WA-101", "WA-102", "WA-103", "WA-104"
 
 
 def test_each_quick_command_has_an_equivalent_that_works(live):
-    """Development and production are the same but for who signs, which the fixture has shown to work."""
+    """The fixture has shown those to deploy development and production."""
     system, around = live
     with system.in_environment():
         assert re.search(r"v2.*watching", golive(system, "status", system.name).stdout)  # status
@@ -132,8 +132,8 @@ def test_a_version_whose_executor_receives_nothing_is_taken_back(live):
     before = system.sql("SELECT count(*) AS rows FROM audit_log")[0]["rows"]
     system.release("v3", supersede=True)
     release = system.latest()
+    system.approve(release.id, "approver", "eve")
     with pytest.raises(ChecksFailed, match="the executor takes a run and completes it"):
-        system.approve(release.id, "approver", "eve")
         system.approve(release.id, "operations", "otto")
     release = system.latest()
     assert (release.state, serves(around)) == ("rolled_back", "v2")
@@ -153,6 +153,16 @@ def test_a_version_whose_executor_receives_nothing_is_taken_back(live):
     assert "the executor takes a run and completes it" in page
     refused = golive(system, "release", system.name, "v3", code=3)
     assert "v3" in refused.stderr
+
+
+def test_where_nobody_signs_migrations_and_health_are_run_alone(live):
+    """As in development: `golive phase migrate` and `golive phase health`; `golive phase deploy` began this module."""
+    system, around = live
+    system.write({"sign_off": {}, "checklist.signed": {}})
+    for phase in ("migrate", "health"):
+        system.phase(phase, "v2")
+        assert (system.latest().scope, system.latest().state) == (phase, "done")
+    assert serves(around) == "v2"
 
 
 def quick(checks: list[dict[str, Any]]) -> list[dict[str, Any]]:
