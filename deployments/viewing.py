@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.commands import AsJson, ReleaseId, book, command, print_json, settings
+from deployments.commands import AsJson, ReleaseId, System, book, command, print_json, settings
 from deployments.output import console, masked, note, say
 from tasks.domain.errors import NotFound
 from tasks.domain.release import State
@@ -91,6 +91,24 @@ def _show_health(health: dict[str, Any]) -> None:
     if letters:
         say(f"{len(letters)} messages could not be delivered; the newest, by {letters[0]['notifier']}:", "yellow")
         say(masked(f"  {letters[0]['release']}: {letters[0]['error']}"), "yellow")
+
+
+@command("logs")
+def logs(
+    system: System,
+    *,
+    lines: Annotated[int, typer.Option("--lines", min=1, max=10_000, help="How many of each process at most.")] = 40,
+) -> None:
+    """Show what runs in each place of a system's rollout, and the last lines that it wrote."""
+    from tasks.instances import instances_of
+
+    for seen in instances_of(system, lines):
+        status = seen.status
+        told = "; ".join(f"{name} {words}" for name, words in status.detail.items())
+        version = f" {status.version} on port {status.port}" if status.version else ""
+        note(f"{seen.place}: {status.running}{version}{f' ({told})' if told else ''}")
+        for line in seen.lines:
+            say(line)
 
 
 @command("report")

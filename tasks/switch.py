@@ -56,10 +56,19 @@ def open_switch(system: str, name: str, to: To, *, started_by: str, reason: str)
     _end_what_was_left(book, system)
     target = production(file, settings, at, "")
     serving = file.rollout.serving(site_of(file, settings, target))
+    if not serving and to == "on":
+        serving = _switched_off(book, system, name)
     if not serving:
         raise Refused(f"no version of {system} serves", expected="one whose part is switched", do="release one")
     why = f"{ACTS[to]} {name}: {reason.strip()}"
     return open_apart(system, SCOPE, version=serving, started_by=started_by, reason=why)
+
+
+def _switched_off(book: Ledger, system: str, name: str) -> str | None:
+    """Return the version of which this switch was turned off last, which may be what keeps it from serving."""
+    turned = [(row, step) for row, step in book.releases.events_of(SCOPE) if row.system == system]
+    ours = [row.version for row, step in turned if step.event == "done" and step.name == f"{ACTS['off']} {name}"]
+    return ours[-1] if ours else None
 
 
 def _end_what_was_left(book: Ledger, system: str) -> None:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.services import SCRIPT
 
 IMAGE = "golive-test:base"
 _PYTHON = "/usr/bin/python3"  # Debian's, which its docker-compose needs too; it lies whole in /usr
+_LIBRARIES = ("/lib", "/usr/lib")  # others come with a module
 _LEFT_OUT = {"__pycache__", "test", "idlelib", "lib2to3", "tkinter", "ensurepip", "pydoc_data", "dist-packages"}
 
 
@@ -108,11 +110,16 @@ def _make_image(address: str) -> None:
     )
 
 
-def image_of(address: str, name: str, programs: Iterable[str], files: Mapping[str, Path]) -> None:
-    """Import an image of programs of this machine, with the libraries they need and a shell, and of further files."""
+def image_of(
+    address: str, name: str, programs: Iterable[str], files: Mapping[str, Path], modules: Iterable[Path] = ()
+) -> None:
+    """Import an image of programs of this machine, with a shell, and of further files.
+
+    The libraries that the programs and ``modules`` need are in it; the modules themselves are among the files.
+    """
     programs = ("/bin/sh", *programs)
-    told = subprocess.run(["ldd", *programs], check=True, capture_output=True, text=True).stdout
-    libraries = {word for word in re.findall(r"/\S+", told) if not word.endswith(":")}
+    told = subprocess.run(["ldd", *programs, *modules], check=True, capture_output=True, text=True).stdout
+    libraries = {word for word in re.findall(r"/\S+", told) if not word.endswith(":") and word.startswith(_LIBRARIES)}
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for path in (*sorted(libraries), *programs):
@@ -123,6 +130,42 @@ def image_of(address: str, name: str, programs: Iterable[str], files: Mapping[st
         environment = {**os.environ, "DOCKER_HOST": address}
         words = ["docker", "import", "-", name]
         subprocess.run(words, env=environment, stdin=archive, check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def python_image(address: str, name: str, *distributions: str) -> None:
+    """Import an image of Python with distributions of this environment, and with all that they need."""
+    real = Path(_PYTHON).resolve()
+    files = {f"/usr/lib/{real.name}/{place}": file for place, file in _files_below(Path(f"/usr/lib/{real.name}"))}
+    for one in _with_needed(distributions):
+        for path in metadata.distribution(one).files or ():
+            if not path.parts[0].startswith("..") and (file := Path(str(path.locate()))).is_file():
+                files[f"/usr/local/lib/{real.name}/dist-packages/{path}"] = file
+    files |= {"/etc/passwd": Path("/etc/passwd"), _PYTHON: real}
+    modules = [file for place, file in files.items() if place.endswith(".so")]
+    image_of(address, name, ("/bin/sleep", str(real)), files, modules)
+
+
+def _files_below(directory: Path) -> Iterator[tuple[Path, Path]]:
+    for at, names, files in os.walk(directory):
+        names[:] = [name for name in names if name not in _LEFT_OUT - {"__pycache__"}]
+        yield from ((Path(at, file).relative_to(directory), Path(at, file)) for file in files)
+
+
+def _with_needed(distributions: Iterable[str]) -> set[str]:
+    """Return distributions with those that they need and that are installed."""
+    found: set[str] = set()
+    todo = list(distributions)
+    while todo:
+        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        try:
+            needs = metadata.requires(name) or ()
+        except metadata.PackageNotFoundError:
+            continue
+        if name not in found:
+            found.add(name)
+            plain = (need for need in needs if "extra ==" not in need)
+            todo += [match[0] for need in plain if (match := re.match(r"[\w.-]+", need))]
+    return found
 
 
 GENERATIONS = ("v1", "v2")

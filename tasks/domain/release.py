@@ -12,8 +12,12 @@ from tasks.domain.errors import InvalidVersion
 
 VERSION_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,99}$"
 SYSTEM_PATTERN = r"^[a-z][a-z0-9-]{0,39}$"
+MARKER = ".golive-release.json"
+"""The file beside a release's code that says what golive put there; a directory without it is not golive's."""
 IMAGE_FILE = ".golive-image"
 """The file in a release's directory that says what its container image is exactly, where it has one."""
+BUILD_LOG = ".golive-build.log"
+"""The file in a release's directory that holds what the builder of its container image printed, where it was built."""
 
 
 class Phase(StrEnum):

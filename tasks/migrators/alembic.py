@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from tasks.domain.errors import CommandFailed, Refused
 from tasks.domain.kind import Argv
+from tasks.domain.release import MARKER
 from tasks.domain.target import Target
 from tasks.migrators import Migrated, SqlText, only_runner
 from tasks.migrators._alembic_revisions import Revision, has_way_down, heads_among, parse, with_ancestors
@@ -37,6 +38,7 @@ class Alembic(ToolMigrator):
     """The program with its first arguments; placeholders such as ``{release_dir}`` may stand in it, but no secrets."""
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")] = "head"
     """The revision to reach: ``head``, ``heads`` or a revision's id."""
+    _told: dict[tuple[Path, str], str] = PrivateAttr(default_factory=dict)
 
     def asking(self, target: Target) -> tuple[Sequence[str], str]:
         """Return the command that tells where the database stands."""
@@ -139,8 +141,13 @@ class Alembic(ToolMigrator):
 
     def _revisions(self, target: Target) -> dict[str, Revision]:
         """Return the release's revisions, each after those that it builds on."""
-        found = parse(self._alembic(target, "history", "--verbose"))
-        return {revision.id: revision for revision in reversed(found)}
+        # What golive has fetched stays as it is, so that Alembic, which may take seconds to start, is asked only once.
+        fetched = target.world.host.read(target.release_dir / MARKER)
+        known = self._told.get((target.release_dir, fetched)) if fetched else None
+        said = known or self._alembic(target, "history", "--verbose")
+        if fetched:
+            self._told[target.release_dir, fetched] = said
+        return {revision.id: revision for revision in reversed(parse(said))}
 
     def _state(self, target: Target) -> _State:
         revisions = self._revisions(target)

@@ -15,10 +15,10 @@ from pydantic import Field
 from tasks.domain.errors import GoliveError, InvalidVersion, Refused
 from tasks.domain.kind import Kind
 from tasks.domain.ports import Command
-from tasks.domain.release import check_version
+from tasks.domain.release import MARKER, check_version
 from tasks.domain.target import Target
 from tasks.sources._build import Build, digest_of, run_build
-from tasks.sources._making import MARKER, SUFFIX, Making
+from tasks.sources._making import SUFFIX, Making
 
 __all__ = [
     "ARCHIVED",

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from tasks.domain.errors import Refused
 from tasks.domain.ports import Command
+from tasks.domain.release import MARKER
 from tasks.domain.target import Target
 from tasks.sources._build import Build, wait_for_orphans
 
-MARKER = ".golive-release.json"
-"""The file beside a release's code that says what golive put there; a directory without it is not golive's."""
 SUFFIX = ".making"
 """How the name of the note ends that stands beside a version while it is made."""
 

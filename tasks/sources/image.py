@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from tasks.domain.docker import Address, Docker
 from tasks.domain.errors import CommandFailed, Refused, ReleaseFileError, TimedOut, Unreachable
 from tasks.domain.kind import Duration, Size, Strict, no_secret_in
-from tasks.domain.release import IMAGE_FILE, check_version
+from tasks.domain.release import BUILD_LOG, IMAGE_FILE, check_version
 from tasks.domain.target import Target
 from tasks.sources import Fetched, Source, no_such_version, place, placed
 from tasks.sources.directory import Directory, digest_of
@@ -64,7 +64,8 @@ class Image(Source):
     code: Annotated[Git | Directory, Field(discriminator="kind")] | None = None
     """Another source, from which the release's directory is filled instead, and the image may be built."""
     build: Build | None = None
-    """How the image is built from ``code``; without it, it must be there or in the registry."""
+    """How the image is built from ``code``; without it, it must be there or in the registry. What the builder printed
+    is in ``.golive-build.log`` of the release's directory, where a check may look for warnings."""
     max_size: Size | None = None
     """The largest image that may be released."""
     engine: Address = ""
@@ -112,19 +113,26 @@ class Image(Source):
             target.world.progress(f"{version} is taken from the host as it was fetched before: {error}")
             return before
         host = target.world.host
-        image = self._built(target, version, identity, inner) if self.build and inner else identity.partition(" ")[0]
+        image, said = identity.partition(" ")[0], None
+        if self.build and inner:
+            image, said = self._built(target, version, identity, inner)
         self._docker(target).run("tag", image, _kept(target, version))
+
+        def note(tree: Path) -> None:
+            if said is not None:
+                host.write(tree / BUILD_LOG, target.world.secrets.mask(said), mode=0o644)
+            host.write(tree / IMAGE_FILE, f"{image}\n", mode=0o644)
 
         def fill(tree: Path) -> None:
             if inner:
                 host.copy_tree(inner.directory, tree)
             elif self.files:
                 host.send_tree(self._directory(target, version), tree)
-            host.write(tree / IMAGE_FILE, f"{image}\n", mode=0o644)
+            note(tree)
 
         found = place(target, version, identity, self.image, fill)
         if self._recorded(target, found.directory) != image:  # one that had to be built again
-            host.write(found.directory / IMAGE_FILE, f"{image}\n", mode=0o644)
+            note(found.directory)
         return found
 
     def prune(self, target: Target, in_use: Sequence[str]) -> Sequence[str]:
@@ -197,26 +205,19 @@ class Image(Source):
             )
         return str(image["id"])
 
-    def _built(self, target: Target, version: str, identity: str, code: Fetched) -> str:
-        """Return the id of the image of the version's code, which is built unless that was done before."""
+    def _built(self, target: Target, version: str, identity: str, code: Fetched) -> tuple[str, str | None]:
+        """Return the id of the image of the version's code, and what the builder said unless it was built before."""
         build = self.build or Build()
         before = placed(target, version)
         if before and before.identity == identity:
             recorded = self._recorded(target, before.directory)
             if recorded and self._inspect(target, recorded):
-                return recorded
+                return recorded, None
         at = target.at(version=version)
-        words = [
-            "build",
-            "--quiet",
-            "--tag",
-            self._reference(version),
-            "--file",
-            str(code.directory / build.dockerfile),
-        ]
+        words = ["build", "--tag", self._reference(version), "--file", str(code.directory / build.dockerfile)]
         words += [word for name, value in build.args.items() for word in ("--build-arg", f"{name}={at.fill(value)}")]
-        self._docker(target).run(*words, str(code.directory), timeout=self.timeout)
-        return self._present(target, version)
+        done = self._docker(target).run(*words, str(code.directory), timeout=self.timeout)
+        return self._present(target, version), f"{done.stdout}\n{done.stderr}"
 
     def _recorded(self, target: Target, directory: Path) -> str:
         return (target.world.host.read(directory / IMAGE_FILE) or "").strip()

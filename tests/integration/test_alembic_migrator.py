@@ -8,7 +8,9 @@ import time
 import psycopg
 import pytest
 
+from tasks.adapters.host import LocalHost
 from tasks.domain.errors import CommandFailed, LockNotGranted, Refused, TimedOut
+from tasks.domain.release import MARKER
 from tasks.domain.target import Target
 from tasks.migrators import Limits
 from tasks.migrators.alembic import Alembic
@@ -70,6 +72,27 @@ def migrator():
 def psql(database):
     with psycopg.connect(database, autocommit=True) as connection:
         yield lambda sql: connection.execute(sql)
+
+
+class Noting(LocalHost):
+    """A host that notes what Alembic was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def run(self, command):
+        self.asked.append(command.argv[3])
+        return super().run(command)
+
+
+def test_alembic_is_asked_once_for_the_revisions_of_a_release_that_stays_as_it_is(target, chain, migrator):
+    for marker, times in (("", 2), ("{}", 1), ('{"identity": "another"}', 1)):
+        if marker:
+            (target.release_dir / MARKER).write_text(marker)
+        host = Noting()
+        at = target.at(world=dataclasses.replace(target.world, host=host))
+        assert migrator.pending(at) == migrator.pending(at) == ["a1", "b2", "c3"]
+        assert host.asked.count("history") == times
 
 
 def test_revisions_are_applied_in_order_up_to_the_head_and_taken_back(target, chain, migrator, psql):

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.domain.errors import InvalidVersion, Refused, ReleaseFileError, RolloutFailed, Unreachable
-from tasks.domain.release import IMAGE_FILE
+from tasks.domain.release import BUILD_LOG, IMAGE_FILE
 from tasks.platforms import Running
 from tasks.rollouts import Site
 from tasks.rollouts.blue_green import BlueGreen
@@ -118,6 +118,7 @@ def test_an_image_is_built_from_code_once_and_again_if_it_is_gone(target, docker
     told = json.loads(docker(docker_engine, "image", "inspect", built))[0]
     assert set(told["RepoTags"]) == {f"{NAME}:v1", "golive/shop:v1"}
     assert told["Config"]["Labels"]["of"] == "v1"
+    assert "LABEL of=$OF" in (fetched.directory / BUILD_LOG).read_text()  # so that a check may look for warnings
     docker(docker_engine, "rmi", "-f", built)
     assert source.fetch(target, "v1") == fetched
     again = (fetched.directory / IMAGE_FILE).read_text().strip()

@@ -1,0 +1,1 @@
+"""The Workflow Management API, a stand-in."""
