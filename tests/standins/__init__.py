@@ -1,0 +1,1 @@
+"""The systems of `deployments/systems` set up on real parts, each by its stand-in of `examples`."""
