@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -22,6 +24,7 @@ from tests.systems import System, new_database
 
 ROLES = ["technical_lead", "dba", "operations"]
 KEY = Fernet.generate_key().decode()
+MIGRATIONS = Path(data.__file__).parent / "v2" / "server" / "migrations"
 PROVIDER_KEY = "a-key-that-the-environment-holds"
 
 _ELSEWHERE = {"", str(Path(__file__).parents[2]), sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
@@ -33,6 +36,12 @@ ENVIRONMENT = [
     {"command": ["sh", "-c", f'printf %s "$PACKAGES" > {_INTO}'], "environment": {"PACKAGES": _PACKAGES}},
     {"imports": ["flask", "flask_apscheduler", "psycopg2", "waitress"]},
 ]
+
+
+def make_environment(tree: Path) -> None:
+    """Make a version's own environment, as the build of a release does."""
+    for one in ENVIRONMENT[:2]:
+        subprocess.run(one["command"], cwd=tree, env={**os.environ, **one.get("environment", {})}, check=True)  # type: ignore[call-overload]
 
 
 def variables(dsn: str, versions: Path) -> dict[str, str]:
@@ -69,16 +78,14 @@ def stand_in(server: RunningServer, changes: Mapping[str, Any] | None = None) ->
             "window": {"between": "00:00-24:00"},
             "backup.headroom": "1MB",
             "migration.limits.duration": "60s",
-            **(changes or {}),
         }
+        if "rollout" in (changes or {}):
+            given = {key: value for key, value in given.items() if not key.startswith("rollout.")}
+        given |= changes or {}
         system = System.of(home, "pilot2", server, dsn, variables(dsn, home / "versions"), given)
         build.build(home / "versions")
         adapt(system)
-        # A phase alone changes nothing where somebody has to sign.
-        signed = system.file["checklist"]["signed"]
-        system.write({"sign_off": {}, "checklist.signed": {}})
-        system.phase("deploy", "v1")
-        system.write({"sign_off": {"go": ROLES}, "checklist.signed": signed})
+        deploy_unsigned(system, "v1")
         yield system
     finally:
         if system is not None:
@@ -90,16 +97,31 @@ def adapt(system: System) -> None:
     """Give the checks the names and ports of a test, and limits that a slow machine keeps."""
     checks = {check["name"]: check for phase in system.file["checks"].values() for check in phase}
     checks["golive reaches the database of pilot2"]["equals"] = Postgres().name_of(system.dsn)
-    ports = system.file["rollout"].get("ports", [])
+    ports = system.file["rollout"].get("ports", [system.file["router"]["listen"]])
     checks["the old version is kept running beside the new one"]["addresses"] = [f"127.0.0.1:{one}" for one in ports]
     checks["the service is healthy"]["within"] = "20s"
     checks["ten requests at once succeed"]["each"] = "20s"
     system.write()
 
 
-def release(system: System, version: str) -> str:
+def deploy_unsigned(system: System, version: str) -> None:
+    """Run the phase deploy alone, which is refused where somebody has to sign."""
+    signed = system.file["checklist"]["signed"]
+    system.write({"sign_off": {}, "checklist.signed": {}})
+    system.phase("deploy", version)
+    system.write({"sign_off": {"go": ROLES}, "checklist.signed": signed})
+
+
+def migrate(system: System) -> None:
+    """Bring the schema of version 2, without golive."""
+    with Postgres().session(system.dsn) as session:
+        for name in ("001_current_user_id", "002_provider_credentials_and_logs"):
+            session.script((MIGRATIONS / f"{name}.sql").read_text())
+
+
+def release(system: System, version: str, **parameters: Any) -> str:
     """Release a version with all signatures; return what the last one of them led to."""
-    said = system.release(version, started_by="ana", reason="for a test")
+    said = system.release(version, started_by="ana", reason="for a test", **parameters)
     waiting = system.latest().id
     for role in ROLES:
         said = system.approve(waiting, role, "ben")

@@ -9,9 +9,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-PATIENCE = 15.0
-"""For how many seconds it asks again, since a service that is told to start anew takes a while."""
-
 
 def listed(url: str) -> set[str] | str:
     """Return which providers the service lists, or why that cannot be said."""
@@ -26,10 +23,11 @@ def main() -> None:
     """Ask until they agree, or end with both lists."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
-    url = parser.parse_args().url
+    parser.add_argument("--within", type=float, default=15, help="seconds in which it may start anew (15)")
+    given = parser.parse_args()
     here = {path.stem for path in (Path(__file__).parent / "providers").glob("[a-z]*.py")}
-    until = time.monotonic() + PATIENCE
-    while (found := listed(url)) != here and time.monotonic() < until:
+    until = time.monotonic() + given.within
+    while (found := listed(given.url)) != here and time.monotonic() < until:
         time.sleep(0.2)
     if found != here:
         raise SystemExit(f"the service lists {found}, expected {sorted(here)}")
