@@ -202,7 +202,9 @@ def test_an_empty_table_is_looked_at_by_rows_that_are_rolled_back(target, sessio
     assert (open_to_write.outcome, "tenant 1 can make a row of tenant 2" in open_to_write.seen) == (F, True)
     session.script(f'DROP POLICY write ON orders; REVOKE INSERT ON orders FROM "{role}"')
     assert "tenant 2 cannot make a row of tenant 2" in look(Isolation, target, **fields).seen
-    session.script(f'DROP POLICY own ON orders; CREATE POLICY r ON orders USING (true); GRANT INSERT ON orders TO "{role}"')
+    session.script(
+        f'DROP POLICY own ON orders; CREATE POLICY r ON orders USING (true); GRANT INSERT ON orders TO "{role}"'
+    )
     assert look(Isolation, target, **fields).outcome is F
     assert session.value("SELECT count(*) FROM orders") == 0
 

@@ -31,7 +31,7 @@ _ELSEWHERE = {"", str(Path(__file__).parents[2]), sysconfig.get_path("stdlib"), 
 # No index of packages is to be had: the release's own environment finds those of the one that runs the tests.
 _PACKAGES = "\n".join(path for path in sys.path if Path(path).is_dir() and path not in _ELSEWHERE)
 _INTO = f".venv/lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages/tests.pth"
-ENVIRONMENT = [
+ENVIRONMENT: list[dict[str, Any]] = [
     {"command": [sys.executable, "-m", "venv", "--without-pip", ".venv"]},
     {"command": ["sh", "-c", f'printf %s "$PACKAGES" > {_INTO}'], "environment": {"PACKAGES": _PACKAGES}},
     {"imports": ["flask", "flask_apscheduler", "psycopg2", "waitress"]},
@@ -41,7 +41,7 @@ ENVIRONMENT = [
 def make_environment(tree: Path) -> None:
     """Make a version's own environment, as the build of a release does."""
     for one in ENVIRONMENT[:2]:
-        subprocess.run(one["command"], cwd=tree, env={**os.environ, **one.get("environment", {})}, check=True)  # type: ignore[call-overload]
+        subprocess.run(one["command"], cwd=tree, env={**os.environ, **one.get("environment", {})}, check=True)
 
 
 def variables(dsn: str, versions: Path) -> dict[str, str]:

@@ -27,8 +27,8 @@ class DatabaseManager:
         return psycopg2.connect(os.environ["DATABASE_URL"], connect_timeout=2, application_name="pilot2")
 
     @contextmanager
-    def session(self, user_id: str = "") -> Iterator[Any]:
-        """Lend a cursor in a transaction that is made for one user, or for the service itself."""
+    def session(self) -> Iterator[Any]:
+        """Lend a cursor in a transaction."""
         with self._free:
             if self._pool is None:
                 self._pool = ThreadedConnectionPool(
@@ -37,14 +37,15 @@ class DatabaseManager:
             connection = self._pool.getconn()
             try:
                 with connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
-                    if user_id:
-                        self.identify(connection, cursor, user_id)
                     yield cursor
             finally:
                 self._pool.putconn(connection)
 
-    def identify(self, connection: Any, cursor: Any, user_id: str) -> None:
-        """Tell the database for whom the transaction is; no table asks for it yet."""
+    def close(self) -> None:
+        """Close what is idle; the next session opens connections anew."""
+        if self._pool is not None:
+            self._pool.closeall()
+            self._pool = None
 
 
 db_manager = DatabaseManager()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from cryptography.fernet import InvalidToken
 from credentials import fernet
+from cryptography.fernet import InvalidToken
 
 if __name__ == "__main__":
     try:

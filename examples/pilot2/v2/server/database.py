@@ -38,12 +38,18 @@ class DatabaseManager:
             try:
                 with connection, connection.cursor(cursor_factory=RealDictCursor) as cursor:
                     if user_id:
-                        self.identify(connection, cursor, user_id)
+                        self.identify(cursor, user_id)
                     yield cursor
             finally:
                 self._pool.putconn(connection)
 
-    def identify(self, connection: Any, cursor: Any, user_id: str) -> None:
+    def close(self) -> None:
+        """Close what is idle; the next session opens connections anew."""
+        if self._pool is not None:
+            self._pool.closeall()
+            self._pool = None
+
+    def identify(self, cursor: Any, user_id: str) -> None:
         """Tell the database for whom the transaction is, and for that transaction only."""
         cursor.execute("SELECT set_config('app.current_user_id', %s, true)", (user_id,))
 

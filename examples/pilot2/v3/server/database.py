@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Semaphore
 from typing import Any
+from weakref import WeakSet
 
 import psycopg2
 from psycopg2.extras import RealDictCursor
@@ -21,7 +22,7 @@ class DatabaseManager:
     def __init__(self) -> None:
         self._pool: ThreadedConnectionPool | None = None
         self._free = Semaphore(_POOL)
-        self._known: set[int] = set()
+        self._known: WeakSet[Any] = WeakSet()
 
     def get_connection(self) -> Any:
         """Return a connection that the caller closes."""
@@ -44,14 +45,20 @@ class DatabaseManager:
             finally:
                 self._pool.putconn(connection)
 
+    def close(self) -> None:
+        """Close what is idle; the next session opens connections anew."""
+        if self._pool is not None:
+            self._pool.closeall()
+            self._pool = None
+
     def identify(self, connection: Any, cursor: Any, user_id: str) -> None:
         """Tell the database for whom the transaction is, once for each connection to save a round trip.
 
         This is the fault: the setting outlives the transaction, and the next user is taken for the first one.
         """
-        if id(connection) not in self._known:
+        if connection not in self._known:
             cursor.execute("SELECT set_config('app.current_user_id', %s, false)", (user_id,))
-            self._known.add(id(connection))
+            self._known.add(connection)
 
 
 db_manager = DatabaseManager()
