@@ -8,7 +8,7 @@ from pydantic import Field
 
 from tasks.checks import Check
 from tasks.domain.condition import all_of, held, show
-from tasks.domain.errors import Inconclusive, SqlFailed
+from tasks.domain.errors import AccessDenied, Inconclusive, SqlFailed
 from tasks.domain.outcome import Reading, failed, passed, unknown
 from tasks.domain.ports import Session
 from tasks.domain.target import Target
@@ -29,6 +29,9 @@ class Isolation(Check):
     """Values of the setting for tenants that have rows."""
     query: Annotated[str, Field(min_length=1, examples=["SELECT count(*) FROM orders WHERE tenant_id = %(tenant)s"])]
     """Counts the rows of the tenant ``%(tenant)s``; a percent sign itself is written ``%%``."""
+    insert: str | None = Field(default=None, examples=["INSERT INTO orders (tenant_id) VALUES (%(tenant)s)"])
+    """Makes a row of the tenant ``%(tenant)s``, in the transaction that is rolled back, so that an empty table can be
+    looked at: each tenant must be able to make one of its own and none of another's. By default nothing is written."""
     closed: bool = True
     """Whether nothing may be seen while the setting is not set, or empty."""
     dsn: str = "{dsn}"
@@ -37,7 +40,7 @@ class Isolation(Check):
     def look(self, target: Target) -> Reading:
         """Return who sees whose rows; a tenant that has none leaves it unknown."""
         with target.world.databases.session(
-            target.fill(self.dsn), read_only=True, statement_timeout=self.timeout
+            target.fill(self.dsn), read_only=self.insert is None, statement_timeout=self.timeout
         ) as session:
             rows = session.query(_ROLE, (self.role,))
             if not rows:
@@ -45,6 +48,8 @@ class Isolation(Check):
             if rows[0]["superuser"] or rows[0]["bypasses"]:
                 what = "is a superuser" if rows[0]["superuser"] else "has BYPASSRLS"
                 return failed(f"role {self.role} {what}: row-level security does not apply to it")
+            if refused := self._judge_inserts(session):
+                return all_of(refused)
             # The first look comes while the setting was never set in this session, which is null and not empty.
             readings = self._judge_closed(session, None, "without the setting") if self.closed else []
             for tenant in self.tenants:
@@ -52,6 +57,29 @@ class Isolation(Check):
             if self.closed:
                 readings += self._judge_closed(session, "", "with the setting empty")
         return all_of(readings)
+
+    def _judge_inserts(self, session: Session) -> list[Reading]:
+        """Return what is wrong with the rows that tenants can make and cannot; nothing if they are never made."""
+        if self.insert is None:
+            return []
+        wrong = []
+        for tenant in self.tenants:
+            for owner in self.tenants:
+                session.execute("BEGIN")
+                session.execute("SELECT set_config('role', %s, true)", (self.role,))
+                try:
+                    self._insert(session, tenant, owner)
+                    may = True
+                except AccessDenied:
+                    may = False
+                session.execute("ROLLBACK")
+                if may is not (tenant == owner):
+                    wrong.append(failed(f"tenant {tenant} {'can' if may else 'cannot'} make a row of tenant {owner}"))
+        return wrong
+
+    def _insert(self, session: Session, tenant: str, owner: str) -> None:
+        session.execute("SELECT set_config(%s, %s, true)", (self.setting, tenant))
+        session.execute(self.insert or "", {"tenant": owner})
 
     def _judge_tenant(self, session: Session, tenant: str) -> list[Reading]:
         seen = self._seen_as(session, tenant)
@@ -76,6 +104,10 @@ class Isolation(Check):
         """Return how many rows of each tenant are seen; on an error the transaction is left for the caller to end."""
         session.execute("BEGIN")
         session.execute("SELECT set_config('role', %s, true)", (self.role,))
+        if self.insert is not None:
+            for tenant in self.tenants:
+                self._insert(session, tenant, tenant)
+            session.execute("SELECT set_config(%s, '', true)", (self.setting,))
         if value is not None:
             session.execute("SELECT set_config(%s, %s, true)", (self.setting, value))
         seen = {tenant: session.value(self.query, {"tenant": tenant}) for tenant in self.tenants}

@@ -136,13 +136,14 @@ class By(StrEnum):
 
     CHECK = "check"
     STEP = "step"
+    SWITCH = "switch"
     DOCUMENT = "document"
     SIGNATURE = "signature"
 
 
 @dataclass(frozen=True)
 class Cover:
-    """What covers a row: the name of a check with its kind and phase, of a step, of a part of the report, a role."""
+    """What covers a row: a check by name, kind and phase, a step, a switch, a part of the report, or a role."""
 
     by: By
     name: str

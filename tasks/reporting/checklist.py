@@ -9,7 +9,7 @@ from tasks.domain.checklist import PHASES, By, Cover, coverage, read_checklist
 from tasks.domain.filling import Filled, Found, Standing, fill
 from tasks.domain.marks import MARKS, Mark
 from tasks.domain.outcome import Outcome
-from tasks.domain.release import TERMINAL, State
+from tasks.domain.release import TERMINAL, Phase, State
 from tasks.reporting.values import CheckRun, ReleaseFacts
 from tasks.reporting.words import counted, duration
 from tasks.spec import loading
@@ -22,6 +22,8 @@ _STANDING = {
 }
 _NEVER = Found(Standing.NOT_REACHED, "not reached")
 _NO_WAY_BACK = Found(Standing.NOT_REACHED, "no rollback was called for", uncalled=True)
+_NOT_TURNED = Found(Standing.NOT_REACHED, "done by golive disable and enable, when they are called for", uncalled=True)
+_NOT_OF_THIS_ROLLOUT = Found(Standing.NOT_REACHED, "the rollout of this release has no such step", uncalled=True)
 _MARKS = {mark.name: mark for mark in MARKS}
 
 
@@ -41,6 +43,8 @@ def _found(facts: ReleaseFacts, cover: Cover) -> Found:
         return _of_check(facts, cover.name)
     if cover.by is By.SIGNATURE:
         return _of_role(facts, cover.name)
+    if cover.by is By.SWITCH:
+        return _NOT_TURNED
     return _of_document(facts, cover.name) if cover.by is By.DOCUMENT else _of_mark(facts, _MARKS[cover.name])
 
 
@@ -82,7 +86,14 @@ def _of_mark(facts: ReleaseFacts, mark: Mark) -> Found:
     if mark.check:
         return _of_check(facts, mark.check)
     found = _of_phase(facts, mark) if mark.state is not None else _of_step(facts, mark)
-    return _NO_WAY_BACK if found is None and mark.only_back else found or _NEVER
+    if found is None and mark.only_back:
+        return _NO_WAY_BACK
+    return found or (_NOT_OF_THIS_ROLLOUT if _deployed(facts) and mark.phases == (Phase.DEPLOY,) else _NEVER)
+
+
+def _deployed(facts: ReleaseFacts) -> bool:
+    """Tell whether the new version has taken over, so that a step which was not made is not to come either."""
+    return any(period.name == State.DEPLOY and period.outcome is Outcome.PASSED for period in facts.periods)
 
 
 def _of_phase(facts: ReleaseFacts, mark: Mark) -> Found | None:

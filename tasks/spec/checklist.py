@@ -81,6 +81,9 @@ def _covers(file: ReleaseFile) -> Iterator[tuple[str, Cover, At]]:
         at: At = ("checks", phase, file.checks.of(phase).index(check), "covers")
         for index, number in enumerate(check.covers):
             yield number, Cover(By.CHECK, check.name, check.kind, phase), (*at, index)
+    for position, switch in enumerate(file.switches):
+        for index, number in enumerate(switch.covers):
+            yield number, Cover(By.SWITCH, switch.name), ("switches", position, "covers", index)
     for by, name, rows, at in file.checklist._listed():  # noqa: SLF001 - the section's own module
         for index, number in enumerate(rows):
             yield number, Cover(by, name), ("checklist", *at, index)

@@ -52,6 +52,8 @@ class Switch(Strict):
     """How long each command may take."""
     check: str
     """The name of the check that must pass once it is off, and once it is on again."""
+    covers: tuple[Annotated[str, Field(pattern=r"^\S{1,60}$")], ...] = Field(default=(), examples=[["P2-145"]])
+    """Ids of the checklist rows that turning it does; no release is short of them while nobody turns it."""
 
     @model_validator(mode="after")
     def _can_be_undone(self) -> Self:

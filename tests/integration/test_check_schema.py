@@ -189,6 +189,26 @@ def test_isolation_is_not_proven_by_a_role_that_bypasses_it_nor_by_a_tenant_with
     assert look(Isolation, target, role="nobody here", tenants=["1", "2"], **fields).outcome is F
 
 
+def test_an_empty_table_is_looked_at_by_rows_that_are_rolled_back(target, session, role):
+    mine = "tenant = nullif(current_setting('app.tenant', true), '')::int"
+    session.script(TENANTS.format(rule=mine, role=role) + f'DELETE FROM orders; GRANT INSERT ON orders TO "{role}"')
+    fields: dict[str, Any] = {"role": role, "setting": "app.tenant", "tenants": ["1", "2"], "query": COUNT}
+    assert look(Isolation, target, **fields).outcome is U
+    fields["insert"] = "INSERT INTO orders (tenant) VALUES (%(tenant)s)"
+    reading = look(Isolation, target, **fields)
+    assert (reading.outcome, reading.seen.count("sees 1 rows of its own")) == (P, 2)
+    session.execute("CREATE POLICY write ON orders FOR INSERT WITH CHECK (true)")
+    open_to_write = look(Isolation, target, **fields)
+    assert (open_to_write.outcome, "tenant 1 can make a row of tenant 2" in open_to_write.seen) == (F, True)
+    session.script(f'DROP POLICY write ON orders; REVOKE INSERT ON orders FROM "{role}"')
+    assert "tenant 2 cannot make a row of tenant 2" in look(Isolation, target, **fields).seen
+    session.script(
+        f'DROP POLICY own ON orders; CREATE POLICY r ON orders USING (true); GRANT INSERT ON orders TO "{role}"'
+    )
+    assert look(Isolation, target, **fields).outcome is F
+    assert session.value("SELECT count(*) FROM orders") == 0
+
+
 def test_isolation_that_cannot_be_looked_at_is_no_reading(target, session, role):
     session.script(TENANTS.format(rule="true", role=role))
     fields: dict[str, Any] = {"role": role, "setting": "app.tenant", "tenants": ["1", "2"]}

@@ -24,7 +24,7 @@ from tasks.domain.filling import Found, Standing, fill, stands
 from tasks.domain.marks import DOCUMENTS, MARKS
 from tasks.reporting.checklist import _PARTS
 from tasks.spec import loading
-from tasks.spec.checklist import Documents, Steps
+from tasks.spec.checklist import Documents, Steps, claims_of
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "id,phase,section,item,nature,how\n"
@@ -234,6 +234,13 @@ def test_a_release_file_accounts_for_rows(beside):
 def test_a_section_that_cannot_hold_is_refused_with_its_place(beside, more, says):
     with pytest.raises(ReleaseFileError, match=says):
         beside(more)
+
+
+def test_a_switch_accounts_for_the_rows_that_turning_it_does(beside):
+    switch = "switches: [{name: bad, rename: {from: a, to: b}, check: it answers, covers: [%s]}]\n"
+    assert claims_of(beside(switch % "SH-003")).covers["SH-003"] == (Cover(By.SWITCH, "bad"),)
+    with pytest.raises(ReleaseFileError, match=r"switches.0.covers.0: SH-101 is in no row"):
+        beside(switch % "SH-101")
 
 
 def test_a_check_that_covers_a_row_which_is_not_there_is_refused(beside):

@@ -1,0 +1,1 @@
+DROP FUNCTION IF EXISTS current_user_id();
