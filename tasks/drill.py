@@ -10,6 +10,7 @@ from typing import Any
 from tasks.acting import act, act_once, do_one
 from tasks.apart import NO_VERSION, last_of, open_apart
 from tasks.context import Context, context_of, holder, is_gone, ledger, world
+from tasks.courier import running
 from tasks.domain.archive import require_room
 from tasks.domain.errors import (
     BackupNotProven,
@@ -35,7 +36,7 @@ from tasks.rollouts import Step
 from tasks.scratch import Scratch
 from tasks.settings import Settings
 from tasks.spec import loading
-from tasks.telling import about
+from tasks.telling import about, courier_for
 
 SCOPE = "restore-drill"
 _COPY_GROWS = 10
@@ -75,7 +76,21 @@ def drill(system: str, newest_within: float, started_by: str) -> Drilled:
     except LedgerError:
         raise
     except Exception as error:  # noqa: BLE001 - as above
-        return Drilled(system, Outcome.UNKNOWN, world().secrets.mask(f"{type(error).__name__}: {error}"))
+        drilled = Drilled(system, Outcome.UNKNOWN, world().secrets.mask(f"{type(error).__name__}: {error}"))
+        _tell_beside(drilled, newest_within)
+        return drilled
+
+
+def _tell_beside(drilled: Drilled, newest_within: float) -> None:
+    """Tell people of a drill that could not be put on record, by the last release file that could be read."""
+    book = ledger(Settings.from_environment())
+    row = last_of(book, drilled.system)
+    if row is None:
+        world().progress(f"{drilled.system} has nothing on record that says whom to tell: {drilled.seen}")
+        return
+    ctx = context_of(Claim(row.id, row.epoch, holder()))
+    with running(courier_for(ctx)):
+        book.releases.tell(row.id, _alert(ctx, drilled, newest_within))
 
 
 def _drill(system: str, newest_within: float, started_by: str) -> Drilled:
