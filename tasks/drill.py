@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.acting import act, act_once, do_one
@@ -77,20 +77,26 @@ def drill(system: str, newest_within: float, started_by: str) -> Drilled:
         raise
     except Exception as error:  # noqa: BLE001 - as above
         drilled = Drilled(system, Outcome.UNKNOWN, world().secrets.mask(f"{type(error).__name__}: {error}"))
-        _tell_beside(drilled, newest_within)
+        with suppress(GoliveError):  # a release file on record may not be read any more either
+            _tell_beside(drilled, newest_within)
         return drilled
 
 
 def _tell_beside(drilled: Drilled, newest_within: float) -> None:
-    """Tell people of a drill that could not be put on record, by the last release file that could be read."""
+    """Tell people of a drill that could not be put on record.
+
+    Where a system has never been on record, nothing but its broken release file says whom to tell: then whoever is told
+    of the system that was at work last.
+    """
     book = ledger(Settings.from_environment())
-    row = last_of(book, drilled.system)
-    if row is None:
-        world().progress(f"{drilled.system} has nothing on record that says whom to tell: {drilled.seen}")
-        return
-    ctx = context_of(Claim(row.id, row.epoch, holder()))
-    with running(courier_for(ctx)):
-        book.releases.tell(row.id, _alert(ctx, drilled, newest_within))
+    rows = [last_of(book, drilled.system), *book.releases.latest(limit=1)]
+    row = next((one for one in rows if one is not None), None)
+    world().progress(f"{drilled.system}: {drilled.seen}")
+    if row is not None:
+        ctx = context_of(Claim(row.id, row.epoch, holder()))
+        named = replace(drilled, seen=f"{drilled.system}: {drilled.seen}")
+        with running(courier_for(ctx)):
+            book.releases.tell(row.id, _alert(ctx, named, newest_within))
 
 
 def _drill(system: str, newest_within: float, started_by: str) -> Drilled:

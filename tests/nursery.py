@@ -77,9 +77,13 @@ class Nursery:
         return ended != 0
 
     @property
-    def killed_at(self) -> list[list[str]]:
-        """Where children were killed, in order."""
-        return [json.loads(line) for line in self._known.read_text().splitlines()]
+    def killed_after(self) -> list[str]:
+        """After which steps children were killed, in order."""
+        return [json.loads(line)[1] for line in self._known.read_text().splitlines()]
+
+    def forget(self) -> None:
+        """Let children be killed after any step again."""
+        self._known.write_text("")
 
 
 @contextmanager

@@ -345,17 +345,19 @@ def test_a_drill_that_a_broken_release_file_keeps_from_beginning_is_told_all_the
     from flows.restore_drill import restore_drill
 
     last = shop.latest().id
-    told, text = len(shop.ledger.outbox.messages(last)), shop.path.read_text()
-    shop.path.write_text("system: [")
+    before = len(shop.ledger.outbox.messages(last))
+    broken = shop.home / "systems" / "never-seen"
+    broken.mkdir()
+    (broken / "release.yaml").write_text("system: [")
     try:
         with pytest.raises(Inconclusive, match="not YAML"):
-            run(restore_drill("shop"))
+            run(restore_drill("never-seen"))
     finally:
-        shop.path.write_text(text)
-    assert shop.latest().id == last
-    (alert,) = shop.ledger.outbox.messages(last)[told:]
+        (broken / "release.yaml").unlink()
+        broken.rmdir()
+    (alert,) = shop.ledger.outbox.messages(last)[before:]
     assert alert.kind == "alert"
-    assert "the restore drill has come to nothing" in alert.text
+    assert "the restore drill has come to nothing: never-seen: " in alert.text
 
 
 def test_a_ledger_of_golives_own_server_is_no_destination_either(shop, world):
