@@ -26,7 +26,7 @@ def rollout_of(kind: str) -> dict[str, object]:
     ports = [free_port(), free_port()]
     if kind == "canary":
         stages = [{"share": "20%", "for": "100ms"}]
-        return {**quick, "ports": ports, "steps": stages, "least": 10, "probe": {"every": "10ms"}, "keep_old": "0s"}
+        return {**quick, "ports": ports, "steps": stages, "least": 10, "probe": {"every": "10ms"}, "keep_old": False}
     return {**quick, "ports": ports}
 
 
@@ -73,6 +73,7 @@ def run_back(system: SmallSystem, nursery: Nursery, release: str) -> None:
         nursery.run("rollback", ["rollback"], system="shop", release=release)
 
 
+@pytest.mark.timeout(400)  # some twenty processes, one after the other
 def test_killed_after_each_step_it_goes_live_once_and_comes_back_once(system: SmallSystem) -> None:
     with a_nursery(system.home) as nursery:
         kind = system.file["rollout"]["kind"]
@@ -89,6 +90,7 @@ def test_killed_after_each_step_it_goes_live_once_and_comes_back_once(system: Sm
         assert {system.serving() for _ in range(6)} == {row.previous_version} == versions_up(system)
 
 
+@pytest.mark.timeout(400)
 def test_killed_amid_its_rollout_it_is_taken_back(system: SmallSystem) -> None:
     """Half of the instances are new, or a share of the requests is at the new version."""
     with a_nursery(system.home) as nursery:
