@@ -174,6 +174,8 @@ def _form(annotation: Any, metadata: list[Any] | tuple[Any, ...] = ()) -> str:
         words = _any_of([one for one in arguments if one is not types.NoneType])
     elif origin is dict:
         words = f"mapping of {_form(arguments[0])} to {_form(arguments[1])}"
+    elif annotation == tuple[()]:
+        words = "an empty list"
     elif origin in (list, tuple):
         words = f"list of {_form(arguments[0])}"
     return words

@@ -107,6 +107,11 @@ async def perform(flow: Flow[..., Any], *args: Any, **given: Any) -> Any:
         _ALONE.reset(token)
 
 
+def alone() -> bool:
+    """Tell whether `perform` does without Prefect here."""
+    return _ALONE.get()
+
+
 def prefect_answers() -> bool:
     """Tell whether Prefect's server can be used now."""
     api = PREFECT_API_URL.value()

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from typing import Any
 
-from tasks.acting import LOG, act
+from tasks.acting import LOG, act, alone
 from tasks.adapters.secrets import MASK
 from tasks.checks import Check
 from tasks.context import Context, context_of
 from tasks.domain.errors import ChecksFailed, GoliveError, Inconclusive
 from tasks.domain.outcome import Measurement, Outcome, Reading, unknown, verdict
 from tasks.domain.target import Target
+from tasks.everywhere import LONGEST_SEEN, on_its_machines
 from tasks.ledger.releases import Claim
 
 AT_ONCE = 16
@@ -33,20 +34,27 @@ def measure(check: Check, target: Target, *, tries: int = TRIES) -> Measurement:
     """Make one check and return what it saw; trouble of the look itself is ``unknown``, never an exception."""
     clock = target.world.clock
     at, began = clock.now(), clock.monotonic()
-    reading = unknown("not looked at")
+    reading = on_its_machines(check, target, lambda there, host: _looked(check, there, host, tries))
+    return _recorded(check, reading, at, clock.monotonic() - began)
+
+
+def _looked(check: Check, target: Target, host: str, tries: int) -> Reading:
+    clock = target.world.clock
+    began = clock.monotonic()
     for left in reversed(range(tries)):
         try:
-            reading = _masked(check.look(target), target)
-            break
+            if host:
+                # Else a kind might take a host that cannot be reached for an answer to what it asks there.
+                target.world.host.exists(target.root)
+            return _masked(check.look(target), target)
         except GoliveError as error:
             reading = _masked(unknown(f"{error.id}: {error}"), target)
             if not error.retryable or not left or clock.monotonic() - began > check.timeout / 2:
-                break
+                return reading
             clock.sleep(0.2)
         except Exception as error:  # noqa: BLE001 - a check that breaks has not looked: that is unknown, and said
-            reading = _masked(unknown(f"{type(error).__name__}: {error}"), target)
-            break
-    return _recorded(check, reading, at, clock.monotonic() - began)
+            return _masked(unknown(f"{type(error).__name__}: {error}"), target)
+    return unknown("not looked at")
 
 
 def _recorded(check: Check, reading: Reading, at: Any, took: float) -> Measurement:
@@ -66,7 +74,7 @@ def _masked(reading: Reading, target: Target) -> Reading:
     mask = target.world.secrets.mask
     # Each text on its own: within JSON a secret may be escaped, and masking might break the syntax.
     detail = _texts_masked(json.loads(json.dumps(dict(reading.detail), default=str)), mask)
-    return replace(reading, seen=mask(reading.seen)[:2000], detail=detail)
+    return replace(reading, seen=mask(reading.seen)[:LONGEST_SEEN], detail=detail)
 
 
 def _texts_masked(value: Any, mask: Callable[[str], str]) -> Any:
@@ -136,6 +144,10 @@ def start_looks(claim: Claim, phase: str, *, advisory: bool = True) -> list[Any]
     names = [check.name for check in ctx.file.checks.of(phase) if advisory or not check.advisory]
     size = -(-len(names) // LARGEST_GROUP) or 1
     groups = [names[i : i + size] for i in range(0, len(names), size)]
+    if alone():
+        together: Future[list[Measurement]] = Future()
+        together.set_result(look(claim, phase, names))  # without Prefect all are one look, at once all the same
+        return [together]
     return [
         look.with_options(
             task_run_name=group[0] if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"

@@ -166,9 +166,9 @@ class Context:
     def target(self, version: str | None = None) -> Target:
         """Return production as a target, running ``version`` (by default the one being released)."""
         of = version or self.release.version
-        return production(self.file, self.settings, self.world, of).at(
-            baseline=self.ledger.evidence.baselines(self.release.id)
-        )
+        own = production(self.file, self.settings, self.world, of)
+        hosts = {name: host.target for name, host in site_of(self.file, self.settings, own).hosts.items()}
+        return own.at(baseline=self.ledger.evidence.baselines(self.release.id), hosts=hosts)
 
     def in_turn(self) -> Target:
         """Return production as a target to migrate: only while this process holds the release."""
@@ -183,7 +183,7 @@ class Context:
     def targets(self, version: str) -> Mapping[str, Target]:
         """Return where the code of a version is needed: golive's own machine, by an empty name, and each host."""
         own = self.target(version)
-        return {"": own} | {name: host.target for name, host in site_of(self.file, self.settings, own).hosts.items()}
+        return {"": own, **own.hosts}
 
     def application_dsn(self, dsn: str) -> str:
         """Return the DSN by which the application reaches the database that golive reaches by ``dsn``.
@@ -237,6 +237,7 @@ def _on(machine: Machine, file: ReleaseFile, settings: Settings, own: Target) ->
         root=root,
         release_dir=root / "releases" / own.version,
         python=machine.python,
+        hosts={},
     )
 
 

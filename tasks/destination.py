@@ -145,8 +145,8 @@ def production_of(world: World, settings: Settings, book: Ledger, dsn: str) -> s
     cannot be learned of a system with an active release whose database has the same name.
     """
     name = world.databases.name_of(dsn)
-    kept = settings.ledger_url
-    if kept and world.databases.name_of(kept) == name and _server(world, kept) == _server(world, dsn):
+    kept = book.dsn
+    if world.databases.name_of(kept) == name and _server(world, kept) == _server(world, dsn):
         raise Refused("that is golive's own ledger", do="name another database")
     for system, declared in _declared(settings, book):
         try:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tasks.acting import act, act_once, do_one
 from tasks.apart import NO_VERSION, last_of, open_apart
 from tasks.context import Context, context_of, holder, is_gone, ledger, world
+from tasks.courier import running
 from tasks.domain.archive import require_room
 from tasks.domain.errors import (
     BackupNotProven,
@@ -35,7 +36,7 @@ from tasks.rollouts import Step
 from tasks.scratch import Scratch
 from tasks.settings import Settings
 from tasks.spec import loading
-from tasks.telling import about
+from tasks.telling import about, courier_for
 
 SCOPE = "restore-drill"
 _COPY_GROWS = 10
@@ -75,7 +76,27 @@ def drill(system: str, newest_within: float, started_by: str) -> Drilled:
     except LedgerError:
         raise
     except Exception as error:  # noqa: BLE001 - as above
-        return Drilled(system, Outcome.UNKNOWN, world().secrets.mask(f"{type(error).__name__}: {error}"))
+        drilled = Drilled(system, Outcome.UNKNOWN, world().secrets.mask(f"{type(error).__name__}: {error}"))
+        with suppress(GoliveError):  # a release file on record may not be read any more either
+            _tell_beside(drilled, newest_within)
+        return drilled
+
+
+def _tell_beside(drilled: Drilled, newest_within: float) -> None:
+    """Tell people of a drill that could not be put on record.
+
+    Where a system has never been on record, nothing but its broken release file says whom to tell: then whoever is told
+    of the system that was at work last.
+    """
+    book = ledger(Settings.from_environment())
+    rows = [last_of(book, drilled.system), *book.releases.latest(limit=1)]
+    row = next((one for one in rows if one is not None), None)
+    world().progress(f"{drilled.system}: {drilled.seen}")
+    if row is not None:
+        ctx = context_of(Claim(row.id, row.epoch, holder()))
+        named = replace(drilled, seen=f"{drilled.system}: {drilled.seen}")
+        with running(courier_for(ctx)):
+            book.releases.tell(row.id, _alert(ctx, named, newest_within))
 
 
 def _drill(system: str, newest_within: float, started_by: str) -> Drilled:

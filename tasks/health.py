@@ -12,6 +12,7 @@ from tasks.context import Context, context_of
 from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Measurement, Outcome
 from tasks.domain.ports import Row
+from tasks.everywhere import recorded
 from tasks.ledger.releases import Claim
 
 PHASE = "health"
@@ -36,7 +37,7 @@ def record_baselines(claim: Claim) -> dict[str, int]:
         if record is None:
             continue
         try:
-            detail = record(target)
+            detail = recorded(check, record, target)
         except GoliveError as error:
             ctx.world.progress(f"no baseline for {check.name}: {ctx.world.secrets.mask(str(error))}")
             continue

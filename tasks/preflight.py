@@ -167,6 +167,7 @@ def foundations(ctx: Context) -> list[Check]:
             {
                 "kind": "disk",
                 "name": "golive: there is room for the backup and its scratch copy",
+                "on": "golive",
                 "path": str(backups),
                 "free": needed + ctx.file.backup.headroom,
             }

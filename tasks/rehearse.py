@@ -145,7 +145,10 @@ def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]
         try:
             ctx.file.platform.start(target, instance)
             ctx.file.rollout.wait_ready(site, Place(slot, port))
-            yield ctx.target(version).at(dsn=copy_of(ctx).dsn, port=near, base_url=f"http://127.0.0.1:{near}")
+            first = {name: target for name in needed if name}
+            yield ctx.target(version).at(
+                dsn=copy_of(ctx).dsn, port=near, base_url=f"http://127.0.0.1:{near}", hosts=first
+            )
         finally:
             ctx.file.platform.stop(target, slot)
 

@@ -61,8 +61,8 @@ def _supersede(system: str, version: str, by: str) -> bool:
         tell=tell_of(row, State.SUPERSEDED, note, moves=book.releases.moves(row.id)),
         verdict="superseded",
     )
-    ctx = context_of(claim)
-    do(ctx, "watch", ctx.file.rollout.finish(ctx.site(row.version)))
+    with driving(claim):
+        _end_what_was_replaced(context_of(claim))
     return True
 
 
@@ -262,7 +262,7 @@ def _end_what_was_replaced(ctx: Context) -> None:
         serving = ctx.file.rollout.serving(ctx.site(ctx.release.version))
         do(ctx, "watch", ctx.file.rollout.finish(ctx.site(serving or ctx.release.version)))
     except GoliveError as error:
-        # The release is stable; what is left over does no harm, but somebody must know.
+        # The release has ended well; what is left over does no harm, but somebody must know.
         _tell_of_left_over(ctx, "the old version could not be stopped", "only one version runs", error)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,17 @@ class Check(Kind):
     """While the release is watched, two failures in a row roll it back."""
     help: str = ""
     """What a person should look at when it fails."""
+    on: Literal["hosts", "golive"] | None = None
+    """Where it looks from: each of the file's ``hosts``, all of which must pass, or golive's own machine. By default
+    what is looked at on a machine is looked at on each host, and what is asked for is asked from golive's own."""
+
+    of_machine: ClassVar[bool] = False
+    """Whether this kind looks at the machine that the system runs on."""
+
+    @property
+    def on_hosts(self) -> bool:
+        """Whether it looks at each host of a system that has some."""
+        return self.on == "hosts" or (self.on is None and self.of_machine)
 
     @abstractmethod
     def look(self, target: Target) -> Reading:

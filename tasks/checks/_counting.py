@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from pydantic import field_validator
+
 from tasks.checks import Check
 from tasks.domain.counters import Window, between, counted, from_the_beginning
 from tasks.domain.outcome import Reading, unknown
@@ -43,6 +45,13 @@ class Counting(Check):
     ``reset`` (when the server began to count)."""
     dsn: str = "{dsn}"
     """The database; by default that of the system."""
+
+    @field_validator("on")
+    @classmethod
+    def _is_one_server(cls, on: str | None) -> str | None:
+        if on == "hosts":
+            raise ValueError("the database's server is the same for all hosts")
+        return on
 
     @abstractmethod
     def count(self, session: Session) -> Counts:

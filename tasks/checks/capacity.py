@@ -64,6 +64,12 @@ class Capacity(Check):
     dsn: str = "{dsn}"
     """The database whose server is meant."""
 
+    @property
+    def on_hosts(self) -> bool:
+        """Whether it reckons with what each host has: its file, its processors or its memory."""
+        of_machine = self.file is not None or any(name in text for name in _OF_MACHINE for text in self.relations)
+        return self.on == "hosts" or (self.on is None and of_machine)
+
     def look(self, target: Target) -> Reading:
         """Return which relations do not hold; a variable that is not set, or no number, leaves its own unknown."""
         trees = {text: ast.parse(text, mode="eval").body for text in self.relations}

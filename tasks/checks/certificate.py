@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -20,6 +20,8 @@ from tasks.domain.target import Target
 
 class Certificate(CertificateCondition, Check):
     """Looks whether a certificate's file is there, valid, made out to the right names, and fits its key."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["certificate"] = "certificate"
     """Which kind of check this is."""

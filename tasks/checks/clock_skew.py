@@ -34,6 +34,11 @@ class ClockSkew(Check):
     url: str | None = Field(default=None, examples=["{base_url}/health"])
     """The server whose clock is compared, by the header ``Date``, which tells whole seconds."""
 
+    @property
+    def on_hosts(self) -> bool:
+        """Whether the clock of each host is compared."""
+        return self.on == "hosts" or (self.on is None and self.host)
+
     @model_validator(mode="after")
     def _asks_something(self) -> Self:
         if not self.host and self.dsn is None and self.url is None:

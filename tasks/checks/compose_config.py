@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
@@ -53,6 +53,8 @@ class _Variable(Strict):
 
 class ComposeConfig(Check):
     """Looks whether Compose can read its files, and what the services in them are given and confined to."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["compose_config"] = "compose_config"
     """Which kind of check this is."""

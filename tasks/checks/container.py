@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,8 @@ Limit = Literal["cpu", "memory"]
 
 class Container(Check):
     """Looks whether containers run and are healthy, how often they were restarted, and how they are confined."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["container"] = "container"
     """Which kind of check this is."""

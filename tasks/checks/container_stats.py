@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ Usage = dict[str, dict[str, float]]
 
 class ContainerStats(Check):
     """Measures the memory and processor time that containers use, against limits and what they used before."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["container_stats"] = "container_stats"
     """Which kind of check this is."""

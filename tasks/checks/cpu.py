@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,8 @@ _TIMES = slice(0, 8)  # what guests use is in the user's time already
 
 class Cpu(Check):
     """Looks how many processors the machine has, and how busy they are."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["cpu"] = "cpu"
     """Which kind of check this is."""

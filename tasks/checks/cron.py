@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, field_validator, model_validator
@@ -43,6 +43,8 @@ class _Job:
 
 class Cron(Check):
     """Looks whether a job is in a crontab, or a timer of systemd is active, and comes often enough."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["cron"] = "cron"
     """Which kind of check this is."""

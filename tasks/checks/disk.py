@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,8 @@ from tasks.domain.units import show_bytes
 
 class Disk(Check):
     """Looks whether a disk has enough room."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["disk"] = "disk"
     """Which kind of check this is."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from packaging.version import InvalidVersion, Version
 from pydantic import Field, field_validator
@@ -20,6 +20,8 @@ from tasks.domain.target import Target
 
 class Docker(Check):
     """Looks whether Docker's engine answers, of which version it is, and what its machine has; and Compose."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["docker"] = "docker"
     """Which kind of check this is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ _FORM = '{"driver":{{json .Driver}},"internal":{{.Internal}},"ipam":{{json .IPAM
 
 class DockerNetwork(Check):
     """Looks whether a network of Docker is there, and how it is made."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["docker_network"] = "docker_network"
     """Which kind of check this is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -25,6 +25,8 @@ class EnvFile(Check):
 
     What single values must be is for the kind ``environment``, with the same ``file``. No value is ever shown.
     """
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["env_file"] = "env_file"
     """Which kind of check this is."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from tasks.checks import Check
 from tasks.checks._dotenv import variables_of
@@ -40,6 +40,17 @@ class Environment(Check):
     """Values that are refused, such as the defaults of an example file; upper and lower case are one."""
 
     _pattern = field_validator("pattern")(regular)
+
+    @property
+    def on_hosts(self) -> bool:
+        """Whether it looks at each host: only a file can lie there."""
+        return self.on == "hosts" or (self.on is None and self.file is not None)
+
+    @model_validator(mode="after")
+    def _has_a_file_there(self) -> Self:
+        if self.on == "hosts" and self.file is None:
+            raise ValueError("on: hosts needs file; without one golive's own environment is meant")
+        return self
 
     def look(self, target: Target) -> Reading:
         """Return which variables are not as they must be; a file that is not there leaves all unknown."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -27,6 +27,8 @@ _AHEAD = 60.0  # seconds by which a file may be dated in the future, since clock
 
 class File(Check):
     """Looks whether files are there, or gone, and are as they must be: kind, rights, age, size and content."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["file"] = "file"
     """Which kind of check this is."""

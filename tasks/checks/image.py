@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ _FORM = '{"size":{{.Size}},"id":{{json .Id}},"made":{{json .Created}},"config":{
 
 class Image(Check):
     """Looks whether an image is there, how large it is, and how it is made."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["image"] = "image"
     """Which kind of check this is."""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -46,6 +46,8 @@ class _Found:
 
 class Log(Check):
     """Reads what was written to a log since a moment, and counts errors and what else must or must not be there."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["log"] = "log"
     """Which kind of check this is."""

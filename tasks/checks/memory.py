@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ from tasks.domain.units import show_bytes
 
 class Memory(Check):
     """Looks whether the machine has enough memory, and enough of it left."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["memory"] = "memory"
     """Which kind of check this is."""

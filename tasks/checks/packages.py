@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -45,6 +45,8 @@ def _requirement(text: str) -> str:
 
 class Packages(Check):
     """Looks which Python packages are installed for the release: whether versions fit, and fit each other."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["packages"] = "packages"
     """Which kind of check this is."""

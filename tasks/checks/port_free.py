@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,8 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 class PortFree(Check):
     """Looks whether nothing listens on ports that the release is going to use."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["port_free"] = "port_free"
     """Which kind of check this is."""

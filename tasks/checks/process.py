@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -36,6 +36,8 @@ class _Process:
 
 class Process(Check):
     """Looks whether processes run, how many, since when, as whom, and what they use."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["process"] = "process"
     """Which kind of check this is."""

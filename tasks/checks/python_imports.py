@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -33,6 +33,8 @@ answer(found)
 
 class PythonImports(Check):
     """Imports modules in the release's own interpreter and tells which cannot be."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["python_imports"] = "python_imports"
     """Which kind of check this is."""

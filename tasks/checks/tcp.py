@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.checks import Check
 from tasks.domain.asking import on_this_machine
 from tasks.domain.condition import all_of
-from tasks.domain.errors import NotFound, OutsideError, TimedOut, Unreachable
+from tasks.domain.errors import Inconclusive, NotFound, OutsideError, TimedOut, Unreachable
 from tasks.domain.kind import Duration
 from tasks.domain.outcome import Outcome, Reading, failed, judge_limit, passed, unknown
 from tasks.domain.ports import Command
@@ -41,6 +41,17 @@ class Tcp(Check):
     control: Address | None = None
     """An address that accepts connections; only if it does, the silence of another one, not on this machine, counts."""
 
+    @property
+    def on_hosts(self) -> bool:
+        """Whether each host opens the connections."""
+        return self.seen_from == "host" and self.on != "golive"
+
+    @model_validator(mode="after")
+    def _is_seen_from_there(self) -> Self:
+        if self.on == "hosts" and self.seen_from != "host":
+            raise ValueError("on: hosts needs seen_from: host")
+        return self
+
     def look(self, target: Target) -> Reading:
         """Return which addresses are not as they must be; silence without a control leaves it unknown."""
         with ThreadPoolExecutor(min(16, len(self.addresses)), thread_name_prefix="golive-tcp") as pool:
@@ -69,7 +80,10 @@ class Tcp(Check):
             return target.world.network.connect(host, int(port), timeout=self.within)
         argv = ("timeout", f"{self.within:g}", "bash", "-c", _CONNECT, host, port)
         command = Command(argv, env={"LC_ALL": "C"}, timeout=self.within + 5, ok_exit=(0, 1, _TIMED_OUT))
-        ended = target.world.host.run(command)
+        try:
+            ended = target.world.host.run(command)
+        except Unreachable as error:
+            raise Inconclusive(f"{error.seen}, from where it was to be asked", where=error.where) from error
         said = (ended.stderr.strip().splitlines() or [""])[0]
         if ended.exit_code == _TIMED_OUT:
             raise TimedOut("no connection", where=address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ _WORLD, _GROUP, _STICKY = 0o002, 0o020, 0o1000
 
 class WorldWritable(Check):
     """Looks whether there are files or directories that every user of the machine may write to."""
+
+    of_machine: ClassVar[bool] = True
 
     kind: Literal["world_writable"] = "world_writable"
     """Which kind of check this is."""

@@ -13,6 +13,9 @@ from tasks.domain.errors import ReleaseFileError
 from tasks.domain.ports import World
 from tasks.domain.turn import Turn
 
+HOSTS = "hosts"
+"""Under which name a baseline, and the evidence of a reading, holds what is of each host."""
+
 PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "slot", "python", "image")
 """The names that may stand in braces in a release file's texts."""
 
@@ -27,7 +30,8 @@ class Target:
     release; ``earlier`` maps it to the ``counters`` that its ``first`` and its ``last`` look left in their
     ``Reading.detail``. ``root`` is where golive keeps the system's releases. ``slot`` is known where a platform works
     on one, ``image`` is what the container image of the version is exactly, where it has one. ``turn`` is there only
-    where production is to be migrated. ``python`` is the interpreter of the machine that it is on.
+    where production is to be migrated. ``python`` is the interpreter of the machine that it is on. ``hosts`` are the
+    machines on which the system runs, each as the target is seen from there; there are none where that is golive's own.
     """
 
     world: World
@@ -44,10 +48,25 @@ class Target:
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     turn: Turn | None = None
     python: str = sys.executable
+    hosts: Mapping[str, Target] = field(default_factory=dict)
 
     def at(self, **changes: Any) -> Target:
         """Return the same target with some fields changed."""
         return replace(self, **changes)
+
+    def on_each_host(self) -> Mapping[str, Target]:
+        """Return the target as each host sees it, by the host's name; itself by an empty name where there are none.
+
+        Each has what is on record of that host. Databases are reached from golive's own machine all the same.
+        """
+        return {
+            name: there.at(
+                dsn=self.dsn,
+                hosts={},
+                baseline={check: recorded.get(HOSTS, {}).get(name, {}) for check, recorded in self.baseline.items()},
+            )
+            for name, there in self.hosts.items()
+        } or {"": self}
 
     def fill(self, text: str) -> str:
         """Replace ``{base_url}``, ``{port}``, ``{version}``, … and then resolve secret references.

@@ -12,6 +12,7 @@ class Ledger:
     """Everything that golive intended, did, saw and decided."""
 
     def __init__(self, dsn: str) -> None:
+        self.dsn = dsn
         self._engine = LedgerEngine(dsn)
         self.releases = Releases(self._engine)
         self.evidence = Evidence(self._engine)

@@ -180,7 +180,7 @@ class Rollout(Kind):
         return 0.0
 
     def require_possible(self, site: Site) -> None:
-        """Raise `ReleaseFileError` if this rollout cannot be made with the site's hosts and router."""
+        """Raise `ReleaseFileError`, or `Refused`, if this rollout cannot be made with what the site has now."""
 
     def foreign_ports(self, site: Site) -> list[str]:
         """Return those of the rollout's ports that something listens on which golive did not start there."""

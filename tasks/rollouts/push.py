@@ -68,6 +68,10 @@ class Push(Rollout):
         """Return nothing: what runs is not golive's to start."""
         return ()
 
+    def require_possible(self, site: Site) -> None:
+        """Raise `Refused` if others have pushed to the branch what the version lacks; nothing is pushed yet."""
+        self._branch(site.target).plan(site.target.version, fast_forward=self._fast_forward)
+
     def serving(self, site: Site) -> str | None:
         """Return the version that the running service says; None if it says none."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ __all__ = [
 ARCHIVED = ".golive-archived.json"
 """The file beside an archived release's code that says why it is there."""
 
+_OF_ARCHIVE = re.compile(r"-(\d{8}-\d{6})$")
 _MOST_LINKS = 40  # as many as Linux follows
 
 
@@ -55,7 +57,8 @@ class Source(Kind):
     """Brings the code of a version to the host, each version in a directory of its own."""
 
     keep: Annotated[int, Field(ge=1, le=100)] = 5
-    """How many releases stay on the host; the one that runs and its predecessor always stay."""
+    """How many releases stay on the host; the one that runs and its predecessor always stay. Of those that were taken
+    back and archived, as many of the newest stay too."""
 
     @abstractmethod
     def identify(self, target: Target, version: str) -> str:
@@ -66,7 +69,7 @@ class Source(Kind):
         """Bring the version to ``{root}/releases/VERSION``, whole or not at all, and return it."""
 
     def prune(self, target: Target, in_use: Sequence[str]) -> Sequence[str]:
-        """Remove the oldest releases beyond ``keep`` that are not in use, and return their versions.
+        """Remove the oldest releases beyond ``keep`` that are not in use, and the oldest archived; return their names.
 
         What golive did not fetch is left alone, except what a fetch that was killed left behind.
         """
@@ -85,7 +88,7 @@ class Source(Kind):
         extra = spare[: max(0, len(fetched_at) - self.keep)]
         for name in extra:
             host.remove_tree(releases / name)
-        return extra
+        return [*extra, *_prune_archive(target, self.keep)]
 
 
 class Built(Source):
@@ -166,19 +169,32 @@ def place(
 def archive(target: Target, version: str, reason: str) -> Path | None:
     """Move a release that was taken back out of the way, with the reason, and return where it lies now.
 
-    There nothing removes it and nothing runs it: the same version, released again, is fetched and built anew. None if
-    it is not on the host, as after an archiving that was broken off.
+    There nothing runs it, and it stays while it is one of the newest ``keep``: the same version, released again, is
+    fetched and built anew. None if it is not on the host, as after an archiving that was broken off.
     """
     found = placed(target, version)
     if found is None:
         return None
     host, now = target.world.host, target.world.clock.now()
-    place_of_it = target.root.absolute() / "archive" / f"{version}-{now:%Y%m%d-%H%M%S}"
+    place_of_it = _archived(target) / f"{version}-{now:%Y%m%d-%H%M%S}"
     note = {"version": version, "identity": found.identity, "archived_at": now.isoformat(), "reason": reason}
     host.write(found.directory / ARCHIVED, json.dumps(note, indent=2, ensure_ascii=False) + "\n", mode=0o644)
     host.run(Command(("mkdir", "-p", "-m", "700", "--", str(place_of_it.parent))))
     host.run(Command(("mv", "-T", "--", str(found.directory), str(place_of_it))))
     return place_of_it
+
+
+def _prune_archive(target: Target, keep: int) -> list[str]:
+    """Remove the archived releases beyond the newest, and return their names; what golive did not archive stays.
+
+    The newest is never removed: somebody may still want to know why it was taken back.
+    """
+    host, at = target.world.host, _archived(target)
+    ours = [name for name in host.list(at) if _OF_ARCHIVE.search(name) and host.exists(at / name / ARCHIVED)]
+    extra = sorted(ours, key=lambda name: (_OF_ARCHIVE.findall(name), name))[:-keep]
+    for name in extra:
+        host.remove_tree(at / name)
+    return [f"archive/{name}" for name in extra]
 
 
 def show_current(target: Target, version: str) -> Mapping[str, str]:
@@ -195,6 +211,10 @@ def show_current(target: Target, version: str) -> Mapping[str, str]:
         target.world.progress(f"{link} was not switched: {error}")
         return {"current": f"not switched: {error.seen}"}
     return {"current": f"releases/{version}"}
+
+
+def _archived(target: Target) -> Path:
+    return target.root.absolute() / "archive"
 
 
 def _releases(target: Target) -> Path:

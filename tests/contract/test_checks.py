@@ -17,11 +17,12 @@ from pydantic import BaseModel, ValidationError
 
 import tasks.checks
 import tests.cases
+from tasks.checking import measure
 from tasks.checks import Check
 from tasks.domain.errors import GoliveError, Unreachable
 from tasks.domain.outcome import Outcome, Reading, unknown
-from tasks.domain.ports import World
-from tasks.domain.target import Target
+from tasks.domain.ports import Host, World
+from tasks.domain.target import HOSTS, Target
 from tasks.spec.describing import describe_fields
 from tests.answers import AnsweringServer, answering
 from tests.cases import Cases
@@ -53,11 +54,39 @@ class AbsentHost:
         raise Unreachable(f"no route to the host of {path}")
 
 
+class Asked:
+    """A machine that notes whether it was asked anything."""
+
+    def __init__(self, host: Host) -> None:
+        self._host, self.asked = host, False
+
+    def __getattr__(self, name: str) -> Any:
+        self.asked = True
+        return getattr(self._host, name)
+
+
+class Gone:
+    """A machine that nothing can be learnt from."""
+
+    name = "gone"
+
+    def __getattr__(self, name: str) -> Any:
+        def unreachable(*_given: object, **_named: object) -> Any:
+            raise Unreachable("no route", where=name)
+
+        return unreachable
+
+
 CASES: Cases = {
     kind: three
     for module in pkgutil.iter_modules(tests.cases.__path__)
     for kind, three in importlib.import_module(f"tests.cases.{module.name}").CASES.items()
 }
+
+OF_CODE = {
+    "command", "coverage", "document", "git", "junit", "openapi", "python_code", "secrets_scan", "squawk", "tools",
+}  # fmt: skip
+"""Kinds that read what lies on golive's own machine too: the version's code and what was made of it."""
 
 
 def of_kind(kind: str) -> type[Check]:
@@ -72,6 +101,15 @@ def of_kind(kind: str) -> type[Check]:
     return own[0]
 
 
+ON_HOSTS = [kind for kind in KINDS if of_kind(kind).of_machine or "on_hosts" in vars(of_kind(kind))]
+OF_HOSTS: dict[str, dict[str, Any]] = {
+    "capacity": {"relations": ["cpus >= 1"]},
+    "environment": {"variables": ["NAME"], "file": "{root}/.env"},
+    "tcp": {"seen_from": "host"},
+}
+"""Fields by which kinds look at a machine that do not always."""
+
+
 @pytest.fixture
 def server() -> Iterator[AnsweringServer]:
     with answering() as running:
@@ -83,6 +121,7 @@ def target(world: World, server: AnsweringServer, database: str, tmp_path: Path)
     with world.databases.session(database) as session:
         session.script(SETUP)
     (tmp_path / "good.sql").write_text("SELECT 1;")
+    (tmp_path / ".env").write_text("NAME=value\n")
     (tmp_path / "wrong.sql").write_text("DROP TABLE task;")
     return Target(
         world, "demo", "v2", base_url=server.url, dsn=database, port=server.server_port, root=tmp_path,
@@ -124,10 +163,28 @@ def test_it_passes_fails_and_is_unknown_as_it_should(kind, outcome, target):
     place = {Outcome.PASSED: 0, Outcome.FAILED: 1, Outcome.UNKNOWN: 2}[outcome]
     with ExitStack() as held:
         check, target = arranged(kind, CASES[kind][place], target, held)
-        reading = looked(check, target)
+        host = Asked(target.world.host)
+        reading = looked(check, target.at(world=replace(target.world, host=cast("Any", host))))
     assert reading.outcome is outcome, reading
+    assert check.on_hosts or kind in OF_CODE or not host.asked, "it looks at a machine: say so by of_machine"
     assert reading.seen
     json.dumps(dict(reading.detail), allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", ON_HOSTS)
+def test_it_looks_at_each_host_and_what_cannot_be_reached_is_unknown(kind, target):
+    with ExitStack() as held:
+        check, there = arranged(kind, {**CASES[kind][0], **OF_HOSTS.get(kind, {})}, target, held)
+        gone = there.at(world=replace(there.world, host=cast("Any", Gone()), http=cast("Any", Gone())))
+        recorded = {"it": {HOSTS: {"app1": there.baseline.get("it", {})}}}
+        seen = measure(check, gone.at(hosts={"app1": there}, baseline=recorded)).reading
+        assert seen.outcome is Outcome.PASSED, seen
+        assert list(seen.detail[HOSTS]) == ["app1"]
+        assert seen.seen.startswith("app1: ")
+        seen = measure(check, there.at(hosts={"app1": there, "app2": gone}, baseline=recorded), tries=1).reading
+        assert seen.outcome is Outcome.UNKNOWN, seen
+        assert seen.seen.startswith("app2: ")
+        assert "app1" not in seen.seen
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from tasks.domain.errors import Refused, UserError
+from tasks.domain.errors import Refused, RolloutFailed, UserError
 from tasks.domain.release import State
+from tasks.release import open_or_resume
+from tasks.rollouts import Site, Step
+from tasks.rollouts.recreate import Recreate
 from tests.flows import SmallSystem
+from tests.watched import put_under_watch
 
 
 @pytest.fixture
@@ -77,3 +81,22 @@ def test_a_guard_that_cannot_be_started_does_not_take_a_healthy_release_back(sho
     assert (row.state, shop.serving()) == ("watching", version)
     assert any("nobody guards this release" in one.text for one in shop.ledger.outbox.messages(row.id))
     shop.rollback(reason="the test is over")
+
+
+def test_what_is_superseded_is_let_go_and_trouble_with_its_remains_holds_the_next_one_up_not(shop, monkeypatch):
+    def finish(_self: Recreate, _site: Site) -> list[Step]:
+        def act() -> dict[str, Any]:
+            raise RolloutFailed("the old version does not stop")
+
+        return [Step("stop the old version", act)]
+
+    shop.add_version(version := f"s{uuid.uuid4().hex[:6]}")
+    old = put_under_watch(shop, "v1")
+    monkeypatch.setattr(Recreate, "finish", finish)
+    claim = open_or_resume(shop.name, version, reason="", started_by="ann", supersede=True, resume="")
+    row = shop.ledger.releases.get(old)
+    assert (row.state, row.holder) == ("superseded", "")
+    assert shop.steps(old)[-1] == ("watch", "stop the old version", "failed")
+    alerts = [one.text for one in shop.ledger.outbox.messages(old) if one.kind == "alert"]
+    assert "the old version does not stop" in alerts[-1]
+    shop.ledger.releases.move(claim, State.PLANNED, State.STOPPED)

@@ -195,6 +195,22 @@ def test_an_archived_version_is_out_of_the_way_with_its_reason_and_would_be_buil
     assert (where / "made").read_text() == first
 
 
+def test_of_archived_releases_the_newest_stay_and_what_golive_did_not_archive(target):
+    archived = target.root / "archive"
+    for number in range(4):
+        made = source(target, shell(f"echo {number} > made")).model_copy(update={"keep": 2})
+        made.fetch(target, "v1")
+        where = archive(target, "v1", f"fault {number}")
+        assert where is not None
+        where.rename(archived / f"v1-2026010{number}-000000")
+    (archived / "somebodys-20250101-000000").mkdir()
+    assert made.prune(target, []) == ["archive/v1-20260100-000000", "archive/v1-20260101-000000"]
+    left_there = sorted(path.name for path in archived.iterdir())
+    assert left_there == ["somebodys-20250101-000000", "v1-20260102-000000", "v1-20260103-000000"]
+    assert made.model_copy(update={"keep": 1}).prune(target, []) == ["archive/v1-20260102-000000"]
+    assert made.model_copy(update={"keep": 1}).prune(target, []) == []
+
+
 def test_the_link_to_the_current_version_is_switched_and_trouble_with_it_holds_nothing_up(target):
     source(target).fetch(target, "v1")
     show_current(target, "v1")

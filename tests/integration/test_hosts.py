@@ -8,19 +8,25 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from tasks import checks
 from tasks.adapters.http import HttpxHttp
 from tasks.adapters.ssh import SshHost
-from tasks.domain.errors import DiskTooSmall, Refused, RolloutFailed, Unreachable
+from tasks.checking import measure, measure_all
+from tasks.checks import Check
+from tasks.domain.errors import ChecksFailed, DiskTooSmall, Refused, RolloutFailed, Unreachable
+from tasks.domain.outcome import Outcome
 from tasks.domain.ports import Command
 from tasks.domain.target import Target
-from tasks.everywhere import everywhere
+from tasks.everywhere import everywhere, recorded
 from tasks.platforms import Instance, Running
 from tasks.platforms._process import Process
 from tasks.platforms.supervisor import Supervisor
 from tasks.sources.git import Git
+from tasks.spec.kinds import kinds_in
 from tests.flows import GROW, SmallSystem, wait_until
 from tests.services import free_port
 from tests.sshd import Sshd
@@ -99,6 +105,44 @@ def test_an_act_ends_on_all_machines_and_its_error_names_those_that_failed(world
     assert refused.value.where == "host app1, somewhere"
 
 
+def test_a_check_looks_at_every_machine_and_names_the_one_that_fails(world, sshd, app1, tmp_path):
+    app2 = sshd.host("app2")
+    own = Target(world, "shop", "1.0", root=tmp_path / "own")
+    hosts = {host.name: own.at(world=replace(world, host=host), root=tmp_path / host.name) for host in (app1, app2)}
+    target = own.at(hosts=hosts)
+    for name in ("app1", "app2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "log").write_text("begun\n")
+    (tmp_path / "app1" / ".env").write_text("TOKEN=long enough\n")
+    (tmp_path / "app2" / ".env").write_text("TOKEN=short\n")
+
+    def made(kind: str, **fields: object) -> Check:
+        return cast("Check", kinds_in(checks)[kind].model_validate({"kind": kind, "name": kind, **fields}))
+
+    variables = made("environment", file="{root}/.env", variables=["TOKEN"], min_length=8)
+    log = made("log", files=["{root}/log"])
+    before = recorded(log, log.record, target)  # type: ignore[attr-defined]
+    (tmp_path / "app1" / "log").write_text("begun\nall is well\n")
+    (tmp_path / "app2" / "log").write_text("begun\nERROR: it is not\n")
+    everything = [variables, log, made("disk", free="1kB"), made("memory", total="1kB"), made("clock_skew", dsn=None)]
+    seen = measure_all(everything, target.at(baseline={"log": before}))
+    assert [one.outcome.value for one in seen] == ["failed", "failed", "passed", "passed", "passed"], seen
+    assert seen[0].reading.seen == "app2: TOKEN has 5 characters ≥ 8: failed"
+    assert seen[1].reading.seen.startswith("app2: errors 1 lines")
+    assert [found["lines"] for found in seen[1].reading.detail["hosts"].values()] == [1, 1]
+    (tmp_path / "app2" / ".env").write_text("TOKEN=long enough\n")
+    assert measure(variables, target).outcome is Outcome.PASSED
+    away = own.at(world=replace(world, host=sshd.host("app2", port=free_port())), root=tmp_path / "app2")
+    seen_away = measure(variables, target.at(hosts={**hosts, "app2": away})).reading
+    assert seen_away.outcome is Outcome.UNKNOWN
+    assert seen_away.seen.startswith("app2: Unreachable: host app2")
+    # Nor does a connection that nobody can ask for count as one that is refused, as it should be.
+    closed = made("tcp", addresses=[f"127.0.0.1:{free_port()}"], open=False, seen_from="host")
+    assert measure(closed, target).outcome is Outcome.PASSED
+    assert measure(closed, target.at(hosts={**hosts, "app2": away})).outcome is Outcome.UNKNOWN
+    app2.close()
+
+
 def machine(sshd: Sshd, root: Path, name: str = "app1", **more: object) -> dict[str, object]:
     return {
         "name": name,
@@ -113,8 +157,18 @@ def machine(sshd: Sshd, root: Path, name: str = "app1", **more: object) -> dict[
 
 def test_a_system_on_another_machine_is_released_and_rolled_back(sshd, small_system, open_directory):
     there = open_directory / "app1"
+    there.mkdir()
     system: SmallSystem = small_system
-    system.write({"hosts": [machine(sshd, there)], "database.scratch": {"place": "embedded"}})
+    on_it = {"kind": "file", "files": ["{root}/only-on-app1"]}
+    (there / "only-on-app1").write_text("x")
+    system.write(
+        {
+            "hosts": [machine(sshd, there)],
+            "database.scratch": {"place": "embedded"},
+            "checks.preflight": [{**on_it, "name": "it is there before"}],
+            "checks.health": [{**on_it, "name": "it is there after"}],
+        }
+    )
     system.phase("deploy", "v1")
     assert system.serving() == "v1"
     assert sorted(os.listdir(there / "releases")) == ["v1"]  # noqa: PTH208
@@ -130,8 +184,12 @@ def test_a_system_on_another_machine_is_released_and_rolled_back(sshd, small_sys
     assert sshd.logins() == 1
     assert system.rollback(reason="to see it go back") == "v1"
     assert system.serving() == "v1"
-    # What would not be possible is refused before anything begins.
+    # A check looks there, not beside golive. What would not be possible is refused before anything begins.
     system.add_version("v3")
+    (there / "only-on-app1").unlink()
+    with system.untouched(), pytest.raises(ChecksFailed, match=r"app1: .*only-on-app1"):
+        system.release("v3")
+    (there / "only-on-app1").write_text("x")
     system.write({"hosts": [machine(sshd, there, free="1000 TiB")]})
     with system.untouched(), pytest.raises(DiskTooSmall, match="host app1"):
         system.release("v3")

@@ -158,6 +158,16 @@ def test_fast_forward_leads_the_branch_to_the_version_itself_and_goes_back_by_a_
     assert automated.main("%an") == "golive"
 
 
+def test_what_others_pushed_to_the_branch_is_seen_before_a_release_begins(automated):
+    rollout = automated.rollout()
+    rollout.require_possible(automated.site("v2"))
+    automated.commit("hotfix", on="main")
+    before = automated.main("%H")
+    with pytest.raises(Refused, match=r"main holds what the version does not: .* Write hotfix"):
+        rollout.require_possible(automated.site("v2"))
+    assert automated.main("%H") == before
+
+
 def test_commits_of_others_on_the_branch_are_never_lost_but_named(automated):
     rollout = automated.rollout()
     automated.go(rollout, "v2")

@@ -15,10 +15,12 @@ import pytest
 
 from tasks import destination, drill, proving
 from tasks.adapters.postgres import Postgres
+from tasks.destination import production_of
 from tasks.domain import archive
-from tasks.domain.errors import BackupNotProven, ChecksFailed, NotFound, Refused, UserError
+from tasks.domain.errors import BackupNotProven, ChecksFailed, Inconclusive, NotFound, Refused, UserError
 from tasks.domain.fingerprint import fingerprint
 from tasks.domain.ports import RunningServer
+from tasks.settings import Settings
 from tests.flows import SmallSystem, a_running_system, wait_until
 from tests.systems import run
 
@@ -337,6 +339,31 @@ def test_a_damaged_backup_goes_nowhere_and_a_drill_finds_it_and_tells(shop, targ
     assert "rows as proven" in said
     assert shop.ledger.evidence.drills()[number].outcome == "passed"
     shop.no_scratch_is_left()
+
+
+def test_a_drill_that_a_broken_release_file_keeps_from_beginning_is_told_all_the_same(shop):
+    from flows.restore_drill import restore_drill
+
+    last = shop.latest().id
+    before = len(shop.ledger.outbox.messages(last))
+    broken = shop.home / "systems" / "never-seen"
+    broken.mkdir()
+    (broken / "release.yaml").write_text("system: [")
+    try:
+        with pytest.raises(Inconclusive, match="not YAML"):
+            run(restore_drill("never-seen"))
+    finally:
+        (broken / "release.yaml").unlink()
+        broken.rmdir()
+    (alert,) = shop.ledger.outbox.messages(last)[before:]
+    assert alert.kind == "alert"
+    assert "the restore drill has come to nothing: never-seen: " in alert.text
+
+
+def test_a_ledger_of_golives_own_server_is_no_destination_either(shop, world):
+    embedded = Settings(home=shop.home / "golive", systems=shop.home / "systems", ledger_url=None)
+    with pytest.raises(Refused, match="golive's own ledger"):
+        production_of(world, embedded, shop.ledger, shop.ledger_url + "?application_name=elsewhere")
 
 
 def test_a_copy_of_the_servers_files_is_drilled_and_restored_against_its_first_proof(shop, target, world):

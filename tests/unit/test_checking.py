@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, ClassVar, cast
 
 import pytest
-from pydantic import PrivateAttr
+from pydantic import PrivateAttr, ValidationError
 
-from tasks import checking
+from tasks import checking, checks
 from tasks.adapters.secrets import SecretStore
 from tasks.checking import AT_ONCE, measure, measure_all, require
 from tasks.checks import Check
@@ -22,7 +23,9 @@ from tasks.domain.errors import AccessDenied, ChecksFailed, Inconclusive, Unreac
 from tasks.domain.outcome import Measurement, Outcome, Reading, failed, passed, unknown
 from tasks.domain.ports import World
 from tasks.domain.target import Target
+from tasks.everywhere import recorded
 from tasks.health import conclude
+from tasks.spec.kinds import kinds_in
 
 SECRET = 'pä"ss\\wört-42'
 
@@ -264,3 +267,83 @@ def test_an_advisory_failure_is_not_named_as_the_reason():
 def test_many_failures_are_counted_and_the_first_five_named():
     with pytest.raises(ChecksFailed, match=r"7 of 7 checks failed: 0: .*; 4: .* and 2 more"):
         require([seen(FAILED, str(n)) for n in range(7)], "health")
+
+
+class Room(Fake):
+    """Looks at a machine, which is told apart by where it keeps the releases."""
+
+    of_machine: ClassVar[bool] = True
+    _seen: dict[str, Callable[[], Reading]] = PrivateAttr()
+
+    def look(self, target: Target) -> Reading:
+        """Return what that machine is to show, and what it recorded before."""
+        reading = self._seen[target.root.name]()
+        return replace(reading, detail={"before": target.baseline.get("it", {}).get("at", "")})
+
+    def record(self, target: Target) -> dict[str, Any]:
+        return {"at": target.root.name}
+
+
+def on_hosts(target: Target, *names: str) -> Target:
+    return target.at(hosts={name: target.at(root=Path("/nowhere") / name) for name in names})
+
+
+def room(**seen: Callable[[], Reading]) -> Room:
+    made = Room.model_validate({"name": "it"})
+    made._seen = seen
+    return made
+
+
+def test_one_reading_tells_of_all_hosts_and_names_those_that_did_not_pass(target):
+    there = on_hosts(target, "app1", "app2", "app3")
+    fine, full = lambda: passed("5 GB free", value=5.0, limit=2.0), lambda: failed("1 GB free", value=1.0, limit=2.0)
+    seen = measure(room(app1=fine, app2=full, app3=raising(AccessDenied("no key"))), there).reading
+    assert seen.outcome is Outcome.FAILED
+    assert seen.seen == "app2: 1 GB free: failed; app3: AccessDenied: no key: unknown"
+    assert (seen.value, seen.limit) == (1.0, 2.0)
+    seen = measure(room(app1=fine, app2=fine, app3=fine), there).reading
+    assert (seen.outcome, seen.seen) == (
+        Outcome.PASSED,
+        "app1: 5 GB free; app2: 5 GB free; app3: 5 GB free",
+    )
+
+
+def test_what_a_check_records_is_kept_and_given_back_for_each_host(target):
+    there = on_hosts(target, "app1", "app2")
+    check = room(app1=lambda: passed("here"), app2=lambda: passed("here"))
+    before = recorded(check, check.record, there)
+    assert before == {"hosts": {"app1": {"at": "app1"}, "app2": {"at": "app2"}}}
+    seen = measure(check, there.at(baseline={"it": before, "another": {"latencies": [1]}})).reading
+    assert seen.detail["hosts"] == {"app1": {"before": "app1"}, "app2": {"before": "app2"}}
+
+
+def test_hosts_are_looked_at_at_the_same_time(target):
+    both = threading.Barrier(2)
+
+    def meets() -> Reading:
+        both.wait(10)
+        return passed("the other looks too")
+
+    assert measure(room(app1=meets, app2=meets), on_hosts(target, "app1", "app2")).outcome is Outcome.PASSED
+
+
+def test_what_is_asked_for_is_asked_once_and_from_golives_own_machine_unless_it_is_told(target):
+    there, look = on_hosts(target, "app1", "app2"), check(lambda: passed("well"))
+    assert measure(look, there).reading.seen == "well"
+    assert look._looks == 1
+    told = check(lambda: passed("well"), on="hosts")
+    assert measure(told, there).reading.seen == "app1: well; app2: well"
+    assert measure(told, target).reading.seen == "well"  # it has no hosts
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("environment", {"variables": ["A"]}),
+        ("tcp", {"addresses": ["127.0.0.1:1"]}),
+        ("index_usage", {}),
+    ],
+)
+def test_what_cannot_be_seen_from_a_host_is_refused_there(kind, fields):
+    with pytest.raises(ValidationError, match=r"on: hosts needs|the same for all hosts"):
+        kinds_in(checks)[kind].model_validate({"kind": kind, "name": "it", "on": "hosts", **fields})

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from deployments import looking, serving
 from deployments.cli import app
 from deployments.output import reported
-from deployments.reference import cli_reference, commands_of, release_file_reference, release_file_schema
+from deployments.reference import _form, cli_reference, commands_of, release_file_reference, release_file_schema
 from tasks.domain import errors, units
 from tasks.domain.release import State
 from tasks.settings import Settings
@@ -361,6 +361,11 @@ def test_markup_in_a_reason_is_printed_as_it_is(capsys: pytest.CaptureFixture[st
 )
 def test_what_is_published_is_what_the_code_says(path: str, now: Any, how: str) -> None:
     assert (ROOT / path).read_text(encoding="utf-8") == now(), f"write it anew: {how} > {path}"
+
+
+def test_a_field_that_may_only_be_empty_is_described_too() -> None:
+    assert _form(tuple[()]) == "an empty list"
+    assert _form(tuple[str, ...]) == "list of text"
 
 
 def test_every_command_and_option_says_what_it_is_for() -> None:
