@@ -96,14 +96,7 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
     second = shop.latest().id
     assert shop.approve(second, "dba", "bob") == f"{second} is live and watched"
     assert shop.serving() == "v2"
-    row = shop.latest()
-    assert (row.state, row.previous_version) == ("watching", "v1")
-    assert (row.watch_until - row.live_at).total_seconds() == 24 * 3600
-    assert (shop.home / "golive" / "systems" / "shop" / "reports" / f"{second}.html").exists()
-    assert [list(one.findings["checks"]) for one in shop.ledger.evidence.looks(second, "monitor")] == [
-        ["notes can be read"]
-    ]
-
+    _is_watched_and_reported(shop, second)
     _the_monitor_stops_the_old_version_once(shop)
 
     # Nothing reached Slack, and nothing is lost: the messages are kept, and their tries are on record.
@@ -145,6 +138,15 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
     with pytest.raises(Refused, match=f"{third} .* has changed production since"):
         shop.rollback(reason="further back", release=second)
     shop.no_scratch_is_left()
+
+
+def _is_watched_and_reported(shop, release):
+    row = shop.latest()
+    assert (row.state, row.previous_version) == ("watching", "v1")
+    assert (row.watch_until - row.live_at).total_seconds() == 24 * 3600
+    assert (shop.home / "golive" / "systems" / "shop" / "reports" / f"{release}.html").exists()
+    looks = shop.ledger.evidence.looks(release, "monitor")
+    assert [list(one.findings["checks"]) for one in looks] == [["notes can be read"]]
 
 
 def _the_monitor_stops_the_old_version_once(shop):
