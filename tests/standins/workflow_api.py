@@ -244,6 +244,9 @@ def moved(around: Around) -> dict[str, Any]:
         "base_url": f"http://127.0.0.1:{around.api}",
         "checks": file["checks"],
         "rollout.port": around.api,
+        "rollout.ready.within": "3 min",
+        "platform.start_within": "3 min",
+        "migration.limits": {"duration": "5 min", "lock": "1 min"},
         "source.build.args": {"BASE": IMAGE},
         "backup": {"headroom": "1MB", "timeout": "60s"} | {"directory": "{root}/backups", "jobs": 2},
     }
