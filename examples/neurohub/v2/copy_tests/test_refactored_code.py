@@ -16,7 +16,9 @@ from app.monitoring.performance_metrics import PerformanceMonitor
 from app.monitoring.query_monitor import Counts, track_query_performance
 from app.services import LotService, ProcessDataService, SerialService
 from app.services.base_service import BaseService, Conflict, NotFound
-from sqlalchemy import DateTime, inspect as look, select, text
+from sqlalchemy import DateTime, select, text
+from sqlalchemy import inspect as look
+from sqlalchemy.exc import IntegrityError
 
 CRUD = (get_lots, get_serials, get_process_data, get_equipment)
 
@@ -203,3 +205,16 @@ class TestMonitoring:
         log.clear()
         db.execute(text("SELECT 'not slow'"))
         assert "not slow" not in log.text
+
+
+class TestRules:
+    @pytest.mark.parametrize(("rule", "wrong"), [
+        ("data_level", {"data_level": "X"}), ("result", {"result": "X"}), ("duration", {"duration_seconds": -1}),
+        ("wip_serial_consistency", {"data_level": "SERIAL"}),
+        ("timestamps", {"completed_at": datetime(2020, 1, 1, tzinfo=timezone.utc)}),
+    ])  # fmt: skip
+    def test_the_database_itself_refuses_what_is_wrong(self, db, row, rule, wrong):
+        with pytest.raises(IntegrityError, match=f"chk_process_data_{rule}"), db.begin_nested():
+            for name, value in wrong.items():
+                setattr(row, name, value)
+            db.flush()
