@@ -22,7 +22,8 @@ INSERT INTO users (code) VALUES ('ann'), ('ben'), ('cleo');
 INSERT INTO lots (lot_number, product_model_id, created_at, updated_at)
     SELECT 'LOT-' || i, 1 + i % 5, at, at
     FROM generate_series(1, {lots}) i, LATERAL (SELECT {now} - i * interval '1 minute' AS at) t;
-INSERT INTO serials (serial_number, lot_id) SELECT 'SN-' || i, 1 + (i - 1) % {lots} FROM generate_series(1, {lots} * 5) i;
+INSERT INTO serials (serial_number, lot_id)
+    SELECT 'SN-' || i, 1 + (i - 1) % {lots} FROM generate_series(1, {lots} * 5) i;
 INSERT INTO wip_items (wip_number, serial_id) SELECT 'WIP-' || i, i FROM generate_series(1, {lots}) i;
 INSERT INTO process_data (lot_id, serial_id, process_id, equipment_id, data_level, result, measurements, defects,
                           duration_seconds, started_at, completed_at)

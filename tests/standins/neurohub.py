@@ -122,6 +122,8 @@ def _changes(port: int, variables: Mapping[str, str], counting: _Server, lots: i
                 check |= {"url": check["url"].replace("limit=100", "limit=1"), "floor": _WIDE}
             case "load":
                 check |= {"requests": 30}
+            case "http" if check["name"] == "API answers":
+                check |= {"url": check["url"].replace("limit=20", "limit=1")}
             case "explain":
                 check |= {"min_rows": min(10_000, lots * 25)}
             case "sql" if "100,000 rows" in check["name"]:
@@ -131,7 +133,7 @@ def _changes(port: int, variables: Mapping[str, str], counting: _Server, lots: i
         "rollout.port": port,
         "rollout.ready": {"path": "/health", "within": "60s", "every": "50ms"},
         "migration.limits": {"duration": "120s", "lock": "60s", "wait": "100ms"},
-        "rehearsal.under_load.window": "500ms",
+        "rehearsal.under_load.window": "200ms",
         "window": {},
         "notify": [{"kind": "console"}],
         "checks": checks,

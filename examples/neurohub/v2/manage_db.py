@@ -35,7 +35,7 @@ def validate() -> list[str]:
 
 
 def base() -> list[str]:
-    """Return what is left after a way up and down to no revision, of a database made for that beside TEST_DATABASE_URL."""
+    """Return what is left of a database made beside TEST_DATABASE_URL after a way up, and down to no revision."""
     given, name = os.environ["TEST_DATABASE_URL"], f"neurohub_base_{secrets.token_hex(5)}"
     with psycopg.connect(given, autocommit=True) as conn:
         conn.execute(f"CREATE DATABASE {name}")
@@ -44,8 +44,10 @@ def base() -> list[str]:
             command.upgrade(_config(), "head")
             command.downgrade(_config(), "base")
             with psycopg.connect(os.environ["DATABASE_URL"]) as made:
-                left = made.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
-                                    "AND relkind = 'r' AND relname <> 'alembic_version'").fetchall()
+                left = made.execute(
+                    "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace "
+                    "AND relkind = 'r' AND relname <> 'alembic_version'"
+                ).fetchall()
                 return [row[0] for row in (*left, *made.execute(REVISION).fetchall())]
         finally:
             conn.execute(f"DROP DATABASE {name} WITH (FORCE)")

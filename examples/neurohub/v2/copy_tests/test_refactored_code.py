@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 import pytest
 from app.crud.equipment import get_equipment
@@ -167,13 +167,17 @@ class TestSecurity:
 
     def test_every_change_of_every_audited_table_leaves_its_trail(self, db, row):
         serial = db.scalars(select(Serial).limit(1)).one()
-        changed = [row, WipItem(wip_number="T-1", serial_id=serial.id), Serial(serial_number="T-1", lot_id=serial.lot_id),
-                   Lot(lot_number="T-1", product_model_id=1)]  # fmt: skip
+        changed = [
+            row,
+            WipItem(wip_number="T-1", serial_id=serial.id),
+            Serial(serial_number="T-1", lot_id=serial.lot_id),
+            Lot(lot_number="T-1", product_model_id=1),
+        ]
         set_audit_context(db, "ann", "192.0.2.7")
         for one in changed:
             db.add(one)
             db.flush()
-            one.updated_at = datetime.now(timezone.utc) + timedelta(0)
+            one.updated_at = datetime.now(timezone.utc)
             db.flush()
             db.delete(one)
             db.flush()

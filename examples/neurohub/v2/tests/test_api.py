@@ -32,7 +32,9 @@ def test_a_lot_is_stored_changed_and_removed_with_its_trail(client):
     assert client.get(path).json()["status"] == "CLOSED"
     assert client.delete(path).status_code == 204
     assert client.get(path).status_code == 404
-    trail = "SELECT action || user_id || client_ip FROM audit_logs WHERE table_name = 'lots' AND row_id = {} ORDER BY id"
+    trail = (
+        "SELECT action || user_id || client_ip FROM audit_logs WHERE table_name = 'lots' AND row_id = {} ORDER BY id"
+    )
     assert ask(trail.format(made.json()["id"])) == [
         "INSERTanntestclient", "UPDATEbentestclient", "DELETEanonymoustestclient"
     ]  # fmt: skip

@@ -37,8 +37,13 @@ class ProcessDataIn(BaseModel):
 
 def shown_lot(lot: Any) -> dict[str, Any]:
     """Return a lot as the API shows it."""
-    return {"id": lot.id, "lot_number": lot.lot_number, "status": lot.status, "updated_at": lot.updated_at,
-            "product_model": lot.product_model.code}
+    return {
+        "id": lot.id,
+        "lot_number": lot.lot_number,
+        "status": lot.status,
+        "updated_at": lot.updated_at,
+        "product_model": lot.product_model.code,
+    }
 
 
 def counted_lot(lot: Any) -> dict[str, Any]:
@@ -62,6 +67,15 @@ def counted_serial(serial: Any) -> dict[str, Any]:
 def shown_data(row: Any, measurements: Any, defects: Any) -> dict[str, Any]:
     """Return what was measured as the API shows it."""
     wip = [one.wip_number for one in row.serial.wip_items] if row.serial else []
-    return {"id": row.id, "result": row.result, "data_level": row.data_level, "equipment": row.equipment.code,
-            "serial": row.serial and row.serial.serial_number, "wip_items": wip, "measurements": measurements,
-            "defects": defects, "started_at": row.started_at, "completed_at": row.completed_at}
+    return {
+        "id": row.id,
+        "result": row.result,
+        "data_level": row.data_level,
+        "equipment": row.equipment.code,
+        "serial": row.serial and row.serial.serial_number,
+        "wip_items": wip,
+        "measurements": measurements,
+        "defects": defects,
+        "started_at": row.started_at,
+        "completed_at": row.completed_at,
+    }

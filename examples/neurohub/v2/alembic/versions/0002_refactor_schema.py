@@ -17,15 +17,13 @@ KEYS = {
     "lots": {"product_model_id": "product_models"},
     "serials": {"lot_id": "lots"},
     "wip_items": {"serial_id": "serials"},
-    "process_data": {
-        "lot_id": "lots", "serial_id": "serials", "process_id": "processes", "equipment_id": "equipment"
-    },
+    "process_data": {"lot_id": "lots", "serial_id": "serials", "process_id": "processes", "equipment_id": "equipment"},
 }
 CHECKS = {
     "data_level": "data_level IN ('LOT', 'WIP', 'SERIAL')",
     "result": "result IN ('PASS', 'FAIL', 'REWORK')",
     "wip_serial_consistency": "(data_level <> 'WIP' OR wip_id IS NOT NULL) "
-                              "AND (data_level <> 'SERIAL' OR serial_id IS NOT NULL)",
+    "AND (data_level <> 'SERIAL' OR serial_id IS NOT NULL)",
     "duration": "duration_seconds >= 0",
     "timestamps": "completed_at >= started_at",
 }
@@ -79,8 +77,10 @@ def upgrade() -> None:
         op.execute(f"CREATE INDEX idx_process_data_{name} ON process_data {what}")
     op.execute(AUDIT)
     for table in AUDITED:
-        op.execute(f"CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON {table} "
-                   "FOR EACH ROW EXECUTE FUNCTION audit_change()")
+        op.execute(
+            f"CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON {table} "
+            "FOR EACH ROW EXECUTE FUNCTION audit_change()"
+        )
 
 
 def downgrade() -> None:

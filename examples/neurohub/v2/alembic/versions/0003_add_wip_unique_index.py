@@ -11,8 +11,9 @@ down_revision = "0002_refactor_schema"
 
 def upgrade() -> None:
     """Add the unique index."""
-    op.execute("CREATE UNIQUE INDEX idx_process_data_wip_unique ON process_data (wip_id, process_id) "
-               "WHERE wip_id IS NOT NULL")
+    op.execute(
+        "CREATE UNIQUE INDEX idx_process_data_wip_unique ON process_data (wip_id, process_id) WHERE wip_id IS NOT NULL"
+    )
 
 
 def downgrade() -> None:

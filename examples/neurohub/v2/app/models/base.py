@@ -12,7 +12,7 @@ class Base(DeclarativeBase):
 
 def utc_now() -> datetime:
     """Return this moment, with its time zone."""
-    return datetime.now(timezone.utc)  # noqa: UP017
+    return datetime.now(timezone.utc)
 
 
 class Timestamped:

@@ -55,6 +55,10 @@ class PerformanceMonitor:
             labels = f'{{environment="{self._environment}",path="{path}",status="{status}"}}'
             lines.append(f"neurohub_requests_total{labels} {count}")
             lines.append(f"neurohub_request_seconds_total{labels} {self._seconds[path, status]:.6f}")
-        for name, value in (("queries", Counts.queries), ("query_seconds", Counts.seconds), ("slow_queries", Counts.slow)):
+        for name, value in (
+            ("queries", Counts.queries),
+            ("query_seconds", Counts.seconds),
+            ("slow_queries", Counts.slow),
+        ):
             lines += [f"# TYPE neurohub_{name}_total counter", f"neurohub_{name}_total {value}"]
         return "\n".join(lines) + "\n"

@@ -39,7 +39,7 @@ class ProcessDataCreate(BaseModel):
     @classmethod
     def _with_a_zone(cls, at: datetime | None) -> datetime | None:
         """Take a time without a zone as UTC, as the version before did."""
-        return at if at is None or at.tzinfo else at.replace(tzinfo=timezone.utc)  # noqa: UP017
+        return at if at is None or at.tzinfo else at.replace(tzinfo=timezone.utc)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
