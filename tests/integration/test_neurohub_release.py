@@ -54,7 +54,7 @@ def test_a_version_with_a_query_for_each_row_is_taken_back_with_its_schema(neuro
         }
     )
     neurohub.release("v3", started_by="zoe")
-    with pytest.raises(GoliveError, match="501 queries per request"):
+    with pytest.raises(GoliveError, match="504 queries per request"):
         neurohub.approve(neurohub.latest().id, "dba", "ann")
     neurohub.write(
         {
