@@ -400,7 +400,6 @@ def test_a_page_costs_4_queries_and_one_with_a_query_for_each_row_fails(world, t
     with running(trees / "v1", target_of(world, trees / "v1", tmp_path, old)) as first:
         before = recorded(checks, first).baseline
         assert [before[name]["queries"] for name in PAGES] == [201, 201, 201]
-        assert set(outcomes(quick(named(*PAGES)), first.at(baseline=before)).values()) == {F}
     with running(trees / "v2", target_of(world, trees / "v2", tmp_path, new)) as second:
         assert set(outcomes(checks, second.at(baseline=before)).values()) == {P}
         assert outcomes(quick(named(FEW[0])), second) == {FEW[0]: U}, "nothing is known of before"
