@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from tasks.domain.errors import GoliveError
+from tasks.domain.ports import RunningServer
 from tasks.reporting.facts import gather
 from tasks.reporting.markdown import to_markdown
 from tests.standins.neurohub import stand_in
@@ -20,7 +21,7 @@ LOTS = 400
 
 
 @pytest.fixture(scope="module")
-def neurohub(pg_server, prefect_server) -> Iterator[System]:
+def neurohub(pg_server: RunningServer, prefect_server: str) -> Iterator[System]:  # noqa: ARG001
     with stand_in(pg_server, lots=LOTS) as system:
         yield system
 
