@@ -21,7 +21,7 @@ LOTS = 400
 
 
 @pytest.fixture(scope="module")
-def neurohub(pg_server: RunningServer, prefect_server: str) -> Iterator[System]:  # noqa: ARG001
+def neurohub(pg_server: RunningServer, prefect_server: str) -> Iterator[System]:
     with stand_in(pg_server, lots=LOTS) as system:
         yield system
 
