@@ -14,5 +14,5 @@ from tasks.health import conclude
 async def health(system: System, version: Version, started_by: StartedBy = "", release: ReleaseId = "") -> None:
     """Make the health checks and what every version must pass, and require all that decide to have passed."""
     with operation("health", system, version, release, started_by=started_by) as claim:
-        looks = [*start_looks(claim, "compatibility"), *start_looks(claim, "health")]
+        looks = start_looks(claim, "compatibility", "health")
         conclude(claim, [seen for look in looks for seen in look.result()], "health")

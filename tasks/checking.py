@@ -89,10 +89,17 @@ def _texts_masked(value: Any, mask: Callable[[str], str]) -> Any:
 
 
 def measure_all(checks: Sequence[Check], target: Target) -> list[Measurement]:
-    """Make checks at the same time and return what each saw, in their order.
+    """Make checks at the same time and return what each saw, in their order; those that look alone come after.
 
     One that overruns its timeout by more than `GRACE` is left behind as ``unknown``.
     """
+    beside = _at_once([check for check in checks if not check.alone], target)
+    after = [one for check in checks if check.alone for one in _at_once([check], target)]
+    seen = {False: iter(beside), True: iter(after)}
+    return [next(seen[check.alone]) for check in checks]
+
+
+def _at_once(checks: Sequence[Check], target: Target) -> list[Measurement]:
     if not checks:
         return []
     clock = target.world.clock
@@ -138,22 +145,34 @@ def look(claim: Claim, phase: str, names: Sequence[str]) -> list[Measurement]:
     return look_at(ctx, phase, checks, ctx.target())
 
 
-def start_looks(claim: Claim, phase: str, *, advisory: bool = True) -> list[Any]:
-    """Start the checks of a phase as Prefect tasks, one for each as long as they are few, and return their futures."""
+def start_looks(claim: Claim, *phases: str, advisory: bool = True) -> list[Any]:
+    """Start the checks of phases as Prefect tasks, one for each as long as they are few, and return their futures.
+
+    Those that look alone begin when all others have ended, one phase after the other.
+    """
     ctx = context_of(claim)
-    names = [check.name for check in ctx.file.checks.of(phase) if advisory or not check.advisory]
-    size = -(-len(names) // LARGEST_GROUP) or 1
-    groups = [names[i : i + size] for i in range(0, len(names), size)]
+    checks = {p: [one for one in ctx.file.checks.of(p) if advisory or not one.advisory] for p in phases}
+    started: list[Any] = []
     if alone():
-        together: Future[list[Measurement]] = Future()
-        together.set_result(look(claim, phase, names))  # without Prefect all are one look, at once all the same
-        return [together]
-    return [
-        look.with_options(
-            task_run_name=group[0] if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"
-        ).submit(claim, phase, group)
-        for group in groups
-    ]
+        for phase, found in checks.items():
+            together: Future[list[Measurement]] = Future()
+            # Without Prefect all are one look, at once all the same.
+            together.set_result(look(claim, phase, [check.name for check in found]))
+            started.append(together)
+        return started
+    for phase, found in checks.items():
+        names = [check.name for check in found if not check.alone]
+        size = -(-len(names) // LARGEST_GROUP) or 1
+        started += [_start(claim, phase, names[i : i + size], ()) for i in range(0, len(names), size)]
+    for phase, found in checks.items():
+        if names := [check.name for check in found if check.alone]:
+            started.append(_start(claim, phase, names, tuple(started)))
+    return started
+
+
+def _start(claim: Claim, phase: str, names: Sequence[str], after: Sequence[Any]) -> Any:
+    called = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    return look.with_options(task_run_name=called).submit(claim, phase, names, return_state=False, wait_for=after)
 
 
 def require(seen: Sequence[Measurement], phase: str, *, needed: bool = False) -> None:

@@ -15,6 +15,9 @@ from tasks.domain.target import Target
 class Check(Kind):
     """Looks at one thing of a target and judges it."""
 
+    alone: ClassVar[bool] = False
+    """Whether it counts what others do meanwhile as well, so that it looks once all others of its phase have looked."""
+
     name: Annotated[str, Field(min_length=1, max_length=120, examples=["API answers"])]
     """What is checked, in the words of the checklist; unique within a release file."""
     covers: tuple[str, ...] = ()

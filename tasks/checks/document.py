@@ -51,6 +51,8 @@ class Document(Check):
     """The label before the document's date, which must be a day that is not in the future."""
     max_age: Duration | None = None
     """How long ago the document may be dated at most; where no label is given, how long ago its file was written."""
+    min_age: Duration | None = None
+    """How long ago the day at ``dated`` must have ended at least, as for a notice that people are given in time."""
     due: str | None = Field(default=None, examples=["Next review"])
     """The label before the day by which the document is to be looked at again, which must not be past."""
     links: bool = False
@@ -142,6 +144,8 @@ class Document(Check):
         if day > today:
             return failed(f"{label} {day} is in the future")
         age = (today - day).days * _DAY
+        if self.min_age is not None and age - _DAY < self.min_age:
+            return failed(f"{label} {day}, expected a day that ended {show_seconds(self.min_age)} ago or earlier")
         if self.max_age is None:
             return passed(f"{label} {day}")
         return held(f"{label} {day}, {show_seconds(age)} ago ≤ {show_seconds(self.max_age)}", age <= self.max_age)

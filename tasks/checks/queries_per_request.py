@@ -7,7 +7,7 @@ import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -50,6 +50,9 @@ class _Found:
 
 class QueriesPerRequest(Request, Check):
     """Counts the queries that one request costs, by pg_stat_statements, against a limit and against before."""
+
+    # Other checks ask the same database, and often for the same.
+    alone: ClassVar[bool] = True
 
     kind: Literal["queries_per_request"] = "queries_per_request"
     """Which kind of check this is."""

@@ -165,12 +165,14 @@ def test_a_document_says_what_it_must(target, code):
         ("code", {"python": "."}, ". in 0 blocks of python"),
         ("filled", ["Security Officer"], "Security Officer is not there"),
         ("max_age", "30d", "Last updated 2025-01-10"),
+        ("min_age", "87600h", "expected a day that ended"),
         ("dated", "Written", "no date at Written"),
         ("mentions_not", ["ada@"], "ada@ is mentioned"),
     ):
         reading = look(Document, target, files=["docs/a.md"], **full | {field: value})
         assert reading.outcome is F
         assert words in reading.seen
+    assert look(Document, target, files=["docs/a.md"], **full, min_age="24h").outcome is P
     assert look(Document, target, files=["docs/*.md"], mentions=["Technical"], every=False).outcome is P
     assert look(Document, target, files=["docs/*.md"], mentions=["Technical"]).outcome is F
 

@@ -186,6 +186,31 @@ def test_more_checks_than_look_at_once_wait_their_turn(target):
     assert {one.outcome for one in measure_all(looks, target)} == {Outcome.PASSED}
 
 
+class Lonely(Fake):
+    alone: ClassVar[bool] = True
+
+
+def test_a_check_that_looks_alone_looks_when_no_other_does(target):
+    looking = threading.Semaphore(AT_ONCE)
+
+    def sees_others() -> Reading:
+        others = AT_ONCE - 1 - looking._value
+        return passed("alone") if not others else failed(f"beside {others}")
+
+    def look(then: Callable[[], Reading]) -> Reading:
+        with looking:
+            time.sleep(0.05)
+            return then()
+
+    lonely = [Lonely.model_validate({"name": f"alone {n}"}) for n in range(2)]
+    for one in lonely:
+        one._look = partial(look, sees_others)
+    others = [check(partial(look, lambda: passed("well")), f"check {n}") for n in range(3)]
+    seen = measure_all([others[0], lonely[0], others[1], lonely[1], others[2]], target)
+    assert [one.reading.seen for one in seen] == ["well", "alone", "well", "alone", "well"]
+    assert [one.check for one in seen] == ["check 0", "alone 0", "check 1", "alone 1", "check 2"]
+
+
 def test_a_check_that_does_not_come_back_is_left_behind_as_unknown(target, closing, monkeypatch):
     monkeypatch.setattr(checking, "GRACE", 0.1)
     hangs = check(lambda: passed(str(closing.wait(60))), "hangs", timeout="200ms", covers=("A-1",))

@@ -1,0 +1,1 @@
+"""How many requests and queries there are, and how long they take."""
