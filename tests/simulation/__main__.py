@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="another seed draws other releases (1)")
     given = parser.parse_args()
     began = time.monotonic()
-    tallies = simulate(given.seed, given.healthy, given.each)
+    tallies = simulate(given.seed, given.healthy, given.each, lambda said: print(said, file=sys.stderr, flush=True))
     conditions = {"seed": given.seed, "seconds": round(time.monotonic() - began)}
     rows = {name: tally.row() for name, tally in tallies.items()}
     publish_table("simulation", conditions, rows, {name: one.aim for name, one in SCENARIOS.items() if one.aim})

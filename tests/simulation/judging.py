@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -125,7 +125,10 @@ def _control(failed: bool, astray: bool) -> Outcome | None:
 
 def _lengths(probes: Sequence[Probe]) -> tuple[float, ...]:
     """Return how long each outage was by the report."""
-    rows: Any = [SimpleNamespace(**asdict(one), check=one.source) for one in probes]
+    rows: Any = [
+        SimpleNamespace(at=one.at, check=one.source, outcome=one.outcome, elapsed=one.elapsed, control=one.control)
+        for one in probes
+    ]
     return tuple(outage.seconds for outage in probing_of(rows, LIVE, moment(DAY)).outages)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import reduce
@@ -17,7 +17,7 @@ from tests.simulation.judging import judged
 from tests.simulation.plain import plainly
 from tests.simulation.releases import Fault, draw_day
 
-CHUNK = 100
+CHUNK = 50
 MINUTE = 60.0
 
 
@@ -130,14 +130,16 @@ def tally(seed: int, name: str, first: int, count: int) -> Tally:
     return Tally(count, by, soon, stable, off, plain, plain_soon)
 
 
-def simulate(
-    seed: int, healthy: int, each: int, names: Iterable[str] = SCENARIOS, workers: int | None = None
-) -> dict[str, Tally]:
+def simulate(seed: int, healthy: int, each: int, tell: Callable[[str], None]) -> dict[str, Tally]:
     """Judge that many healthy releases and that many of each other scenario."""
-    wanted = {name: healthy if name == "healthy" else each for name in names}
-    with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+    wanted = {name: healthy if name == "healthy" else each for name in SCENARIOS}
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
         work = {
             name: [pool.submit(tally, seed, name, first, min(CHUNK, count - first)) for first in range(0, count, CHUNK)]
             for name, count in wanted.items()
         }
-        return {name: reduce(Tally.__add__, [one.result() for one in parts]) for name, parts in work.items()}
+        tallies = {}
+        for name, parts in work.items():
+            tallies[name] = reduce(Tally.__add__, [part.result() for part in parts])
+            tell(f"{name}: {tallies[name].row()}")
+        return tallies

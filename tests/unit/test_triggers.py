@@ -9,7 +9,21 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.domain.outcome import Outcome
-from tasks.domain.triggers import Alarm, Corruption, Down, Errors, Finding, Probe, Slower, Trigger, judge, reach, slower
+from tasks.domain.triggers import (
+    Alarm,
+    Corruption,
+    Down,
+    Errors,
+    Finding,
+    Probe,
+    Slower,
+    Trigger,
+    burst_until_sure,
+    judge,
+    outages,
+    reach,
+    slower,
+)
 
 START = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
 OF_LETTER = {"P": Outcome.PASSED, "F": Outcome.FAILED, "U": Outcome.UNKNOWN}
@@ -138,6 +152,35 @@ class TestSlower:
     def test_timeouts_are_errors_and_no_latency(self):
         hung = [Probe(START, Outcome.FAILED, 10.0)] * 30
         assert judge(Slower(), hung, START, 30.0, baseline=BASELINE).state is Alarm.UNKNOWN
+
+
+@pytest.mark.parametrize(("factor", "size"), [(1.0, 30), (1.35, 240), (3.0, 30)])
+def test_a_burst_grows_while_it_is_open_whether_it_is_slower(factor, size):
+    draw = random.Random(5)
+    made = burst_until_sure(
+        Slower(), BASELINE, 30, lambda count: [factor * draw.lognormvariate(-2.1, 0.4) for _ in range(count)]
+    )
+    assert len(made) == size
+
+
+def test_a_burst_that_hardly_answers_does_not_grow():
+    assert burst_until_sure(Slower(), BASELINE, 30, lambda _: [0.17] * 10) == [0.17] * 10
+
+
+@pytest.mark.parametrize(
+    ("letters", "states"),
+    [
+        ("P" + "F" * 22 + "P", [Alarm.FIRES]),
+        ("P" + "F" * 10 + "....." + "F" * 10 + "P", [Alarm.UNKNOWN]),  # the prober was away in its midst
+        ("P" + "F" * 10 + "U" * 15 + "P", [Alarm.UNKNOWN]),
+        ("P" + "F" * 30, [Alarm.FIRES]),
+        ("P" + "F" * 19 + "P" + "F" * 19 + "P", []),
+        ("P" + "F" + "." * 30 + "P", []),
+    ],
+)
+def test_an_outage_is_found_afterwards_though_nothing_fired_then(letters, states):
+    found = outages(Down(), probes(letters), 30.0)
+    assert [one.state for one in found] == states
 
 
 def integrity(letters: str, source: str = "checksums") -> list[Probe]:
