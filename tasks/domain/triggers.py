@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, assert_never
@@ -34,6 +34,8 @@ ENOUGH_BURST = 24
 LARGEST_BURST = 240
 """How many probes a burst may grow to while it is open whether it is slower."""
 ENOUGH_BASELINE = 240
+BY_CHANCE = 0.05
+"""A row of successes less probable than that, were the share of failures at its limit, tells that the errors ceased."""
 SURE = 0.02
 """The p-value below which a burst counts as slower."""
 
@@ -259,7 +261,17 @@ def _errors(
         seen = f"{made} of {ENOUGH_PROBES} probes that count within {show_seconds(span)}"
         return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
     fifth = len(recent) // 5
-    return _judge_errors(trigger, _count(recent), _count(recent[:fifth]), _count(recent[-fifth:]), "probes")
+    finding = _judge_errors(trigger, _count(recent), _count(recent[:fifth]), _count(recent[-fifth:]), "probes")
+    calm = _longest_calm(recent)
+    if finding.state is Alarm.FIRES and (1 - trigger.above) ** calm < BY_CHANCE:
+        # Two restarts at the ends of the window are no errors that went on through it.
+        return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; {calm} probes in a row passed between")
+    return finding
+
+
+def _longest_calm(probes: Sequence[Probe]) -> int:
+    rows = ((outcome, len(list(row))) for outcome, row in itertools.groupby(p.outcome for p in probes))
+    return max((count for outcome, count in rows if outcome is Outcome.PASSED), default=0)
 
 
 def _judge_errors(

@@ -17,7 +17,8 @@ from tasks.domain.outcome import Outcome, Reading
 from tasks.domain.triggers import Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
 from tasks.domain.watch import Ended, watch_verdict
 from tasks.reporting.deriving import probing_of
-from tasks.spec.release_file import ProbePlan, Rollback, Watch
+from tasks.spec.release_file import Rollback
+from tasks.spec.watch import ProbePlan, Watch
 from tasks.watching import Watched
 from tests.simulation.releases import DAY, INTERVAL, Day
 

@@ -110,6 +110,12 @@ class TestErrors:
     def test_errors_that_are_over_do_not_fire(self):
         assert errors("F" * 18 + "P" * 12).state is Alarm.SUSPICIOUS
 
+    def test_two_restarts_at_the_ends_of_the_window_are_no_errors_that_went_on(self):
+        finding = errors("F" * 8 + "P" * 15 + "F" * 7)
+        assert finding.state is Alarm.SUSPICIOUS
+        assert "15 probes in a row passed between" in finding.seen
+        assert errors("FPF" * 3 + "P" * 11 + "FPF" * 3 + "F").state is Alarm.FIRES
+
     def test_too_few_probes_are_unknown(self):
         assert errors("F" * 29).state is Alarm.UNKNOWN
         assert errors("F" * 20 + "....." + "F" * 5 + "." * 8 + "F" * 5).state is Alarm.UNKNOWN
