@@ -50,7 +50,8 @@ class _Asked(Check):
     kind: str = "simulated"
 
     def look(self, target: Any) -> Reading:
-        return target.look()
+        reading: Reading = target.look()
+        return reading
 
 
 @dataclass

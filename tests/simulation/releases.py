@@ -142,7 +142,7 @@ def draw_day(rng: np.random.Generator, fault: Fault) -> Day:
     before = int(BEFORE / INTERVAL)
     baseline = levels[before - int(rng.integers(4, 60))] * service.latencies(rng, (1, SAMPLES))[0]
     at = np.arange(0, DAY, INTERVAL) + rng.uniform(0, INTERVAL) + rng.exponential(0.01, int(DAY / INTERVAL))
-    looks = np.arange(1, 25) * HOUR + rng.uniform(-60, 60)
+    looks = (np.arange(1, 25) * HOUR + rng.uniform(-60, 60)).astype(np.float64)
     lasts = fault.outage + float(rng.uniform(0, INTERVAL)) if fault.outage else 0.0
     begins = 0.0 if fault.at_once else float(rng.uniform(600, DAY - 2 * HOUR - lasts))
     levels[before + int(begins / INTERVAL) :] *= fault.slower
