@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Tests mostly wait, for servers and for time to pass: half of two cores lies idle with a worker for each.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, min(8, 2 * len(os.sched_getaffinity(0)))))')
 
-.PHONY: demo test up down lint lock schema bench clean
+.PHONY: demo test up down lint lock schema bench simulate clean
 
 $(VENV)/.runtime: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "golive needs Python 3.11 or newer")'
@@ -33,6 +33,9 @@ test: $(VENV)/.dev  ## all tests
 
 bench: $(VENV)/.dev  ## the figures of the benchmarks, with what is aimed at; takes a quarter of an hour and 15 GB
 	@$(BIN)/python -m tests.benchmarks
+
+simulate: $(VENV)/.dev  ## 27,000 simulated releases through the judging, beside the plain rules of checklists
+	@$(BIN)/python -m tests.simulation
 
 lint: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ from tasks.domain.units import show_seconds
 from tasks.domain.watch import Criteria, Ended, WatchVerdict, watch_verdict
 from tasks.ledger.models import Look
 from tasks.telling import about, alert, tell
+from tasks.watching import Watched
 
 SOURCE = "verdict"
 """The source of a look that gives the verdict on the first stage."""
@@ -38,12 +39,13 @@ def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
     release, book = ctx.release, ctx.ledger
     live = release.live_at or now
     until = min(now, release.watch_until or now)
+    probes = _probes(ctx, live, until)
     verdict = watch_verdict(
-        _probes(ctx, live, until),
+        probes,
         live,
         until,
         interval_of(ctx),
-        findings=[*findings, *_fired_before(ctx, findings)],
+        findings=[*findings, *_fired_before(ctx, findings), *watching.judge_outages(Watched(ctx), probes)],
         critical=_critical(ctx),
         criteria=criteria_of(ctx),
         baseline=baseline_of(ctx),

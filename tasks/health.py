@@ -16,8 +16,8 @@ from tasks.everywhere import recorded
 from tasks.ledger.releases import Claim
 
 PHASE = "health"
-SAMPLES = 240
-"""How many probes make a baseline: a burst of 30 is later judged against them."""
+SAMPLES = 480
+"""How many probes make a baseline: bursts of 30 to 240 are later judged against them, so they must say more."""
 AT_ONCE = 4
 
 

@@ -16,7 +16,19 @@ from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING
 from tasks.domain.target import Target
-from tasks.domain.triggers import Alarm, Corruption, Down, Errors, Finding, Probe, Slower, judge, reach
+from tasks.domain.triggers import (
+    Alarm,
+    Corruption,
+    Down,
+    Errors,
+    Finding,
+    Probe,
+    Slower,
+    burst_until_sure,
+    judge,
+    outages,
+    reach,
+)
 from tasks.health import AT_ONCE, elapsed, sample
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
@@ -24,7 +36,7 @@ from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
 
 BURST = 30
-"""How many probes the monitor makes at once to judge slowness."""
+"""How many probes the monitor makes at once to judge slowness; more only where these leave it open."""
 CONFIRMATIONS = 3
 """How many probes must all fail, just before acting, for an outage to count as still there."""
 ERROR_CONFIRMATIONS = 10
@@ -145,6 +157,12 @@ def judge_probes(watched: Watched, probes: Sequence[Probe], now: datetime) -> li
     ]
 
 
+def judge_outages(watched: Watched, probes: Sequence[Probe]) -> list[Finding]:
+    """Return what is to be said of the outages in all probes of a watch, whether a trigger fired then or not."""
+    triggers = [one for one in watched.ctx.file.rollback.when if isinstance(one, Down)]
+    return [finding for trigger in triggers for finding in outages(trigger, probes, watched.interval)]
+
+
 def window_of(watched: Watched) -> float:
     """Return how many seconds of probes must be kept to judge all triggers."""
     spans = [reach(trigger, watched.interval) for trigger in watched.ctx.file.rollback.when]
@@ -206,11 +224,12 @@ def judge_burst(watched: Watched, previous: Finding | None, latencies: Sequence[
     check = watched.probe
     if not triggers or check is None:
         return None
-    baseline = watched.ctx.ledger.evidence.baselines(watched.release.id).get(check.name, {})
+    baseline = watched.ctx.ledger.evidence.baselines(watched.release.id).get(check.name, {}).get("latencies", ())
     now = watched.ctx.world.clock.now()
-    took = sample(watched.ctx, check, BURST) if latencies is None else latencies
-    probes = [Probe(now, Outcome.PASSED, one) for one in took]
-    return judge(triggers[0], probes, now, watched.interval, baseline=baseline.get("latencies", ()), previous=previous)
+    if latencies is None:
+        latencies = burst_until_sure(triggers[0], baseline, BURST, lambda count: sample(watched.ctx, check, count))
+    probes = [Probe(now, Outcome.PASSED, one) for one in latencies]
+    return judge(triggers[0], probes, now, watched.interval, baseline=baseline, previous=previous)
 
 
 def burst(watched: Watched) -> list[Probe]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, assert_never
@@ -31,7 +31,11 @@ ENOUGH_PROBES = 30
 ENOUGH_REQUESTS = 100
 ENOUGH_BURST = 24
 """Four fifths of a burst of 30."""
+LARGEST_BURST = 240
+"""How many probes a burst may grow to while it is open whether it is slower."""
 ENOUGH_BASELINE = 240
+BY_CHANCE = 0.05
+"""A row of successes less probable than that, were the share of failures at its limit, tells that the errors ceased."""
 SURE = 0.02
 """The p-value below which a burst counts as slower."""
 
@@ -211,6 +215,26 @@ def _down(trigger: Down, past: Sequence[Probe], now: datetime, interval: float) 
     return Finding("down", state, seen, evidence)
 
 
+def outages(trigger: Down, probes: Sequence[Probe], interval: float) -> list[Finding]:
+    """Return what is to be said of each outage in these probes that lasted, or may have lasted, longer than the limit.
+
+    One that fired at no moment, since probes were missing or it ended just before anyone could act, is found here.
+    """
+    known = sorted((p for p in probes if p.counted is not Outcome.UNKNOWN), key=lambda p: p.at)
+    rows = [list(row) for _, row in itertools.groupby(known, key=lambda p: p.outcome)]
+    found = []
+    for row, after in itertools.zip_longest(rows, rows[1:]):
+        until = (after or row)[0 if after else -1].at
+        lasted = (until - row[0].at).total_seconds()
+        if row[0].outcome is not Outcome.FAILED or len(row) < IN_A_ROW or lasted <= trigger.for_:
+            continue
+        finding = _down(trigger, row, row[-1].at, interval)
+        state = Alarm.FIRES if finding.state is Alarm.FIRES else Alarm.UNKNOWN
+        seen = f"down for up to {show_seconds(lasted)} from {row[0].at:%Y-%m-%d %H:%M:%S}, by {len(row)} probes"
+        found.append(Finding("down", state, seen, {**finding.evidence, "up_to": lasted}))
+    return found
+
+
 def _span(trigger: Errors, interval: float) -> float:
     return max(float(trigger.for_), ENOUGH_PROBES * interval)
 
@@ -237,7 +261,17 @@ def _errors(
         seen = f"{made} of {ENOUGH_PROBES} probes that count within {show_seconds(span)}"
         return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
     fifth = len(recent) // 5
-    return _judge_errors(trigger, _count(recent), _count(recent[:fifth]), _count(recent[-fifth:]), "probes")
+    finding = _judge_errors(trigger, _count(recent), _count(recent[:fifth]), _count(recent[-fifth:]), "probes")
+    calm = _longest_calm(recent)
+    if finding.state is Alarm.FIRES and (1 - trigger.above) ** calm < BY_CHANCE:
+        # Two restarts at the ends of the window are no errors that went on through it.
+        return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; {calm} probes in a row passed between")
+    return finding
+
+
+def _longest_calm(probes: Sequence[Probe]) -> int:
+    rows = ((outcome, len(list(row))) for outcome, row in itertools.groupby(p.outcome for p in probes))
+    return max((count for outcome, count in rows if outcome is Outcome.PASSED), default=0)
 
 
 def _judge_errors(
@@ -287,6 +321,21 @@ def slower(
     )
     evidence = {**counts, "p": p, "now": summarise(burst).as_json(), "before": summarise(baseline).as_json()}
     return Finding("slower", state, seen, evidence)
+
+
+def burst_until_sure(
+    trigger: Slower, baseline: Sequence[float], first: int, ask: Callable[[int], list[float]]
+) -> list[float]:
+    """Return the seconds of a burst of ``first`` answers, or of `LARGEST_BURST` if the first ones leave it open.
+
+    ``ask`` makes that many probes. It is open if the burst is neither surely slower than the limit nor surely not: 30
+    answers that scatter do not tell twice from 1.5 times as slow.
+    """
+    burst = ask(first)
+    if len(burst) < ENOUGH_BURST or len(baseline) < ENOUGH_BASELINE:
+        return burst
+    is_open = SURE <= slower_p(burst, baseline, 1 + trigger.than) <= 1 - SURE
+    return burst + ask(LARGEST_BURST - first) if is_open else burst
 
 
 def _corruption(past: Sequence[Probe]) -> Finding:

@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, mannwhitneyu
 
 from tasks.domain.statistics import percentile, rate_at_most, slower_p, summarise, thinned, wilson_lower
 
@@ -52,6 +52,15 @@ def test_twice_as_slow_is_told_from_noise():
     same = [draw.lognormvariate(-3, 0.5) for _ in range(30)]
     assert slower_p([2.5 * value for value in same], baseline, 1.5) < 0.02
     assert slower_p(same, baseline, 1.5) > 0.5
+
+
+def test_the_p_value_is_that_of_scipy_with_ties_and_in_the_tails():
+    draw = random.Random(4)
+    for digits, factor in ((1, 1.0), (2, 1.5), (6, 0.2), (6, 3.0)):
+        current = [round(draw.lognormvariate(0, 0.5), digits) for _ in range(60)]
+        baseline = [round(draw.lognormvariate(0, 0.5), digits) for _ in range(240)]
+        by_scipy = mannwhitneyu(current, [factor * v for v in baseline], alternative="greater", method="asymptotic")
+        assert slower_p(current, baseline, factor) == pytest.approx(by_scipy.pvalue, rel=1e-6)
 
 
 def test_equal_values_are_not_slower():

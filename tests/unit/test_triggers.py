@@ -9,7 +9,21 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.domain.outcome import Outcome
-from tasks.domain.triggers import Alarm, Corruption, Down, Errors, Finding, Probe, Slower, Trigger, judge, reach, slower
+from tasks.domain.triggers import (
+    Alarm,
+    Corruption,
+    Down,
+    Errors,
+    Finding,
+    Probe,
+    Slower,
+    Trigger,
+    burst_until_sure,
+    judge,
+    outages,
+    reach,
+    slower,
+)
 
 START = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
 OF_LETTER = {"P": Outcome.PASSED, "F": Outcome.FAILED, "U": Outcome.UNKNOWN}
@@ -96,6 +110,12 @@ class TestErrors:
     def test_errors_that_are_over_do_not_fire(self):
         assert errors("F" * 18 + "P" * 12).state is Alarm.SUSPICIOUS
 
+    def test_two_restarts_at_the_ends_of_the_window_are_no_errors_that_went_on(self):
+        finding = errors("F" * 8 + "P" * 15 + "F" * 7)
+        assert finding.state is Alarm.SUSPICIOUS
+        assert "15 probes in a row passed between" in finding.seen
+        assert errors("FPF" * 3 + "P" * 11 + "FPF" * 3 + "F").state is Alarm.FIRES
+
     def test_too_few_probes_are_unknown(self):
         assert errors("F" * 29).state is Alarm.UNKNOWN
         assert errors("F" * 20 + "....." + "F" * 5 + "." * 8 + "F" * 5).state is Alarm.UNKNOWN
@@ -138,6 +158,35 @@ class TestSlower:
     def test_timeouts_are_errors_and_no_latency(self):
         hung = [Probe(START, Outcome.FAILED, 10.0)] * 30
         assert judge(Slower(), hung, START, 30.0, baseline=BASELINE).state is Alarm.UNKNOWN
+
+
+@pytest.mark.parametrize(("factor", "size"), [(1.0, 30), (1.35, 240), (3.0, 30)])
+def test_a_burst_grows_while_it_is_open_whether_it_is_slower(factor, size):
+    draw = random.Random(5)
+    made = burst_until_sure(
+        Slower(), BASELINE, 30, lambda count: [factor * draw.lognormvariate(-2.1, 0.4) for _ in range(count)]
+    )
+    assert len(made) == size
+
+
+def test_a_burst_that_hardly_answers_does_not_grow():
+    assert burst_until_sure(Slower(), BASELINE, 30, lambda _: [0.17] * 10) == [0.17] * 10
+
+
+@pytest.mark.parametrize(
+    ("letters", "states"),
+    [
+        ("P" + "F" * 22 + "P", [Alarm.FIRES]),
+        ("P" + "F" * 10 + "....." + "F" * 10 + "P", [Alarm.UNKNOWN]),  # the prober was away in its midst
+        ("P" + "F" * 10 + "U" * 15 + "P", [Alarm.UNKNOWN]),
+        ("P" + "F" * 30, [Alarm.FIRES]),
+        ("P" + "F" * 19 + "P" + "F" * 19 + "P", []),
+        ("P" + "F" + "." * 30 + "P", []),
+    ],
+)
+def test_an_outage_is_found_afterwards_though_nothing_fired_then(letters, states):
+    found = outages(Down(), probes(letters), 30.0)
+    assert [one.state for one in found] == states
 
 
 def integrity(letters: str, source: str = "checksums") -> list[Probe]:

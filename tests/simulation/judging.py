@@ -1,0 +1,177 @@
+"""Leads a simulated day through golive's own judging: what guard and monitor would have done, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks import watching
+from tasks.checks import Check
+from tasks.domain.outcome import Outcome, Reading
+from tasks.domain.triggers import Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
+from tasks.domain.watch import Ended, watch_verdict
+from tasks.reporting.deriving import probing_of
+from tasks.spec.release_file import Rollback
+from tasks.spec.watch import ProbePlan, Watch
+from tasks.watching import Watched
+from tests.simulation.releases import DAY, INTERVAL, Day
+
+LIVE = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
+DOWN, ERRORS, SLOWER = Down(), Errors(), Slower()
+PLANNED = Watch(probe=ProbePlan(check="it answers"))
+ANSWERING = Rollback(when=(DOWN, ERRORS, SLOWER))
+FEW = 5
+"""So many of the probes in reach must have failed before each tick is judged, and not only those that failed."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What became of a release: by which trigger it was rolled back and when, else the verdict.
+
+    ``said`` is how long it had been down by what fired, ``lengths`` the outages as a report tells them, in seconds.
+    """
+
+    by: str = ""
+    at: float = np.inf
+    said: float = np.nan
+    ended: Ended | None = None
+    lengths: tuple[float, ...] = ()
+
+
+class _Asked(Check):
+    """The check of a simulated service, asked when a finding is confirmed."""
+
+    kind: str = "simulated"
+
+    def look(self, target: Any) -> Reading:
+        reading: Reading = target.look()
+        return reading
+
+
+@dataclass
+class _World:
+    """The outside at one moment of a simulated day, as far as a confirmation asks for it."""
+
+    day: Day
+    now_is: float
+    rng: np.random.Generator
+
+    @property
+    def clock(self) -> Any:
+        return SimpleNamespace(now=lambda: moment(self.now_is), monotonic=lambda: self.now_is)
+
+    @property
+    def world(self) -> Any:
+        return SimpleNamespace(clock=self.clock, secrets=SimpleNamespace(mask=lambda text: text))
+
+    def look(self) -> Reading:
+        failed = self.rng.random() < self.day.fails_at(self.now_is)
+        return Reading(Outcome.FAILED if failed else Outcome.PASSED, "simulated")
+
+
+@dataclass
+class _Burst:
+    """Hands out the answers of one look, as many as are asked for; a failed one is none."""
+
+    answers: NDArray[np.float64]
+    asked: int = 0
+
+    def __call__(self, count: int) -> list[float]:
+        some = self.answers[self.asked : self.asked + count]
+        self.asked += count
+        return [float(one) for one in some if not np.isnan(one)]
+
+
+class _Simulated(Watched):
+    """A release under watch whose target is simulated."""
+
+    def __init__(self, target: _World | None = None) -> None:
+        file = SimpleNamespace(watch=PLANNED, rollback=ANSWERING)
+        super().__init__(SimpleNamespace(file=file))  # type: ignore[arg-type]
+        self.__dict__.update(target=target, probe=_Asked(name="it answers"))
+
+
+def moment(seconds: float) -> datetime:
+    """Return a moment of the simulated day."""
+    return LIVE + timedelta(seconds=seconds)
+
+
+def judged(day: Day, rng: np.random.Generator) -> Judged:
+    """Return what golive would have made of a day, by the functions that its guard and its monitor call."""
+    probes = [
+        Probe(moment(at), Outcome.FAILED if code else Outcome.PASSED, took, _control(code, astray), "it answers")
+        for at, code, took, astray in zip(
+            day.at.tolist(), day.failed_probes.tolist(), day.elapsed.tolist(), day.astray.tolist(), strict=True
+        )
+    ]
+    findings, by_monitor = _monitor(day, probes, rng)
+    fired = [one for one in (_guard(day, probes, rng), by_monitor) if one is not None]
+    lengths = _lengths(probes) if day.fault.outage else ()
+    if fired:
+        first = min(fired, key=lambda one: one.at)
+        return replace(first, lengths=lengths)
+    findings += watching.judge_outages(_Simulated(), probes)
+    verdict = watch_verdict(probes, LIVE, moment(DAY), INTERVAL, findings=findings)
+    return Judged(ended=verdict.ended, lengths=lengths)
+
+
+def _control(failed: bool, astray: bool) -> Outcome | None:
+    return (Outcome.FAILED if astray else Outcome.PASSED) if failed else None
+
+
+def _lengths(probes: Sequence[Probe]) -> tuple[float, ...]:
+    """Return how long each outage was by the report."""
+    rows: Any = [
+        SimpleNamespace(at=one.at, check=one.source, outcome=one.outcome, elapsed=one.elapsed, control=one.control)
+        for one in probes
+    ]
+    return tuple(outage.seconds for outage in probing_of(rows, LIVE, moment(DAY)).outages)
+
+
+def _guard(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> Judged | None:
+    """Return what the guard rolls back for, judging after each probe in which anything may begin to fire."""
+    watched = _Simulated()
+    span = watching.window_of(watched)
+    ends = np.arange(1, day.at.size + 1)
+    begins = np.searchsorted(day.at, day.at - span)
+    sums = np.concatenate([[0], np.cumsum(day.failed)])
+    in_reach = sums[ends] - sums[begins]
+    for tick in np.flatnonzero((in_reach > 0) & (day.failed | (in_reach >= FEW))).tolist():
+        now = float(day.at[tick] + day.elapsed[tick])
+        window = probes[begins[tick] : tick + 1]
+        fired = _first(day, watching.judge_probes(watched, window, moment(now)), now, rng)
+        if fired is not None:
+            return fired
+    return None
+
+
+def _monitor(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tuple[list[Finding], Judged | None]:
+    """Return the last findings of the monitor, and what it rolls back for."""
+    watched, baseline = _Simulated(), day.baseline.tolist()
+    span = watching.window_of(watched)
+    findings: list[Finding] = []
+    for at, burst in zip(day.looks.tolist(), day.bursts, strict=True):
+        window = probes[np.searchsorted(day.at, at - span) : np.searchsorted(day.at, at)]
+        previous = next((one for one in findings if one.kind == "slower"), None)
+        took = burst_until_sure(SLOWER, baseline, watching.BURST, _Burst(burst))
+        answers = [Probe(moment(at), Outcome.PASSED, one) for one in took]
+        findings = watching.judge_probes(watched, window, watching.as_of(window, moment(at)))
+        findings.append(judge(SLOWER, answers, moment(at), INTERVAL, baseline=baseline, previous=previous))
+        fired = _first(day, findings, at, rng)
+        if fired is not None:
+            return findings, fired
+    return findings, None
+
+
+def _first(day: Day, findings: Sequence[Finding], now: float, rng: np.random.Generator) -> Judged | None:
+    """Return the first finding that fires and is confirmed by probes made anew."""
+    for finding in findings:
+        if finding.state is Alarm.FIRES and watching.confirm(_Simulated(_World(day, now, rng)), finding)[0]:
+            return Judged(finding.kind, now, float(finding.evidence.get("seconds", np.nan)))
+    return None
