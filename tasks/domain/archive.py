@@ -271,7 +271,7 @@ def require_sequences(archive: Archive, copy: Mapping[str, int]) -> None:
         )
 
 
-_LEFTOVER = re.compile(r"\.(?:partial-)?(\d{8}T\d{6})-.+")
+_LEFTOVER = re.compile(r"\.(?:partial-)?(\d{8}T\d{6})\d{3}-.+")
 
 
 def leftovers(names: Iterable[str], now: datetime, age: timedelta) -> list[str]:
@@ -285,13 +285,16 @@ def leftovers(names: Iterable[str], now: datetime, age: timedelta) -> list[str]:
 
 
 def name_for(release_id: str, at: datetime) -> str:
-    """Return the directory name of a backup, which sorts by time."""
-    return f"{at:%Y%m%dT%H%M%S}-{release_id}"
+    """Return the directory name of a backup, which sorts by time.
+
+    To the millisecond, since one that is taken again at once after a kill must not meet the one before.
+    """
+    return f"{at:%Y%m%dT%H%M%S}{at.microsecond // 1000:03d}-{release_id}"
 
 
 def release_of(name: str) -> str | None:
     """Return the release whose backup, finished or not, lies in a directory of that name, or None for any other."""
-    match = re.fullmatch(r"(?:\.partial-)?\d{8}T\d{6}-(.+)", name)
+    match = re.fullmatch(r"(?:\.partial-)?\d{8}T\d{9}-(.+)", name)
     return match[1] if match else None
 
 

@@ -55,8 +55,8 @@ def test_what_killed_backups_left_is_swept_and_nothing_else(small_system):
     (proven,) = backups(small_system)
     under_way = open_release("shop", "v1", scope="rehearse", mutates=False, started_by="ann", reason="").release_id
     directory = small_system.home / "golive/systems/shop/backups"
-    left = [f".partial-20260101T000000-{ended}", f"20260101T000000-{ended}"]
-    other = [f"20260101T000000-{under_way}", "20260101T000000-shop-of-another-ledger", "notes", ".partial-notes"]
+    left = [f".partial-20260101T000000000-{ended}", f"20260101T000000000-{ended}"]
+    other = [f"20260101T000000000-{under_way}", "20260101T000000000-shop-of-another-ledger", "notes", ".partial-notes"]
     for name in (*left, *other):
         (directory / name / "dump").mkdir(parents=True)
     from tasks.context import context_of
@@ -75,7 +75,7 @@ def test_a_dump_stays_as_long_as_another_try_may_prove_it(small_system):
 
     small_system.phase("backup", "v1")
     claim = open_release("shop", "v1", scope="backup", mutates=False, started_by="ann", reason="")
-    location = small_system.home / "golive/systems/shop/backups" / f"20260101T000000-{claim.release_id}"
+    location = small_system.home / "golive/systems/shop/backups" / f"20260101T000000000-{claim.release_id}"
     location.mkdir()
     for error, stays in ((ConnectionLost("gone"), True), (GoliveError("no"), False)):
         with pytest.raises(GoliveError), _unproven_discarded(context_of(claim), location):

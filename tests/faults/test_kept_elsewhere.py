@@ -129,7 +129,7 @@ def test_what_a_backup_builds_upon_is_fetched_with_it_and_stays_on_the_disk_as_l
     ctx = replace(
         context_of(Claim(release.id, release.epoch, "test")), file=load(shop.home / "systems/shop/release.yaml")
     )
-    names = [f"2027010{day}T000000-{release.id}" for day in (1, 2)]
+    names = [f"2027010{day}T000000000-{release.id}" for day in (1, 2)]
     for number, name in enumerate(names):
         taken = a_backup(ctx.world, shop.home / "golive/systems/shop/backups" / name, {"own": name.encode()})
         _kept, told = keep(ctx, taken.directory, taken.digest)
@@ -155,14 +155,14 @@ def test_what_a_backup_builds_upon_is_fetched_with_it_and_stays_on_the_disk_as_l
 
 def test_retention_covers_the_store_and_a_wrong_key_is_refused_before_anything_is_dumped(shop, s3):
     ended = shop.latest().id
-    left = f"golive/shop/20260101T000000-{ended}/dump/toc.dat.age"
-    foreign = "golive/shop/20260101T000000-shop-of-another-ledger/manifest.json"
+    left = f"golive/shop/20260101T000000000-{ended}/dump/toc.dat.age"
+    foreign = "golive/shop/20260101T000000000-shop-of-another-ledger/manifest.json"
     for path in (left, foreign):
         s3.direct.pipe_file(f"{s3.bucket}/{path}", b"x")
     shop.write({"backup.keep": 1, "backup.storage.keep_local": 1})
     locations = [shop.phase("backup", "v1") for _ in range(2)]
     newest = Path(locations[-1]).name
-    assert in_store(s3) == sorted([newest, "20260101T000000-shop-of-another-ledger"])
+    assert in_store(s3) == sorted([newest, "20260101T000000000-shop-of-another-ledger"])
     assert on_disk(shop) == [newest], "the newest stays at hand"
     assert list((shop.home / "golive/systems/shop/backups").rglob("*.dat")) == [], "and that encrypted"
     (kept,) = shop.ledger.evidence.backups("shop")

@@ -154,8 +154,8 @@ def test_old_backups_and_what_killed_ones_left_are_removed_but_never_the_newest(
     assert all(path.exists() for path in kept)
     directory = kept[0].parent
     now = datetime.now(UTC)
-    left = directory / f".partial-{now - timedelta(days=2):%Y%m%dT%H%M%S}-shop-9"
-    fresh = directory / f".partial-{now:%Y%m%dT%H%M%S}-shop-9"
+    left = directory / f".partial-{now - timedelta(days=2):%Y%m%dT%H%M%S}000-shop-9"
+    fresh = directory / f".partial-{now:%Y%m%dT%H%M%S}000-shop-9"
     for path in (left, fresh):
         path.mkdir()
     shop.write({"backup.keep_for": "1ms"})
@@ -172,10 +172,10 @@ def test_old_backups_and_what_killed_ones_left_are_removed_but_never_the_newest(
 def test_only_what_was_left_long_ago_counts_as_left_over():
     now = datetime(2026, 3, 2, 12, tzinfo=UTC)
     names = [
-        ".partial-20260301T115959-shop-1",
-        ".partial-20260301T120001-shop-1",
-        ".20260201T000000-shop-1.0a1b2c3d.partial",
-        "20260101T000000-shop-1",
+        ".partial-20260301T115959000-shop-1",
+        ".partial-20260301T120001000-shop-1",
+        ".20260201T000000000-shop-1.0a1b2c3d.partial",
+        "20260101T000000000-shop-1",
         ".partial-backup",
         ".hidden",
     ]

@@ -32,7 +32,7 @@ from tests.stores import LocalS3, a_backup, a_key, lies_at, local_s3
 
 ROOT = Path(__file__).parents[2]
 PUBLIC, SECRET = a_key()
-NAME = "20260101T000000-shop-1"
+NAME = "20260101T000000000-shop-1"
 
 
 @pytest.fixture(scope="module")
