@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from flows.monitor import monitor
 from tasks.domain.errors import GoliveError
 from tasks.domain.ports import RunningServer
 from tasks.reporting.facts import gather
@@ -49,7 +50,7 @@ def test_a_version_with_a_query_for_each_row_is_taken_back_with_its_schema(neuro
     asked = [one for one in checks["health"] if one["kind"] in {"queries_per_request", "scenario"}]
     neurohub.write(
         {
-            "checks": {**checks, "preflight": [], "health": asked[:2]},
+            "checks": {**checks, "preflight": [], "health": asked[:2], "review": []},
             "sign_off.go": ["dba"],
             "checklist.signed": {},
             "rehearsal.under_load": None,
@@ -72,9 +73,8 @@ def test_a_version_with_a_query_for_each_row_is_taken_back_with_its_schema(neuro
 
 
 def test_the_next_version_is_live_with_its_checklist_filled_in(neurohub):
+    neurohub.write({"watch.every": "0s"})
     assert released(neurohub, "v2").endswith("is live and watched")
-    from flows.monitor import monitor
-
     run(monitor())
     row = neurohub.latest()
     assert (row.version, row.previous_version, row.state) == ("v2", "v1", "watching")
