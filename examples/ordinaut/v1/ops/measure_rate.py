@@ -26,7 +26,7 @@ def main() -> int:
     begun, made = time.monotonic(), []
     try:
         for number in range(asked.tasks):
-            made.append(_ask("POST", f"{asked.url}/tasks", _task(number + 1, asked.ahead))["id"])
+            made.append(_ask("POST", f"{asked.url}/tasks", _task(number + 1, asked.ahead))["id"])  # noqa: PERF401 - what was made is removed, whatever comes
         print(f"accepted {len(made)} of {asked.tasks}")
         runs = _finished(asked.url, made, begun + 60)
         print(f"completed {len(runs)} of {asked.tasks} in {time.monotonic() - begun:.1f} s")
@@ -69,7 +69,8 @@ def _at(text: str) -> datetime:
 def _ask(method: str, url: str, body: Any = None) -> Any:
     headers = {"Authorization": f"Bearer {os.environ['ORDINAUT_TOKEN']}"}
     data = json.dumps(body).encode() if body else None
-    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=10) as answer:
+    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - the release file's own address
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
         return json.load(answer)
 
 

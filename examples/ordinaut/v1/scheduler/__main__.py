@@ -20,7 +20,7 @@ def serve(store: Store, ended: threading.Event, every: float = 0.5) -> None:
             if number := store.enqueue_due():
                 log.info("%d tasks are due", number)
         except psycopg.Error as error:
-            log.error("the database does not answer (%s)", type(error).__name__)
+            log.error("the database does not answer (%s)", type(error).__name__)  # noqa: TRY400 - a trace says no more
 
 
 def main() -> None:

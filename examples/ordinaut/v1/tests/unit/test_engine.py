@@ -35,7 +35,7 @@ def test_a_pipeline_gives_what_each_step_gave():
 
 @pytest.mark.parametrize("payload", [{}, {"pipeline": []}, {"pipeline": [{"uses": "noop"}]}, {"pipeline": [{"id": 1}]}])
 def test_a_pipeline_that_cannot_be_run_is_refused(payload):
-    with pytest.raises(ValueError, match="pipeline|step"):
+    with pytest.raises(ValueError, match=r"pipeline|step"):
         pipeline.run(payload)
 
 
