@@ -55,11 +55,12 @@ def target(world: World, trees: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.fixture
-def filled(target: Target, database: str) -> Target:
-    """The same on a migrated database with tasks."""
+def filled(target: Target, database: str) -> Iterator[Target]:
+    """The same on a migrated database with tasks, and with its role as long as the test lasts."""
     data.create(database, tasks=500)
     change(database, (target.release_dir / "migrations" / "version_0002.sql").read_text())
-    return target.at(dsn=database)
+    yield target.at(dsn=database)
+    change(database, "DROP OWNED BY ordinaut", "DROP ROLE ordinaut")
 
 
 def looks(target: Target, *names: str) -> dict[str, Outcome]:
