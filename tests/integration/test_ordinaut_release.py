@@ -23,7 +23,7 @@ from tests.standins.ordinaut import SIGNERS, deploy_first, sign, stand_in
 from tests.systems import System, run
 from tests.watched import guarding
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 SERVICES = ("api", "scheduler", "worker")
 
 
