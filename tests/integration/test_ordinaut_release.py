@@ -82,6 +82,8 @@ def told(pg_server: Any, prefect_server: str, docker_engine: str) -> Iterator[To
         sign(system)
         third = system.latest().id
         ran["v3"] = containers(docker_engine)
+        releases = system.home / "golive" / "systems" / "ordinaut" / "releases"
+        images = {one.name: (one / IMAGE_FILE).read_text().strip() for one in releases.iterdir() if one.is_dir()}
         task = {"title": "each hour", "schedule_kind": "every", "schedule_expr": "1h"}
         task["payload"] = {"pipeline": [{"id": "a", "uses": "noop"}]}  # type: ignore[assignment]
         assert ask(system, "POST", "/tasks", task).status_code == 201
@@ -90,8 +92,6 @@ def told(pg_server: Any, prefect_server: str, docker_engine: str) -> Iterator[To
         with guarding():
             wait_until(lambda: system.latest().state == "rolled_back", 120)
         ran["after"] = containers(docker_engine)
-        releases = system.home / "golive" / "systems" / "ordinaut" / "releases"
-        images = {one.name: (one / IMAGE_FILE).read_text().strip() for one in releases.iterdir() if one.is_dir()}
         yield Told(system, docker_engine, second, third, images, ran, unusable)
 
 
