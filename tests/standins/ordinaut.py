@@ -170,7 +170,7 @@ def _lasting(place: Place, tree: Path) -> Iterator[None]:
 
 
 def _make_images(place: Place) -> None:
-    python_image(place.engine, "ordinaut-base:1", "psycopg", "psycopg-binary", "redis")
+    python_image(place.engine, "ordinaut-base:1", "psycopg", "psycopg-binary")
     home = list(wheel_directories())[-1].parent
     accounts = place.home / "passwd"
     accounts.write_text("root:x:0:0::/:/bin/sh\nservice:x:999:999::/:/bin/sh\n")
