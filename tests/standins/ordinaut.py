@@ -215,6 +215,8 @@ def _repository(home: Path, trees: Path) -> Path:
         for old in (one for one in repository.iterdir() if one.name != ".git"):
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         shutil.copytree(tree, repository, dirs_exist_ok=True)
+        # By its index Git takes a file of the same size and second for the one before.
+        (repository / ".git" / "index").unlink(missing_ok=True)
         git(repository, "add", "--all")
         git(repository, "commit", "--quiet", "--message", tree.name)
         git(repository, "tag", "--annotate", "--message", tree.name, tree.name)
