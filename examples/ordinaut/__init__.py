@@ -1,0 +1,1 @@
+"""A task scheduling system in containers, a stand-in of Ordinaut."""

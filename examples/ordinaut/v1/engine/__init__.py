@@ -1,0 +1,1 @@
+"""What the services share: the queue in PostgreSQL, schedules, pipelines."""

@@ -1,0 +1,1 @@
+"""The scheduler: puts tasks into the queue when they are due."""

@@ -1,0 +1,1 @@
+"""The workers: take work from the queue and run it."""

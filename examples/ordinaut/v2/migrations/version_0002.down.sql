@@ -1,0 +1,3 @@
+DROP INDEX IF EXISTS due_work_priority;
+ALTER TABLE due_work DROP COLUMN IF EXISTS priority;
+ALTER TABLE task DROP COLUMN IF EXISTS priority;
