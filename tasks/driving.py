@@ -84,10 +84,11 @@ def _serving(file: ReleaseFile, site: Site, version: str, *, needed: bool) -> st
     """Return the version that serves; where production is not to be changed, it need not be known.
 
     One that serves in part is taken up where only it, or ``version``, is up at all: by such a release a system comes
-    back to one version in all places.
+    back to one version in all places. One that is about to be up counts as well, since without it there would be no
+    way back.
     """
     try:
-        return file.rollout.serving(site)
+        return file.rollout.serving(site) or file.rollout.coming_up(site)
     except SeveralServe as error:
         if version in error.versions or len(error.versions) == 1:
             return version if version in error.versions else error.versions[0]

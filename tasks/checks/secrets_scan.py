@@ -16,10 +16,13 @@ from tasks.domain.errors import CommandFailed
 from tasks.domain.kind import Duration
 from tasks.domain.outcome import Outcome, Reading, unknown
 from tasks.domain.ports import Command
+from tasks.domain.release import BUILD_LOG, IMAGE_FILE, MARKER
 from tasks.domain.target import Target
 
 MOST_KEPT = 200
 """More findings than this are counted and not kept."""
+_OWN = (MARKER, IMAGE_FILE, BUILD_LOG)
+"""What golive itself puts into a version's directory: digests, which look like secrets."""
 
 
 class SecretsScan(Check):
@@ -36,6 +39,7 @@ class SecretsScan(Check):
     )
     """Paths, relative to the directory, that are not searched; ``*`` stands for directories too.
 
+    Nor are golive's own files there.
     A single line is left out by the remark ``pragma: allowlist secret`` in it.
     """
     without: tuple[Annotated[str, Field(pattern=r"^\w+$")], ...] = Field(default=(), examples=[["KeywordDetector"]])
@@ -78,7 +82,7 @@ class SecretsScan(Check):
     def _scan(self, target: Target, directory: str) -> list[dict[str, Any]]:
         # Without -n it would try whether what it found works, at the services themselves.
         argv = [self.program, "scan", "-n", "--all-files"]
-        for pattern in self.exclude:
+        for pattern in (*self.exclude, *_OWN):
             argv += ["--exclude-files", rf"^(\./)?{translate(pattern)}"]
         for detector in self.without:
             argv += ["--disable-plugin", detector]
@@ -87,7 +91,7 @@ class SecretsScan(Check):
 
     def _counts(self, found: dict[str, Any], known: set[tuple[str, str]]) -> bool:
         path = str(Path(found["filename"]))
-        if path == self.baseline or any(fnmatchcase(path, pattern) for pattern in self.exclude):
+        if path in {self.baseline, *_OWN} or any(fnmatchcase(path, pattern) for pattern in self.exclude):
             return False
         return (path, found["hashed_secret"]) not in known
 

@@ -147,6 +147,24 @@ class Rollout(Kind):
         Raises `SeveralServe` if the places that should get requests do not all run the same.
         """
 
+    def coming_up(self, site: Site) -> str | None:
+        """Return the version that starts where requests go, or None; it serves as soon as it is up.
+
+        Raises `SeveralServe` if several do.
+        """
+        current = site.router.current(site.at_router) if site.router else None
+        places = [place for place in self.places(site) if not current or place.name in current.slots]
+        statuses = together(lambda place: site.platform.status(site.on(place.host), place.slot), places)
+        found = sorted({status.version for status in statuses if status.running is Running.STARTING})
+        if len(found) > 1:
+            raise SeveralServe(
+                f"{', '.join(found)} are starting",
+                versions=found,
+                expected="one version wherever requests go",
+                do="wait until they are up, or stop what shall not serve",
+            )
+        return found[0] if found else None
+
     @abstractmethod
     def steps(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts that bring ``version`` into service."""
