@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import backup, checks, latency, memory, rehearsal, rollouts
+from tests.benchmarks import backup, checks, latency, memory, rehearsal, rollouts, systems
 
 ALL: dict[str, Callable[..., None]] = {
     "backup": backup.main,
@@ -16,6 +16,7 @@ ALL: dict[str, Callable[..., None]] = {
     "memory": memory.main,
     "rehearsal": rehearsal.main,
     "rollouts": rollouts.main,
+    "systems": systems.main,
 }
 
 

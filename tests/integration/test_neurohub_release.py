@@ -17,7 +17,6 @@ from tasks.reporting.markdown import to_markdown
 from tests.standins.neurohub import stand_in
 from tests.systems import System, run
 
-ROLES = ("qa_lead", "dba", "devops_lead", "project_manager", "engineering_lead", "operations_lead")
 LOTS = 400
 
 
@@ -25,15 +24,6 @@ LOTS = 400
 def neurohub(pg_server: RunningServer, prefect_server: str) -> Iterator[System]:
     with stand_in(pg_server, lots=LOTS) as system:
         yield system
-
-
-def released(system: System, version: str) -> str:
-    """Release a version, which all roles sign, and return what became of it."""
-    system.release(version, reason="the refactoring", started_by="zoe")
-    release = system.latest().id
-    for role in ROLES[:-1]:
-        assert "still awaits" in system.approve(release, role, f"{role}@example.com")
-    return system.approve(release, ROLES[-1], "ops@example.com")
 
 
 def serving(system: System) -> str:
@@ -74,7 +64,7 @@ def test_a_version_with_a_query_for_each_row_is_taken_back_with_its_schema(neuro
 
 def test_the_next_version_is_live_with_its_checklist_filled_in(neurohub):
     neurohub.write({"watch.every": "0s"})
-    assert released(neurohub, "v2").endswith("is live and watched")
+    assert neurohub.release_signed("v2").endswith("is live and watched")
     run(monitor())
     row = neurohub.latest()
     assert (row.version, row.previous_version, row.state) == ("v2", "v1", "watching")

@@ -21,7 +21,7 @@ from tasks.reporting.values import ReleaseFacts
 from tasks.spec import loading
 from tasks.spec.checklist import claims_of
 from tests.services import free_port
-from tests.standins.pilot2 import deploy_unsigned, migrate, release, stand_in
+from tests.standins.pilot2 import migrate, stand_in
 from tests.systems import System, run
 
 
@@ -49,14 +49,14 @@ def providers(system: System) -> list[str]:
 @pytest.fixture(scope="module")
 def story(pg_server: RunningServer, prefect_server: str) -> Iterator[Story]:
     with stand_in(pg_server, {"watch.every": "0s"}) as system:
-        assert release(system, "v2").endswith("is live and watched")
+        assert system.release_signed("v2").endswith("is live and watched")
         data.execute(system.dsn, executions=4_000)
         looked = list(run(monitor()))
         second = gather(system.ledger, system.latest().id)
         off = str(run(switch("pilot2", "groq", "it answers nonsense", "off", "ana"))), providers(system)
         on = str(run(switch("pilot2", "groq", "it is mended", "on", "ana"))), providers(system)
         with pytest.raises(GoliveError) as caught:
-            release(system, "v3", supersede=True)
+            system.release_signed("v3", supersede=True)
         third = gather(system.ledger, system.latest().id)
         yield Story(system, second, looked, off, on, str(caught.value), third)
 
@@ -121,7 +121,7 @@ def test_the_same_file_goes_live_by_the_other_ways_of_the_document(kind, pg_serv
     ready = {"path": "/api/health", "every": "50ms", "within": "30s"}
     with stand_in(pg_server, {"rollout": {"kind": kind, "ready": ready, "drain": "100ms", **ports}}) as system:
         migrate(system)
-        deploy_unsigned(system, "v2")
+        system.deploy_unsigned("v2")
         assert ask(system, "/api/health").json()["version"] == "v2"
         assert providers(system) == ["groq", "logic", "openai", "webhook"]
         done = [name for phase, name, event in system.steps() if phase == "deploy" and event == "done"]

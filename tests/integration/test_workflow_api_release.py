@@ -35,20 +35,11 @@ pytestmark = pytest.mark.timeout(600)
 def live(pg_server: RunningServer, prefect_server: str) -> Iterator[tuple[System, Around]]:
     """v1 by `deploy`, as development does it, and then v2 by a whole release that two people have signed."""
     with standing(pg_server) as (system, around):
-        signs, signed = system.file["sign_off"], system.file["checklist"]["signed"]
-        system.write({"sign_off": {}, "checklist.signed": {}})
-        system.phase("deploy", "v1")
+        system.deploy_unsigned("v1")
         assert serves(around) == "v1"
-        system.write({"sign_off": signs, "checklist.signed": signed, "watch.every": "0s"})
-        sign(system, "v2")
+        system.write({"watch.every": "0s"})
+        system.release_signed("v2")
         yield system, around
-
-
-def sign(system: System, version: str) -> str:
-    system.release(version)
-    waiting = str(system.latest().id)
-    system.approve(waiting, "approver", "eve")
-    return system.approve(waiting, "operations", "otto")
 
 
 def serves(around: Around) -> str:
@@ -127,11 +118,8 @@ def test_a_version_whose_executor_receives_nothing_is_taken_back(live):
     few = [check for check in system.file["checks"]["preflight"] if check["kind"] in {"image", "container"}]
     system.write({"checks.preflight": few, "checks.health": quick(system.file["checks"]["health"])})
     before = system.sql("SELECT count(*) AS rows FROM audit_log")[0]["rows"]
-    system.release("v3", supersede=True)
-    release = system.latest()
-    system.approve(release.id, "approver", "eve")
     with pytest.raises(ChecksFailed, match="the executor takes a run and completes it"):
-        system.approve(release.id, "operations", "otto")
+        system.release_signed("v3", supersede=True)
     release = system.latest()
     assert (release.state, serves(around)) == ("rolled_back", "v2")
     done = [name for phase, name, event in system.steps() if (phase, event) == ("rollback", "done")]

@@ -32,12 +32,6 @@ from tests.parts import git, missing, require_part
 from tests.services import free_port
 from tests.systems import SYSTEMS, System
 
-SIGNERS = {
-    "technical_lead": "ada",
-    "database_admin": "bo",
-    "security_officer": "chidi",
-    "operations_manager": "dana",
-}
 _PORTS = {
     "api": 8080, "postgres": 5432, "redis": 6379, "prometheus": 9090, "alertmanager": 9093, "grafana": 3000,
     "webhook": 9900,
@@ -121,22 +115,6 @@ def stand_in(server: RunningServer, address: str = "") -> Iterator[System]:
         system = System.of(home, "ordinaut", server, dsn, variables, place.file())
         stack.callback(system.close)
         yield system
-
-
-def deploy_first(system: System) -> None:
-    """Let v1 serve, for which nobody signs: deployed alone, as before golive's time."""
-    go, signed = system.file["sign_off"]["go"], system.file["checklist"]["signed"]
-    system.write({"sign_off.go": [], "checklist.signed": {}})
-    system.phase("deploy", "v1")
-    system.write({"sign_off.go": go, "checklist.signed": signed})
-
-
-def sign(system: System) -> str:
-    """Let all sign for the newest release, and return what it says once the last of them has."""
-    said = ""
-    for role, person in SIGNERS.items():
-        said = system.approve(system.latest().id, role, person)
-    return said
 
 
 def _password(place: Place) -> str:

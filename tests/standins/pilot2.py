@@ -22,7 +22,6 @@ from tasks.domain.ports import RunningServer
 from tests.services import free_port
 from tests.systems import System, new_database
 
-ROLES = ["technical_lead", "dba", "operations"]
 KEY = Fernet.generate_key().decode()
 MIGRATIONS = Path(data.__file__).parent / "v2" / "server" / "migrations"
 PROVIDER_KEY = "a-key-that-the-environment-holds"
@@ -85,7 +84,7 @@ def stand_in(server: RunningServer, changes: Mapping[str, Any] | None = None) ->
         system = System.of(home, "pilot2", server, dsn, variables(dsn, home / "versions"), given)
         build.build(home / "versions")
         adapt(system)
-        deploy_unsigned(system, "v1")
+        system.deploy_unsigned("v1")
         yield system
     finally:
         if system is not None:
@@ -104,25 +103,8 @@ def adapt(system: System) -> None:
     system.write()
 
 
-def deploy_unsigned(system: System, version: str) -> None:
-    """Run the phase deploy alone, which is refused where somebody has to sign."""
-    signed = system.file["checklist"]["signed"]
-    system.write({"sign_off": {}, "checklist.signed": {}})
-    system.phase("deploy", version)
-    system.write({"sign_off": {"go": ROLES}, "checklist.signed": signed})
-
-
 def migrate(system: System) -> None:
     """Bring the schema of version 2, without golive."""
     with Postgres().session(system.dsn) as session:
         for name in ("001_current_user_id", "002_provider_credentials_and_logs"):
             session.script((MIGRATIONS / f"{name}.sql").read_text())
-
-
-def release(system: System, version: str, **parameters: Any) -> str:
-    """Release a version with all signatures; return what the last one of them led to."""
-    said = system.release(version, started_by="ana", reason="for a test", **parameters)
-    waiting = system.latest().id
-    for role in ROLES:
-        said = system.approve(waiting, role, "ben")
-    return said
