@@ -31,7 +31,7 @@ def running_v1(pg_server: RunningServer, prefect_server: str, proxy: Proxy) -> I
     behind = f":{proxy.behind}/"
     assert behind in system.dsn
     (home / "golive/systems/shop/backups").mkdir(parents=True)
-    system.dsn = system.dsn.replace(behind, f":{proxy.port}/")
+    system.dsn = system.variables["SHOP_DSN"] = system.dsn.replace(behind, f":{proxy.port}/")
     try:
         with system.in_environment():
             system.phase("deploy", "v1")
