@@ -118,8 +118,7 @@ def image_of(
     The libraries that the programs and ``modules`` need are in it; the modules themselves are among the files.
     """
     programs = ("/bin/sh", *programs)
-    told = subprocess.run(["ldd", *programs, *modules], check=True, capture_output=True, text=True).stdout
-    libraries = {word for word in re.findall(r"/\S+", told) if not word.endswith(":") and word.startswith(_LIBRARIES)}
+    libraries = _needed_by(programs) | {one for one in _needed_by(modules) if one.startswith(_LIBRARIES)}
     with tempfile.TemporaryFile() as archive:
         with tarfile.open(fileobj=archive, mode="w") as tar:
             for path in (*sorted(libraries), *programs):
@@ -130,6 +129,13 @@ def image_of(
         environment = {**os.environ, "DOCKER_HOST": address}
         words = ["docker", "import", "-", name]
         subprocess.run(words, env=environment, stdin=archive, check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def _needed_by(files: Iterable[str | Path]) -> set[str]:
+    if not (words := [str(one) for one in files]):
+        return set()
+    told = subprocess.run(["ldd", *words], check=True, capture_output=True, text=True).stdout
+    return {word for word in re.findall(r"/\S+", told) if not word.endswith(":")}
 
 
 def python_image(address: str, name: str, *distributions: str) -> None:

@@ -28,6 +28,7 @@ from tests.watched import deploy, kill_wait, moves_of
 DRIVER = """
 import asyncio, os, pathlib, sys, time
 from tasks.ledger.releases import Releases
+from tests.systems import without_prefect
 
 edge, at, flag = os.environ["STOP_EDGE"], os.environ["STOP_AT"], pathlib.Path(os.environ["STOP_FLAG"])
 
@@ -62,12 +63,13 @@ def moving(self, claim, before, after, **given):
 
 
 Releases.intend, Releases.report, Releases.move = intending, reporting, moving
-if sys.argv[1] == "release":
-    from flows.release import release
-    asyncio.run(release("shop", "v2", resume=os.environ.get("RESUME", "")))
-else:
-    from flows.rollback import rollback
-    asyncio.run(rollback("shop", "for a test"))
+with without_prefect():
+    if sys.argv[1] == "release":
+        from flows.release import release
+        asyncio.run(release("shop", "v2", resume=os.environ.get("RESUME", "")))
+    else:
+        from flows.rollback import rollback
+        asyncio.run(rollback("shop", "for a test"))
 """
 
 

@@ -17,6 +17,7 @@ from tasks.reporting.markdown import to_markdown
 from tests.standins.neurohub import stand_in
 from tests.systems import System, run
 
+pytestmark = pytest.mark.timeout(600)
 LOTS = 400
 
 

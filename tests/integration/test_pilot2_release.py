@@ -24,6 +24,8 @@ from tests.services import free_port
 from tests.standins.pilot2 import migrate, stand_in
 from tests.systems import System, run
 
+pytestmark = pytest.mark.timeout(600)
+
 
 @dataclass
 class Story:

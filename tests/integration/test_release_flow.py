@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -61,6 +59,7 @@ def test_each_phase_can_be_run_alone_and_has_its_own_record(small_system, caplog
 
 def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reached(small_system, monkeypatch):
     shop = small_system
+    shop.through_prefect = True
     monkeypatch.setenv("SHOP_SLACK", "xoxb-hidden-word")
     shop.write(
         {
@@ -70,7 +69,7 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
                 "ports": [free_port(), free_port()],
                 "drain": "100ms",
                 "ready": {"every": "50ms", "within": "8s"},
-                "keep_old": "1s",
+                "keep_old": "10 min",
             },
             "database.scratch": {"place": "embedded"},
             "checks.review": [{"kind": "sql", "name": "notes can be read", "query": "SELECT 1", "equals": 1}],
@@ -156,7 +155,7 @@ def _the_monitor_stops_the_old_version_once(shop):
     stopped = ("watch", "stop the old version", "done")
     assert stopped not in shop.steps()
     row = shop.latest()
-    time.sleep(max(0.0, 1.0 - (datetime.now(UTC) - row.live_at).total_seconds()))
+    shop.sql_in_ledger("UPDATE release SET live_at = live_at - interval '11 minutes' WHERE id = %s", (row.id,))
     for _ in range(2):
         run(monitor())
         assert shop.steps().count(stopped) == 1
