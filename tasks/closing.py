@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks import watching
 from tasks.acting import do
+from tasks.checks import Check
 from tasks.context import Context, context_of, holder, world
 from tasks.domain.errors import GoliveError
 from tasks.domain.messages import Alert, report_note
@@ -46,7 +47,7 @@ def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
         until,
         interval_of(ctx),
         findings=[*findings, *_fired_before(ctx, findings), *watching.judge_outages(Watched(ctx), probes)],
-        critical=_critical(ctx),
+        critical=_deciding(ctx),
         criteria=criteria_of(ctx),
         baseline=baseline_of(ctx),
     )
@@ -175,11 +176,15 @@ def _fired_before(ctx: Context, findings: Sequence[Finding]) -> list[Finding]:
     return fired_in(looks, findings)
 
 
-def _critical(ctx: Context) -> list[Outcome]:
-    """Return how each check that decides came out last; one that was never made is unknown."""
-    last: dict[str, Outcome] = {}
-    for look in ctx.ledger.evidence.looks(ctx.release.id, "monitor"):
-        last |= {name: Outcome(outcome) for name, outcome in look.findings["checks"].items()}
+def _deciding(ctx: Context) -> list[Outcome]:
     moments = {name for names in ctx.file.watch.at.values() for name in names}
     checks = [*ctx.file.checks.watch, *(ctx.file.check(name) for name in sorted(moments))]
+    return last_outcomes(ctx.ledger.evidence.looks(ctx.release.id, "monitor"), checks)
+
+
+def last_outcomes(looks: Sequence[Look], checks: Sequence[Check]) -> list[Outcome]:
+    """Return how each check that decides came out last in these looks; one that was never made is unknown."""
+    last: dict[str, Outcome] = {}
+    for look in looks:
+        last |= {name: Outcome(outcome) for name, outcome in look.findings["checks"].items()}
     return [last.get(check.name, Outcome.UNKNOWN) for check in checks if not check.advisory]

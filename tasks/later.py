@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks import alerting, moments, watching
 from tasks.checks import Check
-from tasks.closing import baseline_of, criteria_of, figures_of, fired_in
+from tasks.closing import baseline_of, criteria_of, figures_of, fired_in, last_outcomes
 from tasks.context import Context, world
 from tasks.domain import stages
 from tasks.domain.errors import LedgerError
@@ -39,7 +39,7 @@ def look(book: Ledger, release_id: str) -> Looked:
     """
     watched = watching.observe(book.releases.get(release_id))
     ctx, now = watched.ctx, book.evidence.now()
-    if State(ctx.release.state) is not State.STABLE or is_over(book, ctx.release, ctx.file):
+    if State(ctx.release.state) is not State.STABLE or is_over(book, ctx.release):
         return Looked("is over")
     if (other := replaced_by(book, ctx.release)) is not None:
         return Looked(end_early(ctx, other), reported=True)
@@ -182,7 +182,7 @@ def _judge(ctx: Context, number: int, now: datetime) -> WatchVerdict:
         end,
         interval,
         findings=[*last, *fired_in(mine, last)],
-        critical=_critical(ctx, stage, mine),
+        critical=last_outcomes(mine, checks_of(ctx, stage)),
         criteria=criteria_of(ctx),
         baseline=baseline_of(ctx),
     )
@@ -214,10 +214,3 @@ def _probes_of(one: Look, start: datetime, interval: float) -> list[Probe]:
         return [Probe(at, Outcome(one.outcome))] if one.findings["checks"] else []
     failed = [Probe(at, Outcome.FAILED)] * burst["failed"]
     return [*failed, *(Probe(at, Outcome.PASSED, took) for took in burst["latencies"])]
-
-
-def _critical(ctx: Context, stage: Stage, looks: Sequence[Look]) -> list[Outcome]:
-    last: dict[str, Outcome] = {}
-    for one in looks:
-        last |= {name: Outcome(outcome) for name, outcome in one.findings["checks"].items()}
-    return [last.get(check.name, Outcome.UNKNOWN) for check in checks_of(ctx, stage) if not check.advisory]

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from tasks import watching
+from tasks import closing, watching
 from tasks.checks import Check
 from tasks.context import Context
 from tasks.domain import stages
@@ -51,20 +51,25 @@ def began(row: Release) -> datetime | None:
 
 def is_due(book: Ledger, row: Release, now: datetime) -> bool:
     """Tell whether something is to be done in the later stages of a stable release."""
+    if is_over(book, row):
+        return False
     try:
         file = loading.parse(row.file_text, row.file)
     except GoliveError:
         return False  # of a release that is stable, and on record by a form that this golive cannot read any more
-    if not file.watch.then or is_over(book, row, file):
+    if not file.watch.then:
         return False
     standing = standing_of(book, row, file, now)
     return bool(standing.dues or standing.over) or replaced_by(book, row) is not None
 
 
-def is_over(book: Ledger, row: Release, file: ReleaseFile) -> bool:
-    """Tell whether every later stage has its verdict, or something has ended them."""
-    ended = len(book.evidence.looks(row.id, VERDICT)) >= len(file.watch.then)
-    return ended or bool(book.evidence.looks(row.id, ENDED))
+def is_over(book: Ledger, row: Release) -> bool:
+    """Tell whether the last stage has its verdict, or something has ended the stages.
+
+    By the ledger alone: the monitor asks this of every system each hour, and to read a release file takes longer.
+    """
+    looks = (look for source in (closing.SOURCE, VERDICT, ENDED) for look in book.evidence.looks(row.id, source))
+    return any(look.findings.get("final") for look in looks)
 
 
 def standing_of(book: Ledger, row: Release, file: ReleaseFile, now: datetime) -> Standing:
@@ -105,13 +110,13 @@ def replaced_by(book: Ledger, row: Release) -> Release | None:
 def end_replaced(book: Ledger, system: str) -> None:
     """End the later stages of a system's stable release when another one has gone live, and say so in the ledger."""
     for row in book.releases.newest_stable():
-        if row.system != system:
+        if row.system != system or is_over(book, row):
             continue
         # What hinders this is of the older release; the monitor tries again, and the new one is live all the same.
         with suppress(GoliveError):
             file = loading.parse(row.file_text, row.file)
             other = replaced_by(book, row)
-            if other is not None and file.watch.then and not is_over(book, row, file):
+            if other is not None and file.watch.then:
                 end_early(watching.observe(row).ctx, other)
 
 
