@@ -74,6 +74,14 @@ def running(words: Sequence[object], directory: Path) -> Iterator[tuple[subproce
 
 
 @contextmanager
+def ready(words: Sequence[object], directory: Path, url: str) -> Iterator[None]:
+    """Run a Prometheus or an Alertmanager during a block, which begins when it is ready at its address."""
+    with running(words, directory) as (process, log):
+        until(lambda: got(f"{url}/-/ready"), process, log)
+        yield
+
+
+@contextmanager
 def prometheus(directory: Path) -> Iterator[str]:
     """Run a Prometheus that scrapes itself each second, and a target that is down; give its address."""
     program, port = require_part("prometheus"), free_port()
@@ -91,14 +99,14 @@ def prometheus(directory: Path) -> Iterator[str]:
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
 
-    def ready() -> bool:
+    def seen_all() -> bool:
         scraped = got(f"{url}/api/v1/query?query=up")["data"]["result"]
         recorded = got(f"{url}/api/v1/query?query=demo:up")["data"]["result"]
         rules = [rule for group in got(f"{url}/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
         return len(scraped) == 2 and bool(recorded) and all(rule["health"] != "unknown" for rule in rules)
 
     with running(words, directory) as (process, log):
-        until(ready, process, log)
+        until(seen_all, process, log)
         yield url
 
 
@@ -112,8 +120,7 @@ def alertmanager(directory: Path, webhook: str = "http://127.0.0.1:1/") -> Itera
         f"--storage.path={directory}/data", "--cluster.listen-address=", "--log.level=warn",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    with running(words, directory) as (process, log):
-        until(lambda: got(f"{url}/-/ready"), process, log)
+    with ready(words, directory, url):
         yield url
 
 

@@ -20,8 +20,10 @@ from tasks.domain.ports import World
 from tasks.domain.target import Target
 from tasks.spec import loading
 from tasks.spec.checklist import claims_of
+from tests import spoiling
 from tests.integration.test_glad_labs_example import MIGRATION, TOKEN, apply, rows, running
 from tests.looks import F, P, U
+from tests.spoiling import spoil
 
 PATH = Path(__file__).parents[2] / "deployments" / "systems" / "glad-labs" / "release.yaml"
 FILE = loading.load(PATH)
@@ -63,9 +65,7 @@ def looks(target: Target, *names: str) -> dict[str, Outcome]:
 
 def change(dsn: str, *statements: str) -> None:
     """Run statements, and let the server count what they read before anybody looks."""
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        for statement in (*statements, "SELECT pg_stat_force_next_flush()"):
-            conn.execute(statement.encode())
+    spoiling.change(dsn, *statements, "SELECT pg_stat_force_next_flush()")
 
 
 def covering(*ids: str) -> list[Check]:
@@ -111,12 +111,7 @@ def test_what_the_release_lacks_is_found_before_it_begins(world, trees, tmp_path
     target = Target(world, "glad-labs", "v2", root=tmp_path, release_dir=tmp_path / "v2")
     checks = [check for check in covering(row) if check in FILE.checks.preflight]
     assert [check.look(target).outcome for check in checks] == [P] * len(checks) != []
-    broken = tmp_path / "v2" / file
-    if bad is None:
-        broken.unlink()
-    else:
-        assert good in broken.read_text()
-        broken.write_text(broken.read_text().replace(good, bad))
+    spoil(tmp_path / "v2" / file, good, bad)
     assert F in [check.look(target).outcome for check in checks]
 
 
@@ -169,9 +164,7 @@ def test_a_version_that_does_not_keep_its_promises_fails(target, trees, tmp_path
     tree = tmp_path / "broken"
     shutil.copytree(trees / "v2", tree)
     for file, (good, bad) in EDITS.items():
-        text = (tree / file).read_text()
-        assert good in text
-        (tree / file).write_text(text.replace(good, bad))
+        spoil(tree / file, good, bad)
     target = recording(target, *LOGS)
     with running(tree, target.dsn, GLAD_LABS_LOG=str(target.root / LOG), FAIL_DELAY="0.06") as api:
         target = target.at(base_url=str(api.base_url).rstrip("/"), release_dir=tree)

@@ -30,6 +30,7 @@ from tasks.spec.checklist import claims_of
 from tests.looks import F, P, U
 from tests.observed import counting_server
 from tests.services import free_port
+from tests.spoiling import change, spoil
 from tests.standins.neurohub import PULL, REVIEWS, mail_server, repository, serving
 from tests.systems import SYSTEMS
 
@@ -75,12 +76,6 @@ def beside(dsn: str, name: str) -> str:
     return Postgres().with_database(dsn, name)
 
 
-def change(dsn: str, *statements: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        for statement in statements:
-            conn.execute(statement.encode())
-
-
 @contextmanager
 def spoilt(dsn: str, *statements: str) -> Iterator[str]:
     """Give a copy of a database in which statements have been run."""
@@ -98,9 +93,7 @@ def edited(tree: Path, to: Path, edits: Mapping[str, tuple[str, str]]) -> Path:
     """Return a copy of a tree with a text of some of its files replaced."""
     shutil.copytree(tree, to)
     for name, (good, bad) in edits.items():
-        path = to / name
-        assert good in path.read_text()
-        path.write_text(path.read_text().replace(good, bad))
+        spoil(to / name, good, bad)
     return to
 
 

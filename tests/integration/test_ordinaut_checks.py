@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
 from examples.ordinaut import data
@@ -30,6 +29,7 @@ from tasks.spec.checklist import claims_of
 from tests.looks import F, P, U
 from tests.monitoring import redis
 from tests.services import free_port
+from tests.spoiling import change, spoil
 
 PATH = Path(__file__).parents[2] / "deployments" / "systems" / "ordinaut" / "release.yaml"
 FILE = loading.load(PATH)
@@ -68,12 +68,6 @@ def looks(target: Target, *names: str) -> dict[str, Outcome]:
     for name, one in seen.items():
         print(f"{name}: {one.outcome}: {one.seen}")  # noqa: T201 - shown when a test fails
     return {name: one.outcome for name, one in seen.items()}
-
-
-def change(dsn: str, *statements: str) -> None:
-    with psycopg.connect(dsn, autocommit=True) as conn:
-        for statement in statements:
-            conn.execute(statement.encode())
 
 
 def covering(*ids: str) -> list[Check]:
@@ -117,12 +111,7 @@ def test_the_five_triggers_of_the_document_are_there():
 def test_what_the_release_lacks_is_found_before_it_begins(target, row, file, good, bad):
     checks = [check for check in covering(row) if check in FILE.checks.preflight]
     assert checks  # that each of them passes on the sound version is seen by the release of it
-    broken = target.release_dir / file
-    if bad is None:
-        broken.unlink()
-    else:
-        assert good in broken.read_text()
-        broken.write_text(broken.read_text().replace(good, bad))
+    spoil(target.release_dir / file, good, bad)
     assert F in [check.look(target).outcome for check in checks]
 
 

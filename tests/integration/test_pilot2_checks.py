@@ -26,6 +26,7 @@ from tasks.spec import loading
 from tasks.spec.checklist import claims_of
 from tests.looks import F, P, U
 from tests.services import free_port
+from tests.spoiling import spoil
 from tests.standins.pilot2 import MIGRATIONS, make_environment, variables
 
 PATH = Path(__file__).parents[2] / "deployments" / "systems" / "pilot2" / "release.yaml"
@@ -119,13 +120,7 @@ def broken(target: Target, tmp_path: Path, *edits: tuple[str, str, str | None]) 
     tree = tmp_path / "broken"
     shutil.copytree(target.release_dir, tree, symlinks=True)
     for name, good, bad in edits:
-        path = tree / "server" / name
-        text = path.read_text()
-        assert good in text
-        if bad is None:
-            path.unlink()
-        else:
-            path.write_text(text.replace(good, bad))
+        spoil(tree / "server" / name, good, bad)
     return target.at(release_dir=tree)
 
 

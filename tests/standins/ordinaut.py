@@ -27,7 +27,7 @@ from examples.ordinaut.v1.engine import tokens
 from tasks.adapters.pg_binaries import wheel_directories
 from tasks.domain.ports import RunningServer
 from tests.engines import clear, docker, engine, image_of, python_image, require_generation
-from tests.monitoring import got, running, until
+from tests.monitoring import ready
 from tests.parts import git, missing, require_part
 from tests.services import free_port
 from tests.systems import SYSTEMS, System
@@ -238,8 +238,7 @@ def _monitoring(place: Place, ops: Path) -> Iterator[None]:
             url = f"127.0.0.1:{place.ports[kind]}"
             words = [require_part(program), f"--config.file={kind}.yml", f"--web.listen-address={url}", storage]
             words += ["--log.level=warn", *(["--cluster.listen-address="] if kind == "alertmanager" else [])]
-            process, log = stack.enter_context(running(words, directory))
-            until(lambda url=url: got(f"http://{url}/-/ready"), process, log)  # type: ignore[misc]
+            stack.enter_context(ready(words, directory, f"http://{url}"))
         yield
 
 

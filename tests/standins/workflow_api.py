@@ -7,7 +7,9 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import psycopg
 from ruamel.yaml import YAML
 
 from examples.workflow_api import build, data
@@ -101,16 +104,12 @@ def _production(directory: Path, authority: Authority) -> Iterator[str]:
             session.execute("CREATE DATABASE workflow_db_0123456789 OWNER workflow_user")
         port = urlsplit(server.dsn()).port
         dsn = f"postgresql://workflow_user:{PASSWORD}@127.0.0.1:{port}/workflow_db_0123456789?sslmode=require"
-        monitoring_ready(lambda: data.create(dsn))
+        once_it_answers(lambda: data.create(dsn))
         yield dsn
 
 
-def monitoring_ready(act: Callable[[], object]) -> None:
+def once_it_answers(act: Callable[[], object]) -> None:
     """Try until the server has read its configuration again."""
-    import time
-
-    import psycopg
-
     for _ in range(100):
         try:
             act()
@@ -187,8 +186,6 @@ def _kafka_image(address: str, tree: Path) -> None:
 
 def issue_token(tree: Path) -> str:
     """Return a token of the service's own making."""
-    import sys
-
     env = {"JWT_SECRET": SECRET, "PATH": os.environ["PATH"]}
     argv = [sys.executable, "-m", "service.tokens", "golive"]
     return subprocess.run(
@@ -304,8 +301,7 @@ def _prometheus(directory: Path, api: int, alertmanager: str) -> Iterator[str]:
         f"--storage.tsdb.path={directory}/data", "--log.level=warn",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    with monitoring.running(words, directory) as (process, log):
-        monitoring.until(lambda: monitoring.got(f"{url}/-/ready"), process, log)
+    with monitoring.ready(words, directory, url):
         yield url
 
 
@@ -325,8 +321,7 @@ def _alertmanager(directory: Path, webhook: str) -> Iterator[str]:
         f"--storage.path={directory}/data", "--cluster.listen-address=", "--log.level=warn",
     ]  # fmt: skip
     url = f"http://127.0.0.1:{port}"
-    with monitoring.running(words, directory) as (process, log):
-        monitoring.until(lambda: monitoring.got(f"{url}/-/ready"), process, log)
+    with monitoring.ready(words, directory, url):
         yield url
 
 
