@@ -2,8 +2,9 @@
 
 ``python services.py PORT`` answers with its ``VERSION``; ``FAULT`` is one of ``exit`` (ends at once), ``never_ready``
 (``/health`` says 503), ``ignore_term`` (does not end on SIGTERM), ``hang`` (takes requests and never answers),
-``flaps`` (``/health`` says 200 and 503 in turn), ``tires`` (``/health`` says 503 after some answers), ``errors``
-(``/work`` says 500) or ``slow`` (``/work`` takes long). ``BIND`` is the address on which it listens.
+``elsewhere`` (listens on another port than it was given), ``flaps`` (``/health`` says 200 and 503 in turn), ``tires``
+(``/health`` says 503 after some answers), ``errors`` (``/work`` says 500) or ``slow`` (``/work`` takes long). ``BIND``
+is the address on which it listens.
 """
 
 from __future__ import annotations
@@ -75,7 +76,8 @@ def serve(port: int) -> None:
     if os.environ.get("FAULT") == "exit":
         _say(f"cannot start: bad password in {os.environ.get('DSN', 'no DSN')}")
         sys.exit(3)
-    server = _Server((os.environ.get("BIND", "127.0.0.1"), port), _Handler)
+    at = 0 if os.environ.get("FAULT") == "elsewhere" else port
+    server = _Server((os.environ.get("BIND", "127.0.0.1"), at), _Handler)
     ignore = os.environ.get("FAULT") == "ignore_term"
     signal.signal(
         signal.SIGTERM, lambda *_: None if ignore else threading.Thread(target=server.shutdown, daemon=True).start()

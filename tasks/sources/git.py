@@ -7,13 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.domain.errors import InvalidVersion, TimedOut, Unreachable
+from tasks.domain.errors import CommandFailed, DiskTooSmall, InvalidVersion, TimedOut, Unreachable
 from tasks.domain.kind import Duration
 from tasks.domain.ports import Command
 from tasks.domain.release import check_version
 from tasks.domain.target import Target
+from tasks.domain.units import show_bytes
 from tasks.sources import Built, Fetched, place, placed, refuse_links_that_leave
 from tasks.sources._mirror import LOCAL_ONLY, Mirror, Repository
+
+_FULL = 1 << 20
+"""With fewer bytes free a disk is taken to be full."""
 
 
 class Git(Built):
@@ -76,6 +80,12 @@ class Git(Built):
         try:
             mirror.git("read-tree", wanted, env=env, cwd=tree)
             mirror.git("checkout-index", "--all", "--quiet", env=env, cwd=tree)
+        except CommandFailed as error:
+            # Git itself only says which file it could not write; it leaves what it wrote of that.
+            if (free := host.disk_free(tree)) > _FULL:
+                raise
+            seen = f"No space left on device: {show_bytes(free)} free after {error.seen.splitlines()[-1]}"
+            raise DiskTooSmall(seen, where=str(tree), do="make room on this disk") from error
         finally:
             host.remove_tree(index)
         refuse_links_that_leave(host.links(tree), f"{mirror.shown} at {commit[:12]}")

@@ -64,7 +64,7 @@ def test_a_version_that_fails_in_any_way_costs_no_request_where_the_old_one_stay
     stage = staged(kind)
     stage.go("v1")
     with Clients(stage.way.port) as clients:
-        for fault in ("exit", "hang", "flaps"):
+        for fault in ("exit", "hang", "flaps", "elsewhere"):
             with pytest.raises(RolloutFailed):
                 stage.impatient().go("v2", fault)
             if kind != "recreate":

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tasks.backup import restore_copy, scratch_cleared, take_backup
-from tasks.domain.errors import CommandFailed, DiskTooSmall, GoliveError
+from tasks.domain.errors import CommandFailed, DiskTooSmall, GoliveError, OutsideError
+from tasks.domain.target import Target
 from tasks.driving import operation
+from tasks.sources.directory import Directory
+from tasks.sources.git import Git
 from tests.flows import SmallSystem
-from tests.parts import small_disk
+from tests.gits import a_repository
+from tests.parts import require_part, small_disk
 
 # Without a log, so that it is always a table's file that finds no room.
 MUCH = "CREATE UNLOGGED TABLE {} AS SELECT n, repeat(md5(n::text), 30) AS word FROM generate_series(1, {}) n"
@@ -79,3 +84,16 @@ def test_a_scratch_disk_that_is_full_amid_the_rehearsal_stops_the_release_before
         assert list(disk.iterdir()) == []
     assert "migrations/1_much_up.sql:1" in str(caught.value)
     assert_stopped(shop, caught.value, "rehearse")
+
+
+@pytest.mark.parametrize("kind", ["directory", "git"])
+def test_a_disk_that_is_full_in_a_checkout_holds_no_version_and_takes_it_once_there_is_room(kind, world, tmp_path):
+    builds = a_repository(tmp_path / "builds" / "v1", {"app.py": "print(1)", "big.txt": "x" * 2_000_000}, tag="v1")
+    kinds = {"directory": Directory(path=str(builds.parent)), "git": Git(repository=str(builds))}
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        target = Target(world, "shop", "v1", root=disk / "root")
+        with pytest.raises(OutsideError, match="No space left on device"):
+            kinds[kind].fetch(target, "v1")
+        assert [path.name for path in (disk / "root" / "releases").iterdir()] == []
+        subprocess.run([require_part("mount"), "-o", "remount,size=16m", disk], check=True)
+        assert (kinds[kind].fetch(target, "v1").directory / "big.txt").stat().st_size == 2_000_000
