@@ -24,8 +24,8 @@ class Caddy(Router):
     """Sends requests through a Caddy that the system's people run, changed by its admin API.
 
     One ``reverse_proxy`` handler of its configuration carries an ``@id``. golive writes that handler's upstreams, each
-    with an ``@id`` of its own that names the slot, and the selection policy while members have different weights, which
-    takes Caddy 2.7. All else is left as it is. A change that somebody else made meanwhile is never overwritten unseen.
+    with an ``@id`` of its own that names the slot, and the selection policy while members have weights, which takes
+    Caddy 2.7. All else is left as it is. A change that somebody else made meanwhile is never overwritten unseen.
 
     Caddy takes any change by its API as a new configuration: it opens its listening sockets anew and closes idle
     connections. Requests that it has begun to read are answered; a connection that is just being opened may be closed
@@ -106,11 +106,11 @@ class Caddy(Router):
         return Upstream(tuple(Member(one["@id"].removeprefix(prefix), one["dial"], int(share)) for one, share in pairs))
 
     def _changed(self, target: Target, former: Mapping[str, Any], upstream: Upstream) -> Mapping[str, Any]:
-        """Return the handler with the upstream in it, and its own selection policy where all weights are alike."""
+        """Return the handler with the upstream in it, and its own selection policy where nobody has a weight."""
         host, kept = target.world.host, self._kept_policy(target)
         weights = [member.weight for member in upstream.members]
         policy = _policy(former)
-        if len(set(weights)) > 1:
+        if set(weights) != {1}:
             if policy is None or policy.get("policy") != _WEIGHTED:
                 host.write(kept, json.dumps(policy))
             policy = {"policy": _WEIGHTED, "weights": weights}

@@ -60,7 +60,8 @@ def main(directory: Path, *, requests: int) -> None:
                 rollout = a_rollout(name.partition(" ")[0], drain=f"{DRAIN:g}s", **given)
                 stage = a_stage(home, rollout, way, world())
                 try:
-                    rows[f"{name}, {router}"] = _cycles(stage, requests)
+                    rows[f"{name}, {router}"] = row = _cycles(stage, requests)
+                    print(f"{name}, {router}: {row}", flush=True)
                 finally:
                     stage.site.platform.close(stage.site.target)
     rows["by hand: stop, copy, start"] = _by_hand(directory / "hand", requests)
