@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import backup, checks, latency, memory, rehearsal, rollouts, systems
+from tests.benchmarks import backup, checks, latency, memory, rehearsal, rollouts, systems, way_back
 
 ALL: dict[str, Callable[..., None]] = {
     "backup": backup.main,
@@ -17,6 +17,7 @@ ALL: dict[str, Callable[..., None]] = {
     "rehearsal": rehearsal.main,
     "rollouts": rollouts.main,
     "systems": systems.main,
+    "way_back": way_back.main,
 }
 
 

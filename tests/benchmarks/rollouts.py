@@ -100,7 +100,7 @@ def _row(seen: Seen, run: Run, quiet: tuple[float, float]) -> Mapping[str, Any]:
     lost = [one for one in seen.sent if one.outcome != "200"]
     reset = sum("Reset" in one.outcome for one in lost)
     # From the moment at which a health check has failed, until clients get answers of the old version and no others.
-    serves = [_old_alone(seen.between(*span), span[0]) for span in run.back]
+    serves = [old_alone(seen.between(*span), span[0], "v2".__eq__) for span in run.back]
     return {
         "requests": len(seen.sent),
         "failed": len(lost) - reset,
@@ -116,9 +116,11 @@ def _row(seen: Seen, run: Run, quiet: tuple[float, float]) -> Mapping[str, Any]:
     }
 
 
-def _old_alone(sent: list[Sent], since: float) -> float:
-    last = max((one.due for one in sent if one.body == "v2"), default=since)
-    return min((one.due + one.took for one in sent if one.body == "v1" and one.due > last), default=math.nan) - since
+def old_alone(sent: list[Sent], since: float, is_new: Callable[[str], bool]) -> float:
+    """Return after how many seconds a client got the old version and then no other, by the texts of its answers."""
+    last = max((one.due for one in sent if one.outcome == "200" and is_new(one.body)), default=since)
+    after = (one.due + one.took for one in sent if one.outcome == "200" and one.due > last)
+    return min(after, default=math.nan) - since
 
 
 def _longest(spans: list[tuple[float, float]]) -> float:
