@@ -91,7 +91,7 @@ class ClientTools(FileTools):
         """
         client = self._clients.for_server(server_version, dsn)
         argv = ["--schema-only", "--no-owner", "--no-acl", "--no-password", "--encoding=UTF8"]
-        argv.append(f"--exclude-table=*.{FENCE}")
+        argv += [f"--exclude-schema={FENCE}", f"--exclude-table=*.{FENCE}"]
         return normalised(self._run(client, "pg_dump", argv, dsn, SCHEMA_TIMEOUT).stdout)
 
     def _restorer(self, directory: Path, dsn: str, server_version: int) -> Client:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 FENCE = "golive_fence"
-"""The table, one row for each system. It is golive's own, so no comparison of schemas or contents counts it."""
+"""The table, one row for each system, and the schema in which it lies where golive's role may make one: beside the
+application's tables a migration tool would find it, and write a migration that drops it. It is golive's own, so no
+comparison of schemas or contents counts it."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from tasks.domain.turn import FENCE, Turn
 
 _PLACE = """
 SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = to_regclass(%s)
+WHERE c.oid = coalesce(to_regclass(%s), to_regclass(%s))
 """
+_MAY = "SELECT has_database_privilege(current_database(), 'CREATE')"
 
 
 class Fence:
@@ -81,12 +82,17 @@ def fence_off(target: Target) -> None:
 
 
 def _table(session: Session) -> str:
-    """Return the table's name, quoted and with its schema, making it if need be."""
-    if not session.query(_PLACE, (FENCE,)):
+    """Return the table's name, quoted and with its schema, making both if need be."""
+    own = f"{FENCE}.{FENCE}"
+    if not session.query(_PLACE, (own, FENCE)):
+        place = FENCE
+        if session.value(_MAY):
+            session.execute(f"CREATE SCHEMA IF NOT EXISTS {FENCE}")
+            place = own
         session.execute(
-            f"CREATE TABLE IF NOT EXISTS {FENCE} (system text PRIMARY KEY, release text NOT NULL,"
+            f"CREATE TABLE IF NOT EXISTS {place} (system text PRIMARY KEY, release text NOT NULL,"
             " began timestamptz NOT NULL, epoch integer NOT NULL,"
             " raised_at timestamptz NOT NULL DEFAULT clock_timestamp())"
         )
-    row = session.query(_PLACE, (FENCE,))[0]
+    row = session.query(_PLACE, (own, FENCE))[0]
     return quoted(row["schema"], row["name"])

@@ -228,7 +228,7 @@ def test_a_process_that_slept_before_it_migrated_leaves_the_schema_as_the_rollba
         assert process.wait(60) != 0
     assert "Fenced" in (shop.home / "release.out").read_text()
     assert (shop.content(), shop.serving(), shop.latest().state) == (before, "v1", State.ROLLED_BACK)
-    assert shop.sql("SELECT release, epoch FROM golive_fence")[0]["epoch"] == shop.latest().epoch
+    assert shop.sql("SELECT release, epoch FROM golive_fence.golive_fence")[0]["epoch"] == shop.latest().epoch
 
 
 def test_a_file_that_was_killed_midway_is_taken_back(shop: SmallSystem) -> None:

@@ -17,6 +17,10 @@ from typing import Any
 
 import psycopg
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import MetaData, create_engine
 
 from tasks.domain.errors import ConnectionLost, Fenced, LockNotGranted, Refused, SqlFailed, TimedOut
 from tasks.domain.fingerprint import change_counters, fingerprint
@@ -483,6 +487,29 @@ def test_the_fence_is_golives_own_and_counts_in_no_comparison(target, world, dat
     migrator.downgrade(turn(target, 1), up.applied)
     assert seen() == before
     assert not any("fence" in lock.relation for lock in up.locks)
+
+
+def test_a_tool_that_compares_tables_with_models_does_not_meet_the_fence(target, database):
+    fence_off(turn(target, 1))
+    engine = create_engine(database.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), MetaData()) == []
+    engine.dispose()
+
+
+def test_without_the_right_to_make_a_schema_the_fence_lies_beside_the_tables(target, database, psql):
+    role = f"modest_{secrets.token_hex(4)}"
+    psql(f"CREATE ROLE {role} LOGIN PASSWORD 'modest'")
+    psql(f"GRANT CREATE ON SCHEMA public TO {role}")
+    try:
+        modest = target.at(dsn=make_conninfo(database, user=role, password="modest"))
+        fence_off(turn(modest, 2))
+        assert psql("SELECT epoch FROM public.golive_fence").fetchone() == (2,)
+        with pytest.raises(Fenced, match="epoch 2"):
+            fence_off(turn(modest, 1))
+    finally:
+        psql(f"DROP OWNED BY {role}")
+        psql(f"DROP ROLE {role}")
 
 
 def test_the_settings_of_one_file_do_not_reach_the_next(target, write, migrator, psql):
