@@ -122,6 +122,16 @@ def test_containers_whose_memory_grows_or_runs_out_are_found(target, containers)
     assert look(at, MEMORY, engine=containers).outcome is U
 
 
+POOL = "no request has waited in vain for a connection"
+
+
+@pytest.mark.parametrize(("exhausted", "outcome"), [("0", P), ("3", F), (None, U)])
+def test_a_pool_that_does_not_suffice_is_found(target, exhausted, outcome):
+    told = "db_pool_connections_in_use 2\n" + (f"db_pool_exhausted_total {exhausted}\n" if exhausted else "")
+    with scripted({"/metrics": told}) as service:
+        assert look(target.at(base_url=service.url), POOL).outcome is outcome
+
+
 BALANCER = "the load balancer speaks TLS"
 
 
