@@ -116,8 +116,8 @@ def _of_timing(facts: ReleaseFacts, timing: Timing) -> Found:
     """Return how long it took; what is still under way fails only once it has taken too long."""
     since, until = _period(facts, timing.since), _period(facts, timing.until or timing.since)
     if since is None:
-        return _NO_WAY_BACK if timing.since == Phase.ROLLBACK else _NEVER
-    end = until and (until.ended if timing.at == "end" else until.began)
+        return _NO_WAY_BACK if _MARKS[timing.since].only_back else _NEVER
+    end = None if until is None else until.ended if timing.at == "end" else until.began
     took = ((end or _made(facts)) - since.began).total_seconds()
     seen = f"{duration(took)} ≤ {duration(timing.at_most)}"
     if took > timing.at_most:
