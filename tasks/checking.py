@@ -93,20 +93,26 @@ def measure_all(checks: Sequence[Check], target: Target) -> list[Measurement]:
 
     One that overruns its timeout by more than `GRACE` is left behind as ``unknown``.
     """
-    beside = _at_once([check for check in checks if not check.alone], target)
-    after = [one for check in checks if check.alone for one in _at_once([check], target)]
+    return measure_each([(check, target) for check in checks])
+
+
+def measure_each(looks: Sequence[tuple[Check, Target]]) -> list[Measurement]:
+    """Make checks as `measure_all` does, each at a target of its own."""
+    beside = _at_once([look for look in looks if not look[0].alone])
+    after = [one for look in looks if look[0].alone for one in _at_once([look])]
     seen = {False: iter(beside), True: iter(after)}
-    return [next(seen[check.alone]) for check in checks]
+    return [next(seen[check.alone]) for check, _ in looks]
 
 
-def _at_once(checks: Sequence[Check], target: Target) -> list[Measurement]:
-    if not checks:
+def _at_once(looks: Sequence[tuple[Check, Target]]) -> list[Measurement]:
+    if not looks:
         return []
-    clock = target.world.clock
+    checks = [check for check, _ in looks]
+    clock = looks[0][1].world.clock
     began_at, began = clock.now(), clock.monotonic()
     pool = ThreadPoolExecutor(min(AT_ONCE, len(checks)), thread_name_prefix="check")
     try:
-        futures = [pool.submit(measure, check, target) for check in checks]
+        futures = [pool.submit(measure, check, target) for check, target in looks]
         seen = []
         for check, future in zip(checks, futures, strict=True):
             try:

@@ -157,7 +157,7 @@ class Context:
 
     def place(self, directory: str) -> Path:
         """Return a directory of the release file, in which ``{root}``, ``{data}`` and ``{system}`` may stand."""
-        return root_of(self.file, self.settings, directory.replace("{root}", str(self.root)))
+        return place_of(self.file, self.settings, directory)
 
     def release_dir(self, version: str) -> Path:
         """Return where the code of a version lies on the host."""
@@ -166,9 +166,8 @@ class Context:
     def target(self, version: str | None = None) -> Target:
         """Return production as a target, running ``version`` (by default the one being released)."""
         of = version or self.release.version
-        own = production(self.file, self.settings, self.world, of)
-        hosts = {name: host.target for name, host in site_of(self.file, self.settings, own).hosts.items()}
-        return own.at(baseline=self.ledger.evidence.baselines(self.release.id), hosts=hosts)
+        own = production_everywhere(self.file, self.settings, self.world, of)
+        return own.at(baseline=self.ledger.evidence.baselines(self.release.id))
 
     def in_turn(self) -> Target:
         """Return production as a target to migrate: only while this process holds the release."""
@@ -203,6 +202,11 @@ def root_of(file: ReleaseFile, settings: Settings, directory: str = "") -> Path:
     return Path(text.replace("{data}", str(settings.home)).replace("{system}", file.system)).expanduser()
 
 
+def place_of(file: ReleaseFile, settings: Settings, directory: str) -> Path:
+    """Return a directory of the release file, in which ``{root}``, ``{data}`` and ``{system}`` may stand."""
+    return root_of(file, settings, directory.replace("{root}", str(root_of(file, settings))))
+
+
 def production(file: ReleaseFile, settings: Settings, at: World, version: str) -> Target:
     """Return production as a target, without anything that a release recorded."""
     root = root_of(file, settings)
@@ -215,6 +219,12 @@ def production(file: ReleaseFile, settings: Settings, at: World, version: str) -
         root=root,
         release_dir=root / "releases" / version,
     )
+
+
+def production_everywhere(file: ReleaseFile, settings: Settings, at: World, version: str) -> Target:
+    """Return production as a target that knows the system's hosts, without anything that a release recorded."""
+    own = production(file, settings, at, version)
+    return own.at(hosts={name: host.target for name, host in site_of(file, settings, own).hosts.items()})
 
 
 def site_of(file: ReleaseFile, settings: Settings, own: Target) -> Site:

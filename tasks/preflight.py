@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,7 +22,7 @@ from tasks.keeping import backups_directory, require_keepable
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
 from tasks.spec.kinds import kinds_in
-from tasks.spec.release_file import Window
+from tasks.spec.release_file import ReleaseFile, Window
 
 PHASE = "preflight"
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -146,21 +147,21 @@ def check_platform(claim: Claim) -> str:
 def check_foundations(claim: Claim) -> list[Measurement]:
     """Make the checks that every release needs: client tools, database and rights, disk."""
     ctx = context_of(claim)
-    return look_at(ctx, PHASE, foundations(ctx), ctx.target())
+    target = ctx.target()
+    return look_at(ctx, PHASE, foundations(ctx.file, target, backups_directory(ctx)), target)
 
 
-def foundations(ctx: Context) -> list[Check]:
-    """Return the checks that every release needs, as if its release file held them."""
+def foundations(file: ReleaseFile, target: Target, backups: Path) -> list[Check]:
+    """Return the checks that every release needs, as if its release file held them; ``backups`` is where those go."""
     kinds = kinds_in(checks)
-    backups = backups_directory(ctx)
-    needed = ctx.file.backup.room(ctx.world, ctx.target().dsn)
+    needed = file.backup.room(target.world, target.dsn)
     made = [
         kinds["tools"].model_validate({"kind": "tools", "name": "golive: the client tools fit the server"}),
         kinds["database"].model_validate(
             {
                 "kind": "database",
                 "name": "golive: the database answers and grants what a release needs",
-                "rights": _rights(ctx),
+                "rights": _rights(file),
             }
         ),
         kinds["disk"].model_validate(
@@ -169,18 +170,18 @@ def foundations(ctx: Context) -> list[Check]:
                 "name": "golive: there is room for the backup and its scratch copy",
                 "on": "golive",
                 "path": str(backups),
-                "free": needed + ctx.file.backup.headroom,
+                "free": needed + file.backup.headroom,
             }
         ),
     ]
     return [check for check in made if isinstance(check, Check)]
 
 
-def _rights(ctx: Context) -> list[str]:
+def _rights(file: ReleaseFile) -> list[str]:
     rights = ["dump"]
-    if ctx.file.migration.kind != "none":
+    if file.migration.kind != "none":
         rights += ["own", "create"]
-    if ctx.file.database.scratch.place == "same_server":
+    if file.database.scratch.place == "same_server":
         rights.append("create_database")
     return rights
 

@@ -59,16 +59,26 @@ def open_switch(system: str, name: str, to: To, *, started_by: str, reason: str)
     if not serving and to == "on":
         serving = _switched_off(book, system, name)
     if not serving:
-        raise Refused(f"no version of {system} serves", expected="one whose part is switched", do="release one")
+        expected = "one whose part is switched" + (", or one that was switched off" if to == "on" else "")
+        raise Refused(f"no version of {system} serves", expected=expected, do="release one")
     why = f"{ACTS[to]} {name}: {reason.strip()}"
     return open_apart(system, SCOPE, version=serving, started_by=started_by, reason=why)
 
 
 def _switched_off(book: Ledger, system: str, name: str) -> str | None:
-    """Return the version of which this switch was turned off last, which may be what keeps it from serving."""
-    turned = [(row, step) for row, step in book.releases.events_of(SCOPE) if row.system == system]
-    ours = [row.version for row, step in turned if step.event == "done" and step.name == f"{ACTS['off']} {name}"]
-    return ours[-1] if ours else None
+    """Return the version that this switch keeps from serving, as far as is on record.
+
+    That is so if it was turned off last, or its turning broke off, and no release has touched production since.
+    """
+    names = {f"{act} {name}" for act in ACTS.values()}
+    turned = [one for one in book.releases.events_of(SCOPE) if one[0].system == system and one[1].name in names]
+    if not turned:
+        return None
+    row, step = turned[-1]
+    if (step.name, step.event) == (f"{ACTS['on']} {name}", "done"):
+        return None
+    since = (one.mutation_started_at for one in book.releases.latest(system, limit=100))
+    return None if any(at is not None and at > step.at for at in since) else row.version
 
 
 def _end_what_was_left(book: Ledger, system: str) -> None:

@@ -82,16 +82,17 @@ def ready(words: Sequence[object], directory: Path, url: str) -> Iterator[None]:
 
 
 @contextmanager
-def prometheus(directory: Path) -> Iterator[str]:
-    """Run a Prometheus that scrapes itself each second, and a target that is down; give its address."""
+def prometheus(directory: Path, rules: str = RULES, more: Sequence[str] = ()) -> Iterator[str]:
+    """Run a Prometheus that scrapes itself each second, a target that is down, and ``more``; give its address."""
     program, port = require_part("prometheus"), free_port()
     jobs = [
         {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]},
         {"job_name": "down", "static_configs": [{"targets": ["127.0.0.1:1"]}]},
         {"job_name": "late", "scrape_interval": "1y", "scrape_timeout": "1s", "static_configs": [{"targets": ["x:1"]}]},
     ]
+    jobs += [{"job_name": target, "static_configs": [{"targets": [target]}]} for target in more]
     config = {"global": {"scrape_interval": "1s"}, "rule_files": ["rules.yml"], "scrape_configs": jobs}
-    (directory / "rules.yml").write_text(RULES)
+    (directory / "rules.yml").write_text(rules)
     (directory / "prometheus.yml").write_text(json.dumps(config))
     words = [
         program, "--config.file=prometheus.yml", f"--web.listen-address=127.0.0.1:{port}",
@@ -103,7 +104,7 @@ def prometheus(directory: Path) -> Iterator[str]:
         scraped = got(f"{url}/api/v1/query?query=up")["data"]["result"]
         recorded = got(f"{url}/api/v1/query?query=demo:up")["data"]["result"]
         rules = [rule for group in got(f"{url}/api/v1/rules")["data"]["groups"] for rule in group["rules"]]
-        return len(scraped) == 2 and bool(recorded) and all(rule["health"] != "unknown" for rule in rules)
+        return len(scraped) == 2 + len(more) and bool(recorded) and all(rule["health"] != "unknown" for rule in rules)
 
     with running(words, directory) as (process, log):
         until(seen_all, process, log)

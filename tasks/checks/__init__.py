@@ -42,6 +42,15 @@ class Check(Kind):
         """Whether it looks at each host of a system that has some."""
         return self.on == "hosts" or (self.on is None and self.of_machine)
 
+    @property
+    def compares(self) -> bool:
+        """Whether it can tell nothing without what a release recorded before it."""
+        return False
+
+    def acts(self, phase: str) -> str:  # noqa: ARG002 - for the kinds to which it matters
+        """Return in words what it does besides looking when it is made in a phase; empty if it only looks."""
+        return ""
+
     @abstractmethod
     def look(self, target: Target) -> Reading:
         """Return what is seen. An exception counts as unknown: it is trouble of the look, not of the target."""

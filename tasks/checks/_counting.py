@@ -53,6 +53,11 @@ class Counting(Check):
             raise ValueError("the database's server is the same for all hosts")
         return on
 
+    @property
+    def compares(self) -> bool:
+        """Whether it counts from an earlier look."""
+        return self.since != "reset"
+
     @abstractmethod
     def count(self, session: Session) -> Counts:
         """Return the counters as they stand."""

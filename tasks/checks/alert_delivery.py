@@ -47,6 +47,10 @@ class AlertDelivery(Api, Check):
             raise ValueError(f"timeout must be longer than {needed:g} s, which twice within and delivered may take")
         return self
 
+    def acts(self, phase: str) -> str:  # noqa: ARG002 - the same in every phase
+        """Return that people are told of the test alert."""
+        return "sends Alertmanager a test alert, of which its receivers are told"
+
     def look(self, target: Target) -> Reading:
         """Return whether the alert came in, was active and routed rightly, and was gone after its end."""
         labels = {"severity": "info"} | {name: target.fill(value) for name, value in self.labels.items()}

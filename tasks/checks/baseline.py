@@ -37,6 +37,11 @@ class Baseline(Request, Controlled, Check):
     each: Duration = 10.0
     """After how long one request is given up; it counts as an error then and not as a latency."""
 
+    @property
+    def compares(self) -> bool:
+        """Whether it needs a baseline, which it always does."""
+        return True
+
     def look(self, target: Target) -> Reading:
         """Return whether answers take longer than before; a first burst that does is confirmed by a second."""
         before = target.baseline.get(self.name, {}).get("latencies", ())

@@ -45,6 +45,10 @@ class Command(Check):
 
     _patterns = field_validator("pattern", "not_pattern")(regular)
 
+    def acts(self, phase: str) -> str:
+        """Return that nobody knows what the command does, except in preflight, where production is only read."""
+        return "" if phase == "preflight" else f"runs {Path(self.argv[0]).name}, which may change something"
+
     def look(self, target: Target) -> Reading:
         """Return whether it ended and printed as it must; a command that cannot be run or ended is unknown."""
         junit, coverage = self.junit, self.coverage

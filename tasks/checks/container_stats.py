@@ -40,6 +40,11 @@ class ContainerStats(Check):
     grown: Annotated[Share | None, Field(ge=0)] = None
     """By how much the memory of each may have grown since the baseline, which is recorded before the release."""
 
+    @property
+    def compares(self) -> bool:
+        """Whether growth is judged."""
+        return self.grown is not None
+
     def look(self, target: Target) -> Reading:
         """Return what each uses; one that does not run is unknown."""
         used = self._used(target)

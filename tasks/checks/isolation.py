@@ -37,6 +37,10 @@ class Isolation(Check):
     dsn: str = "{dsn}"
     """The database; by default that of the system."""
 
+    def acts(self, phase: str) -> str:  # noqa: ARG002 - the same in every phase
+        """Return whether it makes rows, if only within transactions that are rolled back."""
+        return "makes rows in transactions that it rolls back" if self.insert else ""
+
     def look(self, target: Target) -> Reading:
         """Return who sees whose rows; a tenant that has none leaves it unknown."""
         with target.world.databases.session(

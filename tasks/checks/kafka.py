@@ -95,6 +95,10 @@ class Kafka(Check):
     control: str | None = None
     """A URL elsewhere; if it answers while a broker does not, that is to blame. Needless on one machine."""
 
+    def acts(self, phase: str) -> str:  # noqa: ARG002 - the same in every phase
+        """Return to which topic it sends a message, if to any."""
+        return f"sends a message to the topic {self.round_trip}" if self.round_trip else ""
+
     def look(self, target: Target) -> Reading:
         """Return whether brokers, topics, message and lag are as they must be; the package lacking is unknown."""
         entries = [entry.strip() for entry in target.fill(self.brokers).split(",") if entry.strip()]

@@ -40,6 +40,10 @@ class Load(Request, Controlled, Check):
     errors: Annotated[Share, Field(ge=0, lt=1)] = 0.01
     """The largest share of requests without a right answer in time."""
 
+    def acts(self, phase: str) -> str:  # noqa: ARG002 - the same in every phase
+        """Return what load it puts on the target."""
+        return f"sends {self.requests} {self.method} requests, {self.concurrency} at a time"
+
     def look(self, target: Target) -> Reading:
         """Return percentiles and errors against their limits; unknown if the time did not suffice for the requests."""
         request = self.filled(target)

@@ -109,6 +109,11 @@ class Log(Check):
             raise ValueError("of needs max_share")
         return self
 
+    @property
+    def compares(self) -> bool:
+        """Whether it reads on from where the log ended before the release."""
+        return self.last is None or self.only_new
+
     def look(self, target: Target) -> Reading:
         """Return what stands in the log; no file, no record of where it ended, or nothing written is unknown."""
         entries = files_of(target, self.files, timeout=self.timeout)

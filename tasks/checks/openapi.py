@@ -44,6 +44,11 @@ class Openapi(Request, Controlled, Check):
     allow: tuple[str, ...] = Field(default=(), examples=[["DELETE /legacy/*", "*answer 200 may lack note"]])
     """Changes that are meant, as they are told, where ``*`` stands for anything."""
 
+    @property
+    def compares(self) -> bool:
+        """Whether it is held against what the version before served."""
+        return self.against == "running"
+
     def look(self, target: Target) -> Reading:
         """Return what the document breaks; one that cannot be compared with anything is unknown."""
         answer = answer_or_blame(self.filled(target), target, self.timeout, self.control)

@@ -92,6 +92,11 @@ class QueriesPerRequest(Request, Check):
             raise ValueError("one of at_most, more_by, fewer_by is needed")
         return self
 
+    @property
+    def compares(self) -> bool:
+        """Whether it is held against what a request cost before."""
+        return (self.more_by, self.fewer_by) != (None, None)
+
     def look(self, target: Target) -> Reading:
         """Return how many queries a request costs; what may not be seen, or is lost in other traffic, is unknown."""
         found = self._measured(target)

@@ -42,6 +42,10 @@ class Redis(Check):
     control: str | None = None
     """A URL elsewhere; if it answers while Redis does not, that is to blame. Needless on one machine."""
 
+    def acts(self, phase: str) -> str:  # noqa: ARG002 - the same in every phase
+        """Return whether it writes a key of golive's own."""
+        return "writes a key of golive's own and removes it" if self.round_trip else ""
+
     def look(self, target: Target) -> Reading:
         """Return whether it answers and fares as it must; what INFO does not tell is unknown."""
         url, clock = target.fill(self.url), target.world.clock

@@ -63,6 +63,10 @@ class Scenario(Controlled, Check):
     dsn: str = "{dsn}"
     """The database for ``then_sql``; by default that of the system."""
 
+    def acts(self, phase: str) -> str:
+        """Return what its requests do besides asking; empty if none of them does more."""
+        return "; ".join(dict.fromkeys(said for step in self.steps if (said := step.request.acts(phase))))
+
     def look(self, target: Target) -> Reading:
         """Return how far the scenario came; the step that ended it is named."""
         saved: dict[str, Any] = {"run": secrets.token_hex(6)}

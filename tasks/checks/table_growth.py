@@ -123,6 +123,11 @@ class TableGrowth(Counting):
         return all_of(readings, detail={"tables": detail})
 
     @property
+    def compares(self) -> bool:
+        """Whether growth is judged, which nobody can tell by one look."""
+        return super().compares and self._asks_for_growth
+
+    @property
     def _asks_for_growth(self) -> bool:
         return any(limit is not None for limit in (self.per_day, self.rows_per_day, self.ahead))
 

@@ -53,6 +53,10 @@ class Request(Strict):
     body: Any = None
     """What is sent, as JSON; secrets by reference."""
 
+    def acts(self, phase: str) -> str:  # noqa: ARG002 - the same in every phase
+        """Return in words what sending it does besides asking; empty for a method that only asks."""
+        return "" if self.method in ("GET", "HEAD", "OPTIONS") else f"sends a {self.method}, which may change something"
+
     def filled(self, target: Target) -> Filled:
         """Return the request with placeholders and secrets put in."""
         headers = {name: target.fill(value) for name, value in self.headers.items()}

@@ -137,13 +137,14 @@ class By(StrEnum):
     CHECK = "check"
     STEP = "step"
     SWITCH = "switch"
+    TIMING = "timing"
     DOCUMENT = "document"
     SIGNATURE = "signature"
 
 
 @dataclass(frozen=True)
 class Cover:
-    """What covers a row: a check by name, kind and phase, a step, a switch, a part of the report, or a role."""
+    """What covers a row: a check by name, kind and phase, a step, a switch, a time, a part of the report, a role."""
 
     by: By
     name: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from tasks.domain.checklist import PHASES, By, Cover, coverage, read_checklist
@@ -10,10 +10,10 @@ from tasks.domain.filling import Filled, Found, Standing, fill
 from tasks.domain.marks import MARKS, Mark
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import TERMINAL, Phase, State
-from tasks.reporting.values import CheckRun, ReleaseFacts
+from tasks.reporting.values import CheckRun, Period, ReleaseFacts
 from tasks.reporting.words import counted, duration
 from tasks.spec import loading
-from tasks.spec.checklist import claims_of
+from tasks.spec.checklist import Timing, claims_of
 
 _STANDING = {
     Outcome.PASSED: Standing.PASSED,
@@ -34,11 +34,15 @@ def filled_in(facts: ReleaseFacts, file_text: str, checklist_text: str) -> tuple
     """
     if not checklist_text:
         return ()
-    rows = coverage(read_checklist(checklist_text), claims_of(loading.parse(file_text, facts.file)))
-    return fill(rows, lambda cover: _found(facts, cover))
+    file = loading.parse(file_text, facts.file)
+    rows = coverage(read_checklist(checklist_text), claims_of(file))
+    timings = {timing.words: timing for timing in file.checklist.timings}
+    return fill(rows, lambda cover: _found(facts, cover, timings))
 
 
-def _found(facts: ReleaseFacts, cover: Cover) -> Found:
+def _found(facts: ReleaseFacts, cover: Cover, timings: Mapping[str, Timing]) -> Found:
+    if cover.by is By.TIMING:
+        return _of_timing(facts, timings[cover.name])
     if cover.by is By.CHECK:
         return _of_check(facts, cover.name)
     if cover.by is By.SIGNATURE:
@@ -97,8 +101,7 @@ def _deployed(facts: ReleaseFacts) -> bool:
 
 
 def _of_phase(facts: ReleaseFacts, mark: Mark) -> Found | None:
-    alone = facts.scope == mark.name
-    period = next((p for p in reversed(facts.periods) if p.name == (State.RUNNING if alone else mark.state)), None)
+    alone, period = facts.scope == mark.name, _period(facts, mark.name)
     if period is None:
         return None
     if period.ended is None:
@@ -107,6 +110,26 @@ def _of_phase(facts: ReleaseFacts, mark: Mark) -> Found | None:
     if alone and facts.state != State.DONE:
         return Found(Standing.FAILED, f"{seen}, {facts.state}", period.ended)
     return Found(_STANDING[period.outcome], seen, period.ended)
+
+
+def _of_timing(facts: ReleaseFacts, timing: Timing) -> Found:
+    """Return how long it took; what is still under way fails only once it has taken too long."""
+    since, until = _period(facts, timing.since), _period(facts, timing.until or timing.since)
+    if since is None:
+        return _NO_WAY_BACK if _MARKS[timing.since].only_back else _NEVER
+    end = None if until is None else until.ended if timing.at == "end" else until.began
+    took = ((end or _made(facts)) - since.began).total_seconds()
+    seen = f"{duration(took)} ≤ {duration(timing.at_most)}"
+    if took > timing.at_most:
+        return Found(Standing.FAILED, seen, end or _made(facts))
+    if end is None:
+        return Found(Standing.NOT_REACHED, "not reached" if until is None else "under way", since.began)
+    return Found(Standing.PASSED, seen, end)
+
+
+def _period(facts: ReleaseFacts, phase: str) -> Period | None:
+    states = {_MARKS[phase].state, State.RUNNING if facts.scope == phase else None}
+    return next((period for period in reversed(facts.periods) if period.name in states), None)
 
 
 def _of_step(facts: ReleaseFacts, mark: Mark) -> Found | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from tasks.domain.checklist import By, Checklist, Claims, Cover, nearest
-from tasks.domain.kind import Strict
+from tasks.domain.kind import Duration, Strict
 from tasks.domain.marks import DOCUMENTS, MARKS
+from tasks.domain.units import show_seconds
 
 if TYPE_CHECKING:
     from tasks.spec.release_file import ReleaseFile
@@ -43,6 +44,37 @@ else:
     )
 
 
+PhaseName = Literal["preflight", "backup", "rehearse", "go", "migrate", "deploy", "health", "watch", "rollback"]
+
+
+class Timing(Strict):
+    """Rows that ask how long phases take, which the record of the release decides."""
+
+    since: PhaseName
+    """The phase from whose beginning on the time counts."""
+    until: PhaseName | None = None
+    """The phase up to which it counts; by default the same."""
+    at: Literal["end", "beginning"] = "end"
+    """Whether the end of ``until`` counts or its beginning."""
+    at_most: Annotated[Duration, Field(gt=0, examples=["30 min"])]
+    """The longest that it may be."""
+    rows: Annotated[Rows, Field(min_length=1)]
+    """The ids of the rows."""
+
+    @model_validator(mode="after")
+    def _spans_a_time(self) -> Self:
+        if self.at == "beginning" and self.until in {None, self.since}:
+            raise ValueError("from the beginning of a phase to its own beginning is no time; expected another until")
+        return self
+
+    @property
+    def words(self) -> str:
+        """What must hold."""
+        if self.until in {None, self.since}:
+            return f"{self.since} takes ≤ {show_seconds(self.at_most)}"
+        return f"{self.at} of {self.until} ≤ {show_seconds(self.at_most)} after {self.since} began"
+
+
 class Waiver(Strict):
     """Rows that are let go on purpose."""
 
@@ -59,6 +91,8 @@ class ChecklistSection(Strict):
     """The rows that golive's own phases and steps decide."""
     signed: dict[str, Rows] = Field(default_factory=dict)
     """The rows that a person vouches for, by the role of ``sign_off`` that signs."""
+    timings: tuple[Timing, ...] = ()
+    """The rows that the time decides which phases take."""
     documents: Documents = Documents()
     """The rows that a part of the report is."""
     waived: tuple[Waiver, ...] = ()
@@ -69,6 +103,8 @@ class ChecklistSection(Strict):
     def _listed(self) -> Iterator[tuple[By, str, Rows, At]]:
         for mark in MARKS:
             yield By.STEP, mark.name, getattr(self.steps, mark.name), ("steps", mark.name)
+        for index, timing in enumerate(self.timings):
+            yield By.TIMING, timing.words, timing.rows, ("timings", index, "rows")
         for name in DOCUMENTS:
             yield By.DOCUMENT, name, getattr(self.documents, name), ("documents", name)
         for role, rows in self.signed.items():

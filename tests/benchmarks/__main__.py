@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000, help="JSON documents (1,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is measured (3)")
     parser.add_argument("--requests", type=int, default=2000, help="requests for each rollout and router (2,000)")
+    parser.add_argument("--system", action="append", default=[], help="which system goes live; all by default")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where there is room for 15 GB")
     given = parser.parse_args()
     for name in given.names or ALL:
@@ -36,6 +37,8 @@ def main() -> None:
             Path(directory).chmod(0o755)
             if name == "rollouts":
                 rollouts.main(Path(directory), requests=given.requests)
+            elif name == "systems":
+                systems.main(Path(directory), only=given.system)
             else:
                 ALL[name](Path(directory), scale=given.scale, documents=given.documents, rounds=given.rounds)
 

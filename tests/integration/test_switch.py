@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,52 @@ def test_what_cannot_be_switched_is_told_and_the_next_try_mends_it(shop, code):
         turn("off")
     with pytest.raises(UserError, match="no reason"):
         run(switch("shop", "bad", "  ", "off"))
+
+
+STOPPED = {"kind": "sql", "name": "the data are there", "query": "SELECT count(*) FROM item", "at_least": 1}
+
+
+def declare_service(shop: SmallSystem, *then: list[str]) -> None:
+    """Declare a switch that stops the whole service, and starts it again."""
+    control = ["{python}", "-m", "supervisor.supervisorctl", "-c", "{root}/supervisor/supervisord.conf"]
+    shop.write({"checks.health": [STOPPED]})
+    declare(shop, check=STOPPED["name"], off=[[*control, "stop", "all"], *then], on=[[*control, "start", "all"]])
+
+
+def test_a_switch_that_stops_the_whole_service_starts_it_again_though_nothing_serves(shop):
+    declare_service(shop)
+    assert turn("off").startswith("bad of shop v1 is off")
+    try:
+        assert (shop.serving(), states(shop)) == ("nothing", [("bad", "off")])
+    finally:
+        assert turn("on").startswith("bad of shop v1 is on")
+    wait_until(lambda: shop.serving() == "v1")
+    assert states(shop) == []
+    assert (shop.latest().version, shop.latest().state) == ("v1", State.DONE)
+    with pytest.raises(Refused, match="one that was switched off"):
+        while_it_is_down(shop, lambda: turn("on"))
+
+
+def test_a_switch_that_broke_off_once_the_service_was_stopped_is_turned_on_again_too(shop):
+    declare_service(shop, ["false"])
+    with pytest.raises(CommandFailed):
+        turn("off")
+    assert (shop.serving(), states(shop)) == ("nothing", [("bad", "unclear")])
+    turn("on")
+    wait_until(lambda: shop.serving() == "v1")
+    assert states(shop) == []
+
+
+def while_it_is_down(shop: SmallSystem, act: Callable[[], object]) -> None:
+    """Do something while the service is down by itself, and start that again."""
+    control = [sys.executable, "-m", "supervisor.supervisorctl", "-c"]
+    control.append(str(shop.home / "golive" / "systems" / "shop" / "supervisor" / "supervisord.conf"))
+    subprocess.run([*control, "stop", "all"], check=True, capture_output=True, timeout=60)
+    try:
+        act()
+    finally:
+        subprocess.run([*control, "start", "all"], check=True, capture_output=True, timeout=60)
+        wait_until(lambda: shop.serving() == "v1")
 
 
 def test_a_check_that_does_not_pass_fails_the_switch(shop, code):

@@ -40,8 +40,8 @@ DSN = f"postgresql://workflow_user:{PASSWORD}@db.example.com:5432/workflow_db?ss
 
 def test_nine_in_ten_rows_that_a_program_can_decide_are_automated():
     rows = coverage(loading.load_checklist(PATH), claims_of(FILE))
-    assert counts(rows) == {Way.AUTOMATED: 144, Way.SIGNED: 1, Way.WAIVED: 2, Way.OPEN: 0}
-    assert by_program(rows) == (125, 127)
+    assert counts(rows) == {Way.AUTOMATED: 139, Way.SIGNED: 1, Way.WAIVED: 7, Way.OPEN: 0}
+    assert by_program(rows) == (124, 127)
     assert {one.row.nature for one in rows if one.way is Way.SIGNED}.isdisjoint(BY_PROGRAM)
 
 
