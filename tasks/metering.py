@@ -15,7 +15,8 @@ from tasks.domain.exposition import Family, exposed
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.watch import watch_verdict
-from tasks.guard import LEASE, guard_is_alive
+from tasks.guard import guard_is_alive
+from tasks.guarding import LEASE
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.settings import METRICS_VARIABLE, Settings
