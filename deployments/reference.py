@@ -35,6 +35,7 @@ _ENVIRONMENT = {
     "GOLIVE_SYSTEMS": "The directory with one directory per system, each with its `release.yaml`.",
     "GOLIVE_LEDGER_URL": "The DSN of the ledger; by default an embedded PostgreSQL below `GOLIVE_HOME`.",
     "GOLIVE_PG_TOOLS": "Directories with PostgreSQL's client programs, as `PATH` has them, which come first.",
+    "GOLIVE_METRICS_FILE": "Where the monitor writes golive's own metrics, as `/var/lib/node_exporter/golive.prom`.",
     "GOLIVE_PREFECT_PORT": "The port of golive's own Prefect server, taken at its first start; by default 4200.",
     "PREFECT_API_URL": "The API of another Prefect server, used instead of golive's own.",
 }

@@ -111,6 +111,14 @@ def logs(
             say(line)
 
 
+@command("metrics")
+def metrics() -> None:
+    """Print golive's own metrics as Prometheus reads them; the monitor writes them to GOLIVE_METRICS_FILE."""
+    from tasks.metering import metrics_text
+
+    typer.echo(metrics_text(book()), nl=False)
+
+
 @command("report")
 def report(
     release_id: ReleaseId,

@@ -11,6 +11,7 @@ from tasks.driving import operation
 from tasks.guard import ensure_guard
 from tasks.migrate import compare_with_rehearsal, migrate_production, require_rehearsal, verify_schema
 from tasks.preflight import check_window
+from tasks.silencing import silence_alerts
 
 
 @flow(name="migrate", flow_run_name="{system} {version} · migrate")
@@ -22,6 +23,8 @@ async def migrate(system: System, version: Version, started_by: StartedBy = "", 
         fetch_code(claim, "migrate")
         require_rehearsal(claim)
         wait_until_clear(claim)
+        if release:
+            silence_alerts(claim)
         run = migrate_production(claim)
         if release:
             ensure_guard()

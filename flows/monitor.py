@@ -6,6 +6,7 @@ from prefect import flow
 
 from flows.answer import answer
 from tasks.guard import replace_dead_guard
+from tasks.metering import publish_metrics
 from tasks.monitor import deliver_messages, due_releases, end_monitoring, look_after, may_monitor
 from tasks.report import publish_report
 
@@ -28,6 +29,7 @@ async def monitor() -> list[str]:
             elif looked.reported:
                 publish_report(release)
         deliver_messages()
+        publish_metrics()
         return told
     finally:
         end_monitoring(run)

@@ -22,6 +22,7 @@ from tasks.guard import see_to_guard
 from tasks.monitor import look_right_after
 from tasks.release import go_live, has_touched_production, must_roll_back, open_or_resume, reached, seek_go, stop
 from tasks.report import publish_report
+from tasks.silencing import end_silences
 
 BEFORE: dict[State, Any] = {State.PREFLIGHT: preflight, State.BACKUP: backup, State.REHEARSE: rehearse}
 """The phases that leave production as it is."""
@@ -70,6 +71,7 @@ async def release(
                 stop(claim, error)
             raise
         finally:
+            end_silences(claim.release_id)
             publish_report(claim.release_id)
         see_to_guard(claim)
     looked = look_right_after(claim)

@@ -23,6 +23,7 @@ from tasks.rollback import (
     undo_schema,
     wait_for_ousted,
 )
+from tasks.silencing import end_silences
 
 AcceptLoss = Annotated[
     int,
@@ -57,5 +58,6 @@ async def rollback(
             give_to_person(claim, error)
             raise
         finally:
+            end_silences(claim.release_id)
             publish_report(claim.release_id)
     return row.previous_version or ""

@@ -19,6 +19,7 @@ from tasks.domain.triggers import Alarm, Finding, Probe
 from tasks.domain.units import show_seconds
 from tasks.domain.watch import Criteria, Ended, WatchVerdict, watch_verdict
 from tasks.ledger.models import Look
+from tasks.spec.release_file import ReleaseFile
 from tasks.telling import about, alert, tell
 from tasks.watching import Watched
 
@@ -40,23 +41,15 @@ def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
     release, book = ctx.release, ctx.ledger
     live = release.live_at or now
     until = min(now, release.watch_until or now)
-    probes = _probes(ctx, live, until)
-    verdict = watch_verdict(
-        probes,
-        live,
-        until,
-        interval_of(ctx),
-        findings=[*findings, *_fired_before(ctx, findings), *watching.judge_outages(Watched(ctx), probes)],
-        critical=_deciding(ctx),
-        criteria=criteria_of(ctx),
-        baseline=baseline_of(ctx),
-    )
+    probes = [watching.as_probe(row) for row in book.evidence.probes(release.id, live)]
+    verdict = verdict_on(Watched(ctx), probes, book.evidence.looks(release.id), live, until, findings)
     record = {
         **verdict.evidence,
         "stage": f"the first {show_seconds(ctx.file.watch.for_)}",
         "seen": verdict.seen,
         "ended": verdict.ended.value,
         "final": not ctx.file.watch.then,
+        "judged": {"from": live.isoformat(), "until": until.isoformat(), "probes": len(probes)},
     }
     if verdict.may_mend and (longer := _extension(ctx)) is not None:
         return _extend(ctx, verdict, record, longer)
@@ -79,6 +72,37 @@ def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
         end_old_version(partial(do, done, "watch", steps), done, now)
     book.releases.let_go(claim)
     return verdict.seen
+
+
+def verdict_on(
+    watched: Watched,
+    probes: Sequence[Probe],
+    looks: Sequence[Look],
+    live: datetime,
+    until: datetime,
+    findings: Sequence[Finding],
+) -> WatchVerdict:
+    """Return the verdict on the first stage by all that was on record at its end: probes since it went live, looks.
+
+    ``findings`` are those of the last look. Where no probes are made, the looks of the monitor count as such.
+    """
+    file = watched.ctx.file
+    monitor = [look for look in looks if look.source == "monitor"]
+    if file.watch.probe is None:
+        probes = [Probe(min(look.at, until), Outcome(look.outcome)) for look in monitor if look.findings["checks"]]
+    by_trigger = [look for source in ("guard", "monitor") for look in looks if look.source == source]
+    moments = {name for names in file.watch.at.values() for name in names}
+    deciding = [*file.checks.watch, *(file.check(name) for name in sorted(moments))]
+    return watch_verdict(
+        probes,
+        live,
+        until,
+        watched.interval,
+        findings=[*findings, *fired_in(by_trigger, findings), *watching.judge_outages(watched, probes)],
+        critical=last_outcomes(monitor, deciding),
+        criteria=criteria_of(file),
+        baseline=watched.baseline,
+    )
 
 
 def _extension(ctx: Context) -> datetime | None:
@@ -107,24 +131,10 @@ def _extend(ctx: Context, verdict: WatchVerdict, record: Mapping[str, Any], unti
     return text
 
 
-def criteria_of(ctx: Context) -> Criteria:
-    """Return what the release file asks of a stable stage."""
-    success = ctx.file.watch.success
-    return Criteria(ctx.file.watch.coverage, success.errors, success.slower, success.floor)
-
-
-def baseline_of(ctx: Context) -> Sequence[float]:
-    """Return the seconds that the probe's answers took before the release."""
-    plan = ctx.file.watch.probe
-    found = ctx.ledger.evidence.baselines(ctx.release.id).get(plan.check, {}) if plan is not None else {}
-    latencies: Sequence[float] = found.get("latencies", ())
-    return latencies
-
-
-def interval_of(ctx: Context) -> float:
-    """Return how many seconds pass between two probes, or two looks where none are made."""
-    plan = ctx.file.watch.probe
-    return float(plan.every) if plan is not None else float(ctx.file.watch.every)
+def criteria_of(file: ReleaseFile) -> Criteria:
+    """Return what a release file asks of a stable stage."""
+    success = file.watch.success
+    return Criteria(file.watch.coverage, success.errors, success.slower, success.floor)
 
 
 def figures_of(verdict: WatchVerdict) -> list[tuple[str, str]]:
@@ -154,32 +164,11 @@ def end_old_version(end: Callable[[], object], ctx: Context, now: datetime) -> N
         )
 
 
-def _probes(ctx: Context, live: datetime, until: datetime) -> list[Probe]:
-    """Return the probes of the watch; where none are made, the looks of the monitor count as such."""
-    evidence = ctx.ledger.evidence
-    if ctx.file.watch.probe is not None:
-        return [watching.as_probe(row) for row in evidence.probes(ctx.release.id, live)]
-    looks = [look for look in evidence.looks(ctx.release.id, "monitor") if look.findings["checks"]]
-    return [Probe(min(look.at, until), Outcome(look.outcome)) for look in looks]
-
-
 def fired_in(looks: Sequence[Look], findings: Sequence[Finding]) -> list[Finding]:
     """Return what fired in any of these looks and does not any more."""
     now = {one.kind for one in findings if one.state is Alarm.FIRES}
     found = [watching.from_json(one) for look in looks for one in look.findings["findings"]]
     return list({one.kind: one for one in found if one.state is Alarm.FIRES and one.kind not in now}.values())
-
-
-def _fired_before(ctx: Context, findings: Sequence[Finding]) -> list[Finding]:
-    evidence = ctx.ledger.evidence
-    looks = [look for source in ("guard", "monitor") for look in evidence.looks(ctx.release.id, source)]
-    return fired_in(looks, findings)
-
-
-def _deciding(ctx: Context) -> list[Outcome]:
-    moments = {name for names in ctx.file.watch.at.values() for name in names}
-    checks = [*ctx.file.checks.watch, *(ctx.file.check(name) for name in sorted(moments))]
-    return last_outcomes(ctx.ledger.evidence.looks(ctx.release.id, "monitor"), checks)
 
 
 def last_outcomes(looks: Sequence[Look], checks: Sequence[Check]) -> list[Outcome]:

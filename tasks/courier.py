@@ -15,9 +15,10 @@ from enum import Enum
 from random import SystemRandom
 from typing import Any
 
+from tasks.adapters.http import HttpxHttp
 from tasks.adapters.slack import SlackChat
 from tasks.domain.errors import GoliveError, OutsideError, ServerTrouble, TimedOut
-from tasks.domain.ports import ChatApi, Clock, Secrets
+from tasks.domain.ports import ChatApi, Clock, Http, HttpAnswer, Secrets
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Message as Row
 from tasks.notifiers import Message, Notifier
@@ -51,13 +52,16 @@ class Courier:
         *,
         system: str,
         lease: float = _LEASE,
+        http: Http | None = None,
     ) -> None:
         self._clock = clock
-        given = {notifier.address: notifier for notifier in notifiers or (Console(),)}
+        http = http or HttpxHttp()
+        told = notifiers if any(one.tells_people for one in notifiers) else (*notifiers, Console())
+        given = {notifier.address: notifier for notifier in told}
         fallback = None if any(isinstance(one, Console) for one in given.values()) else Console()
         holder = f"{socket.gethostname()}/{os.getpid()}/{random_names.token_hex(4)}"
         self.routes = tuple(
-            Route(ledger, system, notifier, Outlet(secrets, write_line), clock, fallback, holder, lease)
+            Route(ledger, system, notifier, Outlet(secrets, write_line, http), clock, fallback, holder, lease)
             for notifier in given.values()
         )
 
@@ -111,14 +115,22 @@ class _Went(Enum):
 class Outlet:
     """What the notifiers reach people through; ``within`` is how many seconds one delivery may still take."""
 
-    def __init__(self, secrets: Secrets, write_line: Callable[[str], None]) -> None:
+    def __init__(self, secrets: Secrets, write_line: Callable[[str], None], http: Http) -> None:
         self.secrets = secrets
+        self._http = http
         self._write_line = write_line
         self.within = math.inf
 
     def chat(self, token: str, base_url: str, timeout: float) -> ChatApi:
         """Return a client of Slack's Web API."""
         return SlackChat(token, base_url, timeout, self.within)
+
+    def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], json: Any = None, timeout: float
+    ) -> HttpAnswer:
+        """Ask a service over HTTP and return its answer."""
+        within = max(0.1, min(timeout, self.within))
+        return self._http.request(method, url, headers=headers, json=json, timeout=within, fresh=True)
 
     def write_line(self, line: str) -> None:
         """Write a line for a person who looks on."""
@@ -224,6 +236,7 @@ class Route:
             text=self._masked(row.text),
             at=row.at,
             blocks=tuple(self._masked(row.blocks.get("blocks", []))),
+            state=str(row.blocks.get("state", "")),
             root_ref=self._outbox.root_ref(row.release_id, self.name),
             # On record before it is sent, so that whoever goes on after a kill asks Slack instead of sending again.
             maybe_sent=self._outbox.sending(row.id, self.name) > 0,

@@ -14,6 +14,7 @@ from tasks.adapters.interrupts import was_interrupted
 from tasks.context import holder, revive_ledger, world
 from tasks.courier import Courier
 from tasks.domain.errors import GoliveError, LedgerError
+from tasks.domain.judging import Basis, basis_of
 from tasks.domain.messages import Alert
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
@@ -136,10 +137,10 @@ class Desk:
         watched = watching.observe(row)
         if watched.probe is None:
             return None
+        _ = watched.target  # what hinders every probe, as a secret that is missing, is to be told now, and once
         span = watching.window_of(watched)
         start = watching.since(watched, row, span, world().clock.now())
-        before = [watching.as_probe(one) for one in self._book.evidence.probes(row.id, start)]
-        return Post(watched, row, span, deque(before))
+        return Post(watched, row, span, deque(watching.ticks_of(self._book.evidence.probes(row.id, start))))
 
     def _tell(self, row: Release, error: Exception) -> None:
         """Tell people once of a release that cannot be guarded."""
@@ -166,11 +167,11 @@ class Desk:
         except GoliveError as error:
             _say("the ledger cannot be started", error)
 
-    def answered(self, watched: Watched, finding: Finding, answer: Callable[[Fired], object]) -> bool:
+    def answered(self, watched: Watched, finding: Finding, basis: Basis, answer: Callable[[Fired], object]) -> bool:
         """Put a finding that holds on record and have it answered, if this process is still the guard."""
         if not self.is_ours():
             return False
-        found = {"findings": [watching.to_json(finding)], "checks": {}}
+        found = {"findings": [watching.to_json(finding)], "checks": {}, "judged": basis.as_json()}
         self._book.evidence.looked(watched.release.id, "guard", Outcome.FAILED, found)
         answer(watching.fired(watched, finding, "guard"))
         return True
@@ -309,7 +310,7 @@ class Round:
             except Exception as error:  # noqa: BLE001 - a probe that breaks has not looked, and the others go on
                 _say(f"{release_id}: no probe", error)
                 continue
-            self._keep(release_id, [probe], "guard")
+            self._keep(release_id, [probe], watching.TICK)
             if post is not None:
                 post.add(probe)
                 self._judge(post)
@@ -319,18 +320,20 @@ class Round:
         if post.busy:
             return
         start = watching.since(post.watched, post.row, post.span, now)
-        findings = watching.judge_probes(post.watched, [one for one in post.probes if one.at >= start], now)
+        known = list(post.probes)
+        findings = watching.judge_probes(post.watched, [one for one in known if one.at >= start], now)
         for finding in findings:
             if finding.state is Alarm.FIRES:
                 post.busy = True
-                self._answering[self._pool.submit(self._settle, post.watched, finding)] = post.row.id
+                settling = self._pool.submit(self._settle, post.watched, finding, basis_of(known, now, start))
+                self._answering[settling] = post.row.id
                 return
 
-    def _settle(self, watched: Watched, finding: Finding) -> tuple[bool, list[Probe]]:
+    def _settle(self, watched: Watched, finding: Finding, basis: Basis) -> tuple[bool, list[Probe]]:
         """Confirm a finding and have it answered; return whether it was, and the probes that confirmed it."""
         holds, probes = watching.confirm(watched, finding)
         try:
-            return holds and self._desk.answered(watched, finding, self._answer), probes
+            return holds and self._desk.answered(watched, finding, basis, self._answer), probes
         except Exception as error:  # noqa: BLE001 - what goes wrong with one release must not end the guard
             _say(f"{watched.release.id}: {finding.kind} could not be answered", error)
             return False, probes
@@ -340,7 +343,7 @@ class Round:
             release_id = self._answering.pop(future)
             answered, probes = future.result()
             self._answered += answered
-            self._keep(release_id, probes, "confirmation")
+            self._keep(release_id, probes, watching.CONFIRMING)
             if (post := self._posts.get(release_id)) is not None:
                 # A reading that is under way may still have seen the release as it was.
                 post.until, self._read_at = self._readings + 1, -1e9

@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks import alerting, moments, watching
 from tasks.checks import Check
-from tasks.closing import baseline_of, criteria_of, figures_of, fired_in, last_outcomes
+from tasks.closing import criteria_of, figures_of, fired_in, last_outcomes
 from tasks.context import Context, world
 from tasks.domain import stages
 from tasks.domain.errors import LedgerError
@@ -64,14 +64,16 @@ def _look(watched: Watched, dues: Sequence[Due], looks: Sequence[Look], now: dat
     checks = checks_of(ctx, stage)
     seen = moments.make(ctx, checks)
     burst = watching.burst(watched)
-    findings = _findings(watched, checks, seen, burst, looks[-1] if looks else None)
+    integrity = watching.look_for_corruption(watched)
+    findings = _findings(watched, checks, seen, burst, integrity, looks[-1] if looks else None)
     outcome = alerting.outcome_of(findings, [one.outcome for one in seen if not one.advisory])
     holding = watching.holding(watched, findings)
     record = {
         **_numbers(ctx, dues),
         "findings": [watching.to_json(one) for one in findings],
         "checks": {one.check: one.outcome.value for one in seen},
-        "burst": _as_json(burst, baseline_of(ctx)) if watched.probe is not None else None,
+        "burst": _as_json(burst, watched.baseline) if watched.probe is not None else None,
+        "judged": {"integrity": watching.integrity_to_json(integrity), "holds": holding and holding.kind},
     }
     note = _report(ctx, stage, record, outcome, findings, seen, burst)
     told = [note] if stage.report else []
@@ -117,12 +119,15 @@ def _findings(
     checks: Sequence[Check],
     seen: Sequence[Measurement],
     burst: Sequence[Probe],
+    integrity: Sequence[Probe],
     previous: Look | None,
 ) -> list[Finding]:
     """Return what the triggers say for which one look is enough; nobody probes between two looks of these stages."""
-    before = {one["kind"]: watching.from_json(one) for one in previous.findings["findings"]} if previous else {}
     took = [one.elapsed for one in burst if one.outcome is Outcome.PASSED and one.elapsed is not None]
-    found = [watching.judge_burst(watched, before.get("slower"), took), watching.judge_corruption(watched)]
+    found = [
+        watching.judge_burst(watched, took, watching.findings_of(previous).get("slower")),
+        watching.judge_corruption(watched, integrity, watched.ctx.world.clock.now()),
+    ]
     outcomes = {one.check: one.outcome for one in seen}
     judged = watching.judge_checks(checks, outcomes, previous.findings["checks"] if previous else {})
     return [*(one for one in found if one is not None), *judged]
@@ -171,21 +176,9 @@ def _could_not_look(
 def _judge(ctx: Context, number: int, now: datetime) -> WatchVerdict:
     """Give the verdict on a stage that is over, by the criteria of the release file and the looks that were made."""
     book, plans, stage = ctx.ledger, plans_of(ctx.file), ctx.file.watch.then[number]
-    begins = stages.begins(plans, began(ctx.release) or now)
-    start, end = begins[number], begins[number + 1]
+    start, end = stages.begins(plans, began(ctx.release) or now)[number:][:2]
     mine = [one for one in book.evidence.looks(ctx.release.id, LOOK) if one.findings["number"] == number]
-    interval = stage.for_ / stage.looks
-    last = [watching.from_json(one) for one in mine[-1].findings["findings"]] if mine else []
-    verdict = watch_verdict(
-        [probe for one in mine for probe in _probes_of(one, start, interval)],
-        start,
-        end,
-        interval,
-        findings=[*last, *fired_in(mine, last)],
-        critical=last_outcomes(mine, checks_of(ctx, stage)),
-        criteria=criteria_of(ctx),
-        baseline=baseline_of(ctx),
-    )
+    verdict = verdict_on(Watched(ctx), number, mine, start, end)
     stable = verdict.ended is Ended.STABLE
     text = f"{verdict.ended}: {verdict.seen}"
     record = {
@@ -195,6 +188,7 @@ def _judge(ctx: Context, number: int, now: datetime) -> WatchVerdict:
         "seen": verdict.seen,
         "ended": verdict.ended.value,
         "looks": len(mine),
+        "judged": {"from": start.isoformat(), "until": end.isoformat()},
         "final": number == len(plans) - 1,
     }
     note = report_note(about(ctx.release), f"the stage {stage.name} is over", text, figures_of(verdict))
@@ -205,6 +199,24 @@ def _judge(ctx: Context, number: int, now: datetime) -> WatchVerdict:
             ctx, "a stage of the watch was not stable", {"stage": verdict.seen}, now, _by_person(ctx), None
         )
     return verdict
+
+
+def verdict_on(watched: Watched, number: int, mine: Sequence[Look], start: datetime, end: datetime) -> WatchVerdict:
+    """Return the verdict on a later stage by its looks."""
+    file = watched.ctx.file
+    stage = file.watch.then[number]
+    interval = stage.for_ / stage.looks
+    last = [watching.from_json(one) for one in mine[-1].findings["findings"]] if mine else []
+    return watch_verdict(
+        [probe for one in mine for probe in _probes_of(one, start, interval)],
+        start,
+        end,
+        interval,
+        findings=[*last, *fired_in(mine, last)],
+        critical=last_outcomes(mine, checks_of(watched.ctx, stage)),
+        criteria=criteria_of(file),
+        baseline=watched.baseline,
+    )
 
 
 def _probes_of(one: Look, start: datetime, interval: float) -> list[Probe]:

@@ -14,6 +14,7 @@ from tasks.checks import Check
 from tasks.closing import close, end_old_version, time_is_up
 from tasks.context import Context, context_of, holder, is_gone, ledger, world
 from tasks.domain.errors import GoliveError, LedgerError, Refused
+from tasks.domain.judging import basis_of
 from tasks.domain.messages import Alert
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, State
@@ -142,11 +143,12 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
         return Looked(f"is {ctx.release.state} by now")
     checks = [*ctx.file.checks.watch, *moments.moments_due(ctx, looks, now)]
     seen = moments.make(ctx, checks)
-    findings = _findings(watched, now, checks, {one.check: one.outcome for one in seen}, looks[-1] if looks else None)
+    previous, outcomes = looks[-1] if looks else None, {one.check: one.outcome for one in seen}
+    findings, basis = _findings(watched, now, checks, outcomes, previous)
     outcome = alerting.outcome_of(findings, [one.outcome for one in seen if not one.advisory])
     holding = watching.holding(watched, findings)
     loss = loss_now(ctx)
-    _put_on_record(ctx, outcome, findings, {one.check: one.outcome.value for one in seen}, loss)
+    _put_on_record(ctx, outcome, findings, {**basis, "holds": holding and holding.kind}, outcomes, loss)
     fired = watching.fired(watched, holding, "monitor") if holding is not None else None
     _tell(ctx, now, alerting.loud(findings, seen), outcome, looks, fired, loss)
     if fired is not None:
@@ -159,9 +161,19 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
 
 
 def _put_on_record(
-    ctx: Context, outcome: Outcome, findings: Sequence[Finding], checks: Mapping[str, str], loss: Loss | None
+    ctx: Context,
+    outcome: Outcome,
+    findings: Sequence[Finding],
+    basis: Mapping[str, Any],
+    checks: Mapping[str, Outcome],
+    loss: Loss | None,
 ) -> None:
-    record: dict[str, Any] = {"findings": [watching.to_json(one) for one in findings], "checks": dict(checks)}
+    made = {name: seen.value for name, seen in checks.items()}
+    record: dict[str, Any] = {
+        "findings": [watching.to_json(one) for one in findings],
+        "checks": made,
+        "judged": dict(basis),
+    }
     if loss is not None:
         record["rollback"] = {"way": loss.way.value, "number": loss.number, "seen": loss.seen}
     ctx.ledger.evidence.looked(ctx.release.id, "monitor", outcome, record)
@@ -189,20 +201,28 @@ def _could_not_look(book: Ledger, release_id: str, looks: Sequence[Look], error:
 
 def _findings(
     watched: Watched, now: datetime, checks: Sequence[Check], seen: Mapping[str, Outcome], previous: Look | None
-) -> list[Finding]:
-    ctx = watched.ctx
-    start = watching.since(watched, watched.release, watching.window_of(watched), now)
-    probes = [watching.as_probe(row) for row in ctx.ledger.evidence.probes(watched.release.id, start)]
-    before = {one["kind"]: watching.from_json(one) for one in previous.findings["findings"]} if previous else {}
-    found = []
+) -> tuple[list[Finding], dict[str, Any]]:
+    """Return what the triggers and checks say, and what that rests on besides what is on record anyhow."""
+    before = watching.findings_of(previous)
+    found, basis = [], {}
     if watched.probe is not None:
-        found = watching.judge_probes(watched, probes, watching.as_of(probes, now))
+        start = watching.since(watched, watched.release, watching.window_of(watched), now)
+        ticks = watching.ticks_of(watched.ctx.ledger.evidence.probes(watched.release.id, start))
+        at = watching.as_of(ticks, now)
+        found = watching.judge_probes(watched, ticks, at)
+        basis = basis_of(ticks, at, start).as_json()
+    latencies = watching.take_latencies(watched)
+    integrity = watching.look_for_corruption(watched)
     found += [
         one
-        for one in (watching.judge_burst(watched, before.get("slower")), watching.judge_corruption(watched))
+        for one in (
+            watching.judge_burst(watched, latencies, before.get("slower")),
+            watching.judge_corruption(watched, integrity, watched.ctx.world.clock.now()),
+        )
         if one is not None
     ]
-    return found + watching.judge_checks(checks, seen, previous.findings["checks"] if previous else {})
+    found += watching.judge_checks(checks, seen, previous.findings["checks"] if previous else {})
+    return found, {**basis, "latencies": latencies, "integrity": watching.integrity_to_json(integrity)}
 
 
 def _tell(

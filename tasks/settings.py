@@ -11,6 +11,7 @@ HOME_VARIABLE = "GOLIVE_HOME"
 LEDGER_VARIABLE = "GOLIVE_LEDGER_URL"
 SYSTEMS_VARIABLE = "GOLIVE_SYSTEMS"
 TOOLS_VARIABLE = "GOLIVE_PG_TOOLS"
+METRICS_VARIABLE = "GOLIVE_METRICS_FILE"
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,21 @@ class Settings:
     ledger_url: str | None
     pg_tools: tuple[Path, ...] = ()
     """Directories with PostgreSQL's client programs that are looked into before all others."""
+    metrics_file: Path | None = None
+    """Where the monitor writes golive's own metrics for node_exporter's textfile collector, if anywhere."""
 
     @property
     def environment(self) -> dict[str, str]:
         """The places as absolute paths, for processes that run in another directory."""
         tools = {TOOLS_VARIABLE: os.pathsep.join(map(str, self.pg_tools))} if self.pg_tools else {}
-        return {HOME_VARIABLE: str(self.home), SYSTEMS_VARIABLE: str(self.systems), **tools}
+        metrics = {METRICS_VARIABLE: str(self.metrics_file)} if self.metrics_file is not None else {}
+        return {HOME_VARIABLE: str(self.home), SYSTEMS_VARIABLE: str(self.systems), **tools, **metrics}
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Read ``GOLIVE_HOME``, ``GOLIVE_SYSTEMS``, ``GOLIVE_LEDGER_URL`` and ``GOLIVE_PG_TOOLS``, or use the defaults.
+        """Read ``GOLIVE_HOME``, ``GOLIVE_SYSTEMS``, ``GOLIVE_LEDGER_URL`` and their like, or use the defaults.
 
-        The last is a list of directories, as PATH is.
+        ``GOLIVE_PG_TOOLS`` is a list of directories, as PATH is.
         """
         # As root, the embedded PostgreSQL runs under another account, to which root's own home is closed.
         data = "/var/lib" if os.geteuid() == 0 else environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
@@ -41,4 +45,11 @@ class Settings:
         beside = Path(__file__).parent.parent / "deployments" / "systems"
         systems = Path(environ.get(SYSTEMS_VARIABLE) or beside).expanduser().absolute()
         named = [Path(one).expanduser().absolute() for one in environ.get(TOOLS_VARIABLE, "").split(os.pathsep) if one]
-        return cls(home=home, systems=systems, ledger_url=environ.get(LEDGER_VARIABLE) or None, pg_tools=tuple(named))
+        metrics = environ.get(METRICS_VARIABLE)
+        return cls(
+            home=home,
+            systems=systems,
+            ledger_url=environ.get(LEDGER_VARIABLE) or None,
+            pg_tools=tuple(named),
+            metrics_file=Path(metrics).expanduser().absolute() if metrics else None,
+        )

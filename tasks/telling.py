@@ -105,4 +105,5 @@ def courier_for(ctx: Context) -> Courier:
         ctx.world.clock,
         ctx.world.progress,
         system=ctx.file.system,
+        http=ctx.world.http,
     )

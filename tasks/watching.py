@@ -13,6 +13,7 @@ from tasks.checking import measure, measure_all
 from tasks.checks import Check
 from tasks.context import Context, context_of, holder, world
 from tasks.domain.errors import GoliveError
+from tasks.domain.judging import CONFIRMATIONS, ERROR_CONFIRMATIONS, still_there
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING
 from tasks.domain.target import Target
@@ -28,6 +29,7 @@ from tasks.domain.triggers import (
     judge,
     outages,
     reach,
+    slower,
 )
 from tasks.health import AT_ONCE, elapsed, sample
 from tasks.ledger import models
@@ -37,10 +39,12 @@ from tasks.ledger.releases import Claim
 
 BURST = 30
 """How many probes the monitor makes at once to judge slowness; more only where these leave it open."""
-CONFIRMATIONS = 3
-"""How many probes must all fail, just before acting, for an outage to count as still there."""
-ERROR_CONFIRMATIONS = 10
-"""Of how many probes one must fail, just before acting, for errors to count as still there."""
+TICK = "guard"
+"""The source of the probes of the guard's ticks; only they are judged, not those that confirm a finding."""
+CONFIRMING = "confirmation"
+"""The source of the probes that are made just before acting."""
+CORRUPTION = "corruption"
+"""The phase under which what the integrity checks of a look saw is on record."""
 LAG = 2.5
 """Seconds that the guard's newest probe may be old without its having fallen silent: they go on record in batches."""
 
@@ -96,8 +100,15 @@ class Watched:
     @cached_property
     def answered_before(self) -> bool:
         """Whether the version before passed the probe: only then do failures while it is replaced say anything."""
-        check = self.probe
-        return check is not None and bool(self.target.baseline.get(check.name, {}).get("latencies"))
+        return bool(self.baseline)
+
+    @cached_property
+    def baseline(self) -> Sequence[float]:
+        """The seconds that the probe's answers took before the release."""
+        plan = self.ctx.file.watch.probe
+        found = self.ctx.ledger.evidence.baselines(self.release.id).get(plan.check, {}) if plan is not None else {}
+        latencies: Sequence[float] = found.get("latencies", ())
+        return latencies
 
     @property
     def interval(self) -> float:
@@ -125,6 +136,11 @@ def as_probe(row: models.Probe) -> Probe:
         control=Outcome(row.control) if row.control is not None else None,
         source=row.source,
     )
+
+
+def ticks_of(rows: Sequence[models.Probe]) -> list[Probe]:
+    """Return the probes of the guard's ticks in the order in which they came in."""
+    return [as_probe(one) for one in sorted(rows, key=lambda one: one.id) if one.source == TICK]
 
 
 def take_probe(watched: Watched) -> Probe:
@@ -170,17 +186,13 @@ def window_of(watched: Watched) -> float:
 
 
 def confirm(watched: Watched, finding: Finding) -> tuple[bool, list[Probe]]:
-    """Probe anew just before acting, and return whether the finding still holds, with the probes that were taken.
-
-    An outage holds while nothing answers, errors while one of a burst of answers is one. Other findings stand.
-    """
+    """Probe anew just before acting, and return whether the finding still holds, with the probes that were taken."""
+    taken: list[Probe] = []
     if finding.kind == "down":
         taken = list(_until(watched, CONFIRMATIONS, lambda seen: seen is not Outcome.FAILED))
-        return all(probe.counted is Outcome.FAILED for probe in taken), taken
-    if finding.kind == "errors":
+    elif finding.kind == "errors":
         taken = list(_until(watched, ERROR_CONFIRMATIONS, lambda seen: seen is Outcome.FAILED))
-        return any(probe.counted is Outcome.FAILED for probe in taken), taken
-    return True, []
+    return still_there(finding.kind, taken), taken
 
 
 def holding(watched: Watched, findings: Sequence[Finding]) -> Finding | None:
@@ -188,7 +200,7 @@ def holding(watched: Watched, findings: Sequence[Finding]) -> Finding | None:
     for finding in findings:
         if finding.state is Alarm.FIRES:
             holds, probes = confirm(watched, finding)
-            watched.ctx.ledger.evidence.probed([as_row(watched.release.id, probe, "confirmation") for probe in probes])
+            watched.ctx.ledger.evidence.probed([as_row(watched.release.id, probe, CONFIRMING) for probe in probes])
             if holds:
                 return finding
     return None
@@ -215,21 +227,24 @@ def as_row(release_id: str, probe: Probe, source: str) -> dict[str, Any]:
     }
 
 
-def judge_burst(watched: Watched, previous: Finding | None, latencies: Sequence[float] | None = None) -> Finding | None:
-    """Return whether a burst of probes is slower than before the release, or None if nobody asked for that.
-
-    ``latencies`` are the seconds that a burst took which was made already.
-    """
-    triggers = [one for one in watched.ctx.file.rollback.when if isinstance(one, Slower)]
-    check = watched.probe
-    if not triggers or check is None:
+def take_latencies(watched: Watched) -> list[float] | None:
+    """Return the seconds that the answers of a burst of probes took, or None if nobody asked whether it is slower."""
+    trigger, check = _slower(watched), watched.probe
+    if trigger is None or check is None:
         return None
-    baseline = watched.ctx.ledger.evidence.baselines(watched.release.id).get(check.name, {}).get("latencies", ())
-    now = watched.ctx.world.clock.now()
-    if latencies is None:
-        latencies = burst_until_sure(triggers[0], baseline, BURST, lambda count: sample(watched.ctx, check, count))
-    probes = [Probe(now, Outcome.PASSED, one) for one in latencies]
-    return judge(triggers[0], probes, now, watched.interval, baseline=baseline, previous=previous)
+    return burst_until_sure(trigger, watched.baseline, BURST, lambda count: sample(watched.ctx, check, count))
+
+
+def judge_burst(watched: Watched, latencies: Sequence[float] | None, previous: Finding | None) -> Finding | None:
+    """Return whether a burst is slower than before the release, or None if nobody asked for that."""
+    trigger = _slower(watched)
+    if trigger is None or latencies is None or watched.ctx.file.watch.probe is None:
+        return None
+    return slower(trigger, latencies, watched.baseline, previous)
+
+
+def _slower(watched: Watched) -> Slower | None:
+    return next((one for one in watched.ctx.file.rollback.when if isinstance(one, Slower)), None)
 
 
 def burst(watched: Watched) -> list[Probe]:
@@ -240,20 +255,30 @@ def burst(watched: Watched) -> list[Probe]:
         return list(pool.map(lambda _: take_probe(watched), range(BURST)))
 
 
-def judge_corruption(watched: Watched) -> Finding | None:
-    """Make the integrity checks, each failing one twice on fresh connections, or return None if there are none."""
+def look_for_corruption(watched: Watched) -> list[Probe]:
+    """Make the integrity checks, each failing one twice on fresh connections, and put on record what they saw."""
     checks = watched.ctx.file.checks.corruption
-    triggers = [one for one in watched.ctx.file.rollback.when if isinstance(one, Corruption)]
-    if not checks or not triggers:
-        return None
+    if not checks or not _judges_corruption(watched):
+        return []
     target, evidence = watched.ctx.target(), watched.ctx.ledger.evidence
     first = measure_all(checks, target)
     again = measure_all(
         [check for check, seen in zip(checks, first, strict=True) if seen.outcome is Outcome.FAILED], target
     )
-    evidence.measured(watched.release.id, "corruption", [*first, *again])
-    probes = [Probe(one.at, one.outcome, one.took, None, one.check) for one in [*first, *again]]
-    return judge(triggers[0], probes, watched.ctx.world.clock.now(), watched.interval)
+    evidence.measured(watched.release.id, CORRUPTION, [*first, *again])
+    return [Probe(one.at, one.outcome, one.took, None, one.check) for one in [*first, *again]]
+
+
+def judge_corruption(watched: Watched, seen: Sequence[Probe], now: datetime) -> Finding | None:
+    """Return what the integrity checks of one look amount to, or None if there are none."""
+    trigger = next((one for one in watched.ctx.file.rollback.when if isinstance(one, Corruption)), None)
+    if trigger is None or not watched.ctx.file.checks.corruption:
+        return None
+    return judge(trigger, seen, now, watched.interval)
+
+
+def _judges_corruption(watched: Watched) -> bool:
+    return any(isinstance(one, Corruption) for one in watched.ctx.file.rollback.when)
 
 
 def judge_checks(checks: Sequence[Check], seen: Mapping[str, Outcome], before: Mapping[str, str]) -> list[Finding]:
@@ -283,6 +308,21 @@ def to_json(finding: Finding) -> dict[str, Any]:
 def from_json(found: Mapping[str, Any]) -> Finding:
     """Return a finding that `to_json` wrote."""
     return Finding(found["kind"], Alarm(found["state"]), found["seen"], found.get("evidence", {}))
+
+
+def integrity_to_json(seen: Sequence[Probe]) -> list[dict[str, str]]:
+    """Return what the integrity checks of one look saw in a form that JSON can hold."""
+    return [{"check": one.source, "outcome": one.outcome.value, "at": one.at.isoformat()} for one in seen]
+
+
+def integrity_from_json(found: Sequence[Mapping[str, str]]) -> list[Probe]:
+    """Return what `integrity_to_json` wrote."""
+    return [Probe(datetime.fromisoformat(one["at"]), Outcome(one["outcome"]), source=one["check"]) for one in found]
+
+
+def findings_of(look: models.Look | None) -> dict[str, Finding]:
+    """Return what a look found by kind; of several of one kind the last."""
+    return {one["kind"]: from_json(one) for one in look.findings["findings"]} if look is not None else {}
 
 
 def since(watched: Watched, row: Release, seconds: float, now: datetime) -> datetime:

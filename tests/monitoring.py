@@ -27,6 +27,8 @@ groups:
 """
 ROUTES = """
 route: {receiver: nobody, group_by: ['...'], group_wait: 1s, routes: [{receiver: ops, matchers: ['team="ops"']}]}
+inhibit_rules:
+  - {source_matchers: ['alertname="TheHostIsGone"'], target_matchers: ['severity="warning"'], equal: [run]}
 receivers: [{name: nobody}, {name: ops, webhook_configs: [{url: "WEBHOOK"}]}]
 """
 

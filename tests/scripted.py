@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 class ScriptedServer(ThreadingHTTPServer):
     """Answers by path; ``seen`` holds each request.
 
-    ``answers`` holds a body, or status and body, or a deque of such, of which the last is for all further requests.
+    ``answers`` holds a body, or status and body, or a deque of such, of which the last is for all further requests; or
+    a function of method, path and body that returns such, or None to break the connection off.
     """
 
     daemon_threads = True
@@ -36,11 +37,16 @@ class _Handler(BaseHTTPRequestHandler):
     server: ScriptedServer
 
     def _handle(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length") or 0))
+        given = self.rfile.read(int(self.headers.get("content-length") or 0))
         self.server.seen.append((self.command, self.path, dict(self.headers)))
         found = self.server.answers.get(urlsplit(self.path).path, (404, {"message": "not found"}))
         if isinstance(found, deque):
             found = found.popleft() if len(found) > 1 else found[0]
+        if callable(found):
+            found = found(self.command, self.path, json.loads(given) if given else None)
+        if found is None:
+            self.close_connection = True
+            return
         status, body = found if isinstance(found, tuple) else (200, found)
         text = body.encode() if isinstance(body, str) else json.dumps(body).encode()
         self.send_response(status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -59,3 +59,33 @@ def _selects(selector: str) -> str:
 
 Metric = Annotated[str, AfterValidator(_selects)]
 """A metric by its name and those labels that matter, as ``jobs_total{state="done"}``; several series are added up."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """A metric of golive's own: its name, what it says, and its samples by labels; a count only ever grows."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    samples: Sequence[tuple[tuple[str, ...], float]]
+    counts: bool = False
+
+
+def exposed(families: Sequence[Family]) -> str:
+    """Return metrics as Prometheus reads them."""
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    class _Collector:
+        def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+            for family in families:
+                kind = CounterMetricFamily if family.counts else GaugeMetricFamily
+                found = kind(family.name, family.help, labels=family.labels)
+                for labels, value in family.samples:
+                    found.add_metric(labels, value)
+                yield found
+
+    registry = CollectorRegistry()
+    registry.register(_Collector())
+    return generate_latest(registry).decode()

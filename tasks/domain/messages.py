@@ -21,7 +21,8 @@ class Note:
     """A message for people that goes into the outbox in the same transaction as what it tells of.
 
     ``kind`` is ``root`` (once for each release), ``root_edit`` (what the root shall say from now on), ``reply``,
-    ``alert`` or ``final``. ``text`` is one line and no markup; ``blocks`` holds Block Kit under the key ``blocks``.
+    ``alert`` or ``final``. ``text`` is one line and no markup; ``blocks`` holds Block Kit under the key ``blocks``, and
+    under ``state`` which state the release has moved to, where the message tells of that.
     """
 
     kind: str
@@ -96,6 +97,7 @@ def root_note(
             *([kit.section(lines)] if lines else []),
             *kit.fields((name, kit.escape(value)) for name, value in figures),
         ],
+        state,
     )
 
 
@@ -110,6 +112,7 @@ def reply_note(about: About, before: State, after: State, text: str = "", figure
             kit.section(f"{markup}\n{kit.escape(text)}" if text else markup),
             *kit.fields((name, kit.escape(value)) for name, value in figures),
         ],
+        after,
     )
 
 
@@ -162,11 +165,13 @@ def final_note(about: About, verdict: str, figures: Figures = (), text: str = ""
             *([kit.section(kit.escape(text))] if text else []),
             *kit.fields((name, kit.escape(value)) for name, value in figures),
         ],
+        verdict,
     )
 
 
-def _note(kind: str, text: str, blocks: Sequence[kit.Block]) -> Note:
-    return Note(kind, kit.one_line(text) or "–", {"blocks": kit.fit(blocks)})
+def _note(kind: str, text: str, blocks: Sequence[kit.Block], state: str = "") -> Note:
+    told = {"state": str(state)} if state else {}
+    return Note(kind, kit.one_line(text) or "–", {"blocks": kit.fit(blocks), **told})
 
 
 def _words(state: str) -> str:

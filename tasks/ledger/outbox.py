@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import Select, and_, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 
 from tasks.ledger.engine import LedgerEngine
@@ -26,22 +26,7 @@ class Outbox:
         thread stays in order. With ``system`` only its releases count, and of those that ended more than a day ago
         only the ones that the notifier has told of before: a new notifier does not tell of the past.
         """
-        ended = exists().where(
-            Delivery.message_id == Message.id,
-            Delivery.notifier == notifier,
-            Delivery.outcome.in_(["delivered", "dead"]),
-        )
-        waiting_messages = select(Message).where(~ended).order_by(Message.id).limit(limit)
-        if system is not None:
-            told = select(Message.release_id).join(Delivery, Delivery.message_id == Message.id)
-            waiting_messages = waiting_messages.join(Release, Release.id == Message.release_id).where(
-                Release.system == system,
-                or_(
-                    Release.ended_at.is_(None),
-                    Release.ended_at > func.clock_timestamp() - timedelta(days=1),
-                    Release.id.in_(told.where(Delivery.notifier == notifier)),
-                ),
-            )
+        waiting_messages = _undelivered(notifier, system).order_by(Message.id).limit(limit)
         with self._engine.transaction() as session:
             waiting = session.scalars(waiting_messages).all()
             later = session.execute(
@@ -60,6 +45,11 @@ class Outbox:
             elif message.release_id not in stuck:
                 due.append(message)
         return due
+
+    def waiting(self, notifier: str, system: str) -> int:
+        """Return how many messages of a system a notifier has neither delivered nor given up."""
+        with self._engine.transaction() as session:
+            return session.scalar(select(func.count()).select_from(_undelivered(notifier, system).subquery())) or 0
 
     def sending(self, message_id: int, notifier: str) -> int:
         """Put on record that a message is about to be sent, and return how often it was so before.
@@ -155,6 +145,26 @@ class Outbox:
                 .order_by(Delivery.id.desc())
             ).all()
         return [(message, delivery) for message, delivery in rows]
+
+
+def _undelivered(notifier: str, system: str | None) -> Select[tuple[Message]]:
+    ended = exists().where(
+        Delivery.message_id == Message.id,
+        Delivery.notifier == notifier,
+        Delivery.outcome.in_(["delivered", "dead"]),
+    )
+    waiting = select(Message).where(~ended)
+    if system is None:
+        return waiting
+    told = select(Message.release_id).join(Delivery, Delivery.message_id == Message.id)
+    return waiting.join(Release, Release.id == Message.release_id).where(
+        Release.system == system,
+        or_(
+            Release.ended_at.is_(None),
+            Release.ended_at > func.clock_timestamp() - timedelta(days=1),
+            Release.id.in_(told.where(Delivery.notifier == notifier)),
+        ),
+    )
 
 
 class Leases:

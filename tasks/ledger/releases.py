@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, true, update
+from sqlalchemy import case, func, select, true, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -136,6 +136,24 @@ class Releases:
                 .distinct(Release.system)
                 .order_by(Release.system, Release.live_at.desc())
             ).all()
+
+    def newest(self) -> Sequence[Release]:
+        """Return of each system the whole release that was opened last, by system."""
+        with self._engine.transaction() as session:
+            return session.scalars(
+                select(Release)
+                .where(Release.scope == "release")
+                .distinct(Release.system)
+                .order_by(Release.system, Release.created_at.desc())
+            ).all()
+
+    def rolled_back(self) -> Sequence[tuple[str, str, int]]:
+        """Return how many releases of each system were rolled back ``automatic``ally, and how many by a ``person``."""
+        by = case((Release.automatic_rollback_at.is_(None), "person"), else_="automatic").label("by")
+        query = select(Release.system, by, func.count()).where(Release.state == State.ROLLED_BACK.value)
+        with self._engine.transaction() as session:
+            rows = session.execute(query.group_by(Release.system, by).order_by(Release.system, by)).all()
+        return [(system, way, count) for system, way, count in rows]
 
     def extend_watch(
         self,

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tasks.domain.kind import Kind
-from tasks.domain.ports import ChatApi, Secrets
+from tasks.domain.ports import ChatApi, HttpAnswer, Secrets
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Message:
 
     ``kind`` is that of `tasks.domain.messages.Note`. ``text`` is one line and no markup; ``blocks`` are Block Kit
     blocks that say the same and more. ``key`` is the message's own for ever; ``at`` is when it was written.
+    ``state`` is the one that the release has moved to, if the message tells of that.
     ``root_ref`` is what the notifier returned for the release's root message, if that was delivered.
     ``maybe_sent`` tells that an earlier try may have arrived without golive having heard of it.
     """
@@ -30,6 +31,7 @@ class Message:
     blocks: tuple[Mapping[str, Any], ...] = ()
     root_ref: Mapping[str, str] = field(default_factory=dict)
     maybe_sent: bool = False
+    state: str = ""
 
 
 class Outlets(Protocol):
@@ -44,6 +46,12 @@ class Outlets(Protocol):
         """Return a client for a chat's Web API; ``timeout`` is in seconds and holds for each call."""
         ...
 
+    def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], json: Any = None, timeout: float
+    ) -> HttpAnswer:
+        """Ask a service over HTTP and return its answer; raises `Unreachable`, `ConnectionLost` or `TimedOut`."""
+        ...
+
     def write_line(self, line: str) -> None:
         """Write a line for a person who looks on."""
         ...
@@ -51,6 +59,9 @@ class Outlets(Protocol):
 
 class Notifier(Kind):
     """Delivers messages."""
+
+    tells_people: ClassVar[bool] = True
+    """Whether people read there what a message says; where no notifier does that, the console does."""
 
     @property
     def address(self) -> str:

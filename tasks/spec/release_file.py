@@ -21,6 +21,7 @@ from tasks.domain.docker import Address
 from tasks.domain.errors import ReleaseFileError
 from tasks.domain.kind import Duration, Strict
 from tasks.domain.release import SYSTEM_PATTERN
+from tasks.domain.silence import Silence
 from tasks.domain.triggers import Trigger
 from tasks.migrators import Migrator
 from tasks.notifiers import Notifier
@@ -247,6 +248,9 @@ class ReleaseFile(Strict):
     """How it is watched once live."""
     rollback: Rollback = Rollback()
     """When it is taken back."""
+    silences: tuple[Silence, ...] = ()
+    """Which alerts are silenced while a release changes production, from the migration until it is live or rolled back.
+    An Alertmanager that is away is told of, and holds nothing up."""
     switches: tuple[Switch, ...] = ()
     """Features and providers that can be switched off alone, by ``golive disable``."""
     notify: tuple[AnyNotifier, ...] = ()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,14 +9,19 @@ from pydantic import ValidationError
 
 from examples.slack_server import TOKEN, FakeSlack, fake_slack
 from tasks import notifiers
+from tasks.adapters.http import HttpxHttp
 from tasks.adapters.secrets import SecretStore
 from tasks.adapters.slack import SlackChat
-from tasks.domain.errors import SecretMissing
+from tasks.domain.errors import AccessDenied, ConnectionLost, OutsideError, SecretMissing, ServerTrouble
 from tasks.domain.kind import Kind
+from tasks.domain.ports import HttpAnswer
 from tasks.notifiers import Message, Notifier
 from tasks.notifiers.console import Console
+from tasks.notifiers.grafana import Grafana
 from tasks.notifiers.slack import Slack
 from tasks.spec.kinds import kinds_in
+from tests.grafanas import TOKEN as GRAFANA_TOKEN
+from tests.grafanas import FakeGrafana, fake_grafana
 
 AT = datetime(2026, 11, 22, 2, 5, 11, tzinfo=UTC)
 
@@ -28,6 +33,11 @@ class Outlets:
 
     def chat(self, token: str, base_url: str, timeout: float) -> SlackChat:
         return SlackChat(token, base_url, timeout)
+
+    def request(
+        self, method: str, url: str, *, headers: Mapping[str, str], json: Any = None, timeout: float
+    ) -> HttpAnswer:
+        return HttpxHttp().request(method, url, headers=headers, json=json, timeout=timeout)
 
     def write_line(self, line: str) -> None:
         self.lines.append(line)
@@ -41,12 +51,22 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def outlets() -> Outlets:
-    return Outlets({"SLACK_BOT_TOKEN": TOKEN})
+    return Outlets({"SLACK_BOT_TOKEN": TOKEN, "GRAFANA_TOKEN": GRAFANA_TOKEN})
+
+
+@pytest.fixture
+def grafana() -> Iterator[FakeGrafana]:
+    with fake_grafana() as server:
+        yield server
 
 
 @pytest.fixture(params=sorted(kinds_in(notifiers)))
-def notifier(request: pytest.FixtureRequest, slack: FakeSlack) -> Kind:
-    given: dict[str, dict[str, str]] = {"console": {}, "slack": {"channel": "#ops", "base_url": slack.base_url}}
+def notifier(request: pytest.FixtureRequest, slack: FakeSlack, grafana: FakeGrafana) -> Kind:
+    given: dict[str, dict[str, str]] = {
+        "console": {},
+        "grafana": {"url": grafana.url},
+        "slack": {"channel": "#ops", "base_url": slack.base_url},
+    }
     return kinds_in(notifiers)[request.param](**given[request.param])
 
 
@@ -58,12 +78,14 @@ def arrived(slack: FakeSlack, outlets: Outlets) -> str:
     return "\n".join([*outlets.lines, *(one["text"] for one in slack.messages)])
 
 
-def test_a_notifier_delivers_each_kind_of_message(notifier: Notifier, slack: FakeSlack, outlets: Outlets) -> None:
+def test_a_notifier_for_people_delivers_each_kind_of_message(
+    notifier: Notifier, slack: FakeSlack, outlets: Outlets
+) -> None:
     root = notifier.deliver(message(), outlets)
     for kind in ("reply", "alert", "root_edit", "final"):
         notifier.deliver(message(kind, f"this is the {kind}", root_ref=root), outlets)
     for kind in ("reply", "alert", "root_edit", "final"):
-        assert f"this is the {kind}" in arrived(slack, outlets)
+        assert (f"this is the {kind}" in arrived(slack, outlets)) is notifier.tells_people
 
 
 def test_what_a_notifier_returns_can_be_kept_as_json(notifier: Notifier, outlets: Outlets) -> None:
@@ -112,3 +134,59 @@ def test_slack_needs_its_token_under_a_name_that_has_a_value(slack: FakeSlack) -
 def test_slack_refuses_a_token_in_clear_and_an_address_that_would_leak_it(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         Slack(**{"channel": "#ops", **wrong})
+
+
+MOMENTS = [
+    ("root", "preflight", ["started"]),
+    ("root", "running", []),
+    ("root_edit", "watching", []),
+    ("reply", "watching", ["live"]),
+    ("reply", "health", []),
+    ("alert", "", []),
+    ("final", "rolled_back", ["rolled back"]),
+    ("final", "stopped", ["stopped"]),
+    ("final", "stable", []),
+]
+
+
+@pytest.mark.parametrize(("kind", "state", "events"), MOMENTS)
+def test_grafana_gets_an_annotation_when_a_release_starts_is_live_or_taken_back(
+    grafana: FakeGrafana, outlets: Outlets, kind: str, state: str, events: list[str]
+) -> None:
+    Grafana(url=grafana.url, tags=("shop",), dashboard="d-1").deliver(message(kind, "shop v2", state=state), outlets)
+    assert grafana.events("r-1") == events
+    if events:
+        (made,) = grafana.annotations
+        assert made["time"] == round(AT.timestamp() * 1000)
+        assert made["tags"] == ["golive", "r-1", *events, "shop", f"golive:r-1/{kind}"]
+        assert (made["text"], made["dashboardUID"]) == ("shop v2", "d-1")
+
+
+def test_an_annotation_whose_answer_was_lost_is_found_and_not_made_again(
+    grafana: FakeGrafana, outlets: Outlets
+) -> None:
+    notifier, grafana.lose = Grafana(url=grafana.url), 1
+    with pytest.raises(ConnectionLost):
+        notifier.deliver(message("root", state="preflight"), outlets)
+    assert notifier.deliver(message("root", state="preflight", maybe_sent=True), outlets) == {"id": "1"}
+    assert notifier.deliver(message("reply", state="watching", maybe_sent=True), outlets) == {"id": "2"}
+    assert grafana.events("r-1") == ["started", "live"]
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "again"),
+    [(403, AccessDenied, False), (500, ServerTrouble, True), (429, ServerTrouble, True), (404, OutsideError, False)],
+)
+def test_what_grafana_refuses_is_tried_again_only_where_that_may_help(
+    grafana: FakeGrafana, outlets: Outlets, status: int, error: type[OutsideError], again: bool
+) -> None:
+    grafana.status = status
+    with pytest.raises(error) as raised:
+        Grafana(url=grafana.url).deliver(message("root", state="preflight"), outlets)
+    assert raised.value.retryable is again
+
+
+@pytest.mark.parametrize("wrong", [{"token": GRAFANA_TOKEN}, {"url": "grafana"}, {"dashboard": "a b"}, {"tag": "x"}])
+def test_grafana_refuses_a_token_in_clear_and_what_is_no_address(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValidationError):
+        Grafana(**{"url": "https://grafana.example", **wrong})

@@ -162,6 +162,12 @@ def test_active_alerts_are_counted_without_those_that_are_silenced_or_others(tar
     assert alerts(at_most=1).outcome is P
     assert look(Alertmanager, target, url=alertmanager_url, matchers=['severity="none"']).outcome is P
     assert "no receiver pager" in alerts(at_most=2, receivers=["ops", "pager"]).seen
+    inhibited = [
+        {"alertname": "TheHostIsGone", "run": "count"},
+        {"alertname": "X", "run": "count", "severity": "warning"},
+    ]
+    monitoring.posted(f"{alertmanager_url}/api/v2/alerts", [{"labels": labels} for labels in inhibited])
+    assert {alert["labels"]["alertname"] for alert in alerts().detail["alerts"]} == {"Slow", "TheHostIsGone"}
 
 
 def test_a_test_alert_goes_in_is_delivered_and_goes_out_again(target, alertmanager_url, webhook):

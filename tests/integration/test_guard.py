@@ -85,6 +85,7 @@ def test_errors_are_confirmed_and_rolled_back(system: SmallSystem, service: Prob
 
 def test_errors_that_are_over_are_not_acted_on(system: SmallSystem, service: Probed) -> None:
     from tasks import watching
+    from tasks.domain import judging
     from tasks.domain.triggers import Alarm, Finding
 
     release = put_under_watch(system)
@@ -92,7 +93,7 @@ def test_errors_that_are_over_are_not_acted_on(system: SmallSystem, service: Pro
     finding = Finding("errors", Alarm.FIRES, "too many")
     holds, probes = watching.confirm(watched, finding)
     assert not holds
-    assert len(probes) == watching.ERROR_CONFIRMATIONS
+    assert len(probes) == judging.ERROR_CONFIRMATIONS
     service.status = 500
     holds, probes = watching.confirm(watched, finding)
     assert holds

@@ -6,7 +6,6 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tests.watched import (
     deploy,
     guarding,
     moves_of,
+    probe_all_along,
     probed,
     put_under_watch,
     second_system,
@@ -60,26 +60,6 @@ def look() -> list[str]:
 
 def looks_of(system: SmallSystem, release: str, source: str = "monitor") -> list[Any]:
     return list(system.ledger.evidence.looks(release, source))
-
-
-def probe_all_along(system: SmallSystem, release: str, *, failed: int = 0, missing: int = 0) -> None:
-    """Put the probes of the whole watch on record, as if a guard had made them."""
-    row = system.ledger.releases.get(release)
-    count = int((row.watch_until - row.live_at).total_seconds() * 10)
-    system.ledger.evidence.probed(
-        [
-            {
-                "release_id": release,
-                "at": row.live_at + timedelta(seconds=tick / 10),
-                "check": "it answers",
-                "outcome": "failed" if tick < failed else "passed",
-                "elapsed": 0.01,
-                "control": None,
-                "source": "guard",
-            }
-            for tick in range(count - missing)
-        ]
-    )
 
 
 def test_runs_that_pile_up_look_once_over_the_gap(system: SmallSystem, service: Probed) -> None:

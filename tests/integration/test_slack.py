@@ -22,7 +22,10 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Opening
 from tasks.notifiers import Notifier
 from tasks.notifiers.console import Console
+from tasks.notifiers.grafana import Grafana
 from tasks.notifiers.slack import Slack
+from tests.grafanas import TOKEN as GRAFANA_TOKEN
+from tests.grafanas import fake_grafana
 
 NOW = datetime.now(UTC)
 
@@ -345,3 +348,26 @@ def test_the_end_waits_for_another_process_that_is_delivering(ledger: Ledger, sl
     with running(courier_of(ledger, ops(slack)), every=0.05):
         ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
     assert len(slack.messages) == 1
+
+
+def test_annotations_wait_for_a_grafana_that_is_away_hold_up_nobody_and_come_once_each(ledger: Ledger) -> None:
+    about = open_release(ledger)
+    lines: list[str] = []
+    with fake_grafana() as grafana:
+        courier = courier_of(ledger, Grafana(url=grafana.url), lines=lines, environ={"GRAFANA_TOKEN": GRAFANA_TOKEN})
+
+        def come(count: int) -> bool:
+            courier.flush(5)
+            return len(grafana.events(about.release_id)) == count
+
+        grafana.status = 503
+        ledger.releases.tell(about.release_id, root_note(about, State.PREFLIGHT, []))
+        assert come(0)
+        assert len(lines) == 1, "people read it on the console meanwhile"
+        ledger.releases.tell(about.release_id, reply_note(about, State.HEALTH, State.WATCHING))
+        grafana.status, grafana.lose = 200, 1
+        until(lambda: come(2), 20)
+        ledger.releases.tell(about.release_id, final_note(about, "rolled_back"))
+        until(lambda: come(3), 20)
+        until(lambda: courier.flush(5) >= 0 and not ledger.outbox.due(f"grafana:{grafana.url}"))
+        assert grafana.events(about.release_id) == ["started", "live", "rolled back"]
