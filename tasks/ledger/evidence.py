@@ -89,6 +89,14 @@ class Evidence:
         with self._engine.transaction() as session:
             return session.scalars(query.order_by(models.Probe.at)).all()
 
+    def probed_at(self, release_ids: Sequence[str], since: datetime) -> set[tuple[str, datetime]]:
+        """Return of which releases probes from a moment on are on record, and when each was made."""
+        query = select(models.Probe.release_id, models.Probe.at).where(
+            models.Probe.release_id.in_(release_ids), models.Probe.at >= since
+        )
+        with self._engine.transaction() as session:
+            return {(release_id, at) for release_id, at in session.execute(query)}
+
     def looked(
         self,
         release_id: str,

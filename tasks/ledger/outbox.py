@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, exists, func, or_, select
+from sqlalchemy import Select, and_, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
 
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Delivery, Lease, Message, Release
@@ -26,22 +27,7 @@ class Outbox:
         thread stays in order. With ``system`` only its releases count, and of those that ended more than a day ago
         only the ones that the notifier has told of before: a new notifier does not tell of the past.
         """
-        ended = exists().where(
-            Delivery.message_id == Message.id,
-            Delivery.notifier == notifier,
-            Delivery.outcome.in_(["delivered", "dead"]),
-        )
-        waiting_messages = select(Message).where(~ended).order_by(Message.id).limit(limit)
-        if system is not None:
-            told = select(Message.release_id).join(Delivery, Delivery.message_id == Message.id)
-            waiting_messages = waiting_messages.join(Release, Release.id == Message.release_id).where(
-                Release.system == system,
-                or_(
-                    Release.ended_at.is_(None),
-                    Release.ended_at > func.clock_timestamp() - timedelta(days=1),
-                    Release.id.in_(told.where(Delivery.notifier == notifier)),
-                ),
-            )
+        waiting_messages = _waiting(notifier, system).order_by(Message.id).limit(limit)
         with self._engine.transaction() as session:
             waiting = session.scalars(waiting_messages).all()
             later = session.execute(
@@ -60,6 +46,17 @@ class Outbox:
             elif message.release_id not in stuck:
                 due.append(message)
         return due
+
+    def written(self, release_ids: Sequence[str]) -> Mapping[str, int]:
+        """Return how many messages each release has that has any, delivered or not."""
+        query = select(Message.release_id, func.count()).where(Message.release_id.in_(release_ids))
+        with self._engine.transaction() as session:
+            return dict(session.execute(query.group_by(Message.release_id)).tuples().all())
+
+    def waits(self, notifier: str, system: str) -> bool:
+        """Tell whether anything is left for a notifier to deliver, now or later."""
+        with self._engine.transaction() as session:
+            return session.scalar(_waiting(notifier, system).limit(1)) is not None
 
     def sending(self, message_id: int, notifier: str) -> int:
         """Put on record that a message is about to be sent, and return how often it was so before.
@@ -155,6 +152,26 @@ class Outbox:
                 .order_by(Delivery.id.desc())
             ).all()
         return [(message, delivery) for message, delivery in rows]
+
+
+def _waiting(notifier: str, system: str | None) -> Select[tuple[Message]]:
+    """Return the query of `Outbox.due`, without order or limit."""
+    ended = exists().where(
+        Delivery.message_id == Message.id,
+        Delivery.notifier == notifier,
+        Delivery.outcome.in_(["delivered", "dead"]),
+    )
+    query = select(Message).where(~ended)
+    if system is None:
+        return query
+    earlier = aliased(Message)
+    told = exists().where(
+        earlier.release_id == Release.id, Delivery.message_id == earlier.id, Delivery.notifier == notifier
+    )
+    return query.join(Release, Release.id == Message.release_id).where(
+        Release.system == system,
+        or_(Release.ended_at.is_(None), Release.ended_at > func.clock_timestamp() - timedelta(days=1), told),
+    )
 
 
 class Leases:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, aliased
 
 from tasks.domain.errors import ActiveRelease, Fenced, IllegalMove, NotFound, Refused
 from tasks.domain.messages import Note
-from tasks.domain.release import TERMINAL, State, may_move
+from tasks.domain.release import MUTATING, TERMINAL, State, may_move
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Look, Message, Move, Release, Step, VersionBlock
 
@@ -60,6 +60,17 @@ class Claim:
     epoch: int
     holder: str
     fenced: str = ""
+
+
+@dataclass(frozen=True)
+class Armed:
+    """A release whose triggers are armed, by what changes of it while it is guarded."""
+
+    id: str
+    epoch: int
+    state: str
+    mutation_started_at: datetime | None
+    live_at: datetime | None
 
 
 class Releases:
@@ -126,6 +137,18 @@ class Releases:
             return session.scalars(
                 select(Release).where(Release.state.in_([s.value for s in states])).order_by(Release.created_at)
             ).all()
+
+    def armed(self) -> Sequence[Armed]:
+        """Return the releases that may have changed production and have not ended, the oldest first.
+
+        Without their files: the guard asks every few seconds, and a thousand files are tens of megabytes.
+        """
+        of = (Release.id, Release.epoch, Release.state, Release.mutation_started_at, Release.live_at)
+        query = select(*of).where(
+            Release.state.in_([s.value for s in MUTATING]), Release.mutation_started_at.is_not(None)
+        )
+        with self._engine.transaction() as session:
+            return [Armed(*row) for row in session.execute(query.order_by(Release.created_at))]
 
     def newest_stable(self) -> Sequence[Release]:
         """Return of each system the release that went live last among those that are stable."""
