@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, literal_column, select
 
 from tasks.domain.errors import NotFound
 from tasks.domain.outcome import Measurement as Seen
@@ -179,7 +179,7 @@ class Evidence:
         """Return the newest drill of each backup."""
         with self._engine.transaction() as session:
             rows = session.scalars(
-                select(models.Look).where(models.Look.source == DRILL).order_by(models.Look.id)
+                select(models.Look).where(models.Look.source == _DRILL).order_by(models.Look.id)
             ).all()
         return {row.findings["backup"]: row for row in rows if row.findings["backup"] is not None}
 

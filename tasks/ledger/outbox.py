@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, or_, select
+from sqlalchemy import Select, and_, exists, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -148,7 +148,7 @@ class Outbox:
         with self._engine.transaction() as session:
             rows = session.execute(
                 select(Message, Delivery)
-                .join(Delivery, and_(Delivery.message_id == Message.id, Delivery.outcome == "dead"))
+                .join(Delivery, and_(Delivery.message_id == Message.id, Delivery.outcome == literal_column("'dead'")))
                 .order_by(Delivery.id.desc())
             ).all()
         return [(message, delivery) for message, delivery in rows]

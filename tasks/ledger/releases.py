@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, true, update
+from sqlalchemy import ColumnElement, func, literal_column, select, true, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from tasks.domain.errors import ActiveRelease, Fenced, IllegalMove, NotFound, Refused
 from tasks.domain.messages import Note
@@ -152,12 +152,31 @@ class Releases:
 
     def newest_stable(self) -> Sequence[Release]:
         """Return of each system the release that went live last among those that are stable."""
+        return self._newest(
+            Release.live_at, Release.state == literal_column(f"'{State.STABLE.value}'"), Release.live_at.is_not(None)
+        )
+
+    def newest_of_each(self) -> Sequence[Release]:
+        """Return of each system the release that was begun last."""
+        return self._newest(Release.created_at)
+
+    def _newest(self, by: InstrumentedAttribute[Any], *where: ColumnElement[bool]) -> Sequence[Release]:
+        """Return of each system the last release by a column; what it takes grows with the systems, not with time."""
+        first = select(func.min(Release.system).label("system")).cte("systems", recursive=True)
+        following = select(func.min(Release.system)).where(Release.system > first.c.system).scalar_subquery()
+        systems = first.union_all(select(following).where(first.c.system.is_not(None)))
+        of = aliased(Release)
+        newest = (
+            select(Release.id)
+            .where(Release.system == systems.c.system, *where)
+            .order_by(by.desc())
+            .limit(1)
+            .correlate(systems)
+            .lateral()
+        )
         with self._engine.transaction() as session:
             return session.scalars(
-                select(Release)
-                .where(Release.state == State.STABLE.value, Release.live_at.is_not(None))
-                .distinct(Release.system)
-                .order_by(Release.system, Release.live_at.desc())
+                select(of).select_from(systems).join(newest, true()).join(of, of.id == newest.c.id).order_by(of.system)
             ).all()
 
     def extend_watch(
@@ -399,7 +418,7 @@ class Releases:
             return session.scalars(
                 select(Step)
                 .where(Step.release_id == release_id, Step.event == "started", Step.mutates, Step.epoch < before)
-                .where(~select(end.id).where(end.started == Step.id).exists())
+                .where(~select(end.id).where(end.release_id == release_id, end.started == Step.id).exists())
                 .order_by(Step.id)
             ).all()
 

@@ -7,12 +7,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import backup, checks, latency, memory, rehearsal, rollouts, systems, watching
+from tests.benchmarks import backup, checks, latency, ledger, memory, rehearsal, rollouts, systems, watching
 
 ALL: dict[str, Callable[..., None]] = {
     "backup": backup.main,
     "checks": checks.main,
     "latency": latency.main,
+    "ledger": ledger.main,
     "memory": memory.main,
     "rehearsal": rehearsal.main,
     "rollouts": rollouts.main,
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000, help="JSON documents (1,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is measured (3)")
     parser.add_argument("--requests", type=int, default=2000, help="requests for each rollout and router (2,000)")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the large ledger (10,000,000)")
     parser.add_argument("--systems", type=int, nargs="+", default=[100, 1000], help="how many are watched (100 1000)")
     parser.add_argument("--seconds", type=float, default=180.0, help="for how long they are watched (180)")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where there is room for 15 GB")
@@ -38,6 +40,8 @@ def main() -> None:
             Path(directory).chmod(0o755)
             if name == "rollouts":
                 rollouts.main(Path(directory), requests=given.requests)
+            elif name == "ledger":
+                ledger.main(Path(directory), rows=given.rows)
             elif name == "watching":
                 watching.main(Path(directory), systems=given.systems, seconds=given.seconds)
             else:
