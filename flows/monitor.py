@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from prefect import flow
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.answer import answer
-from tasks.acting import perform
+from tasks.acting import AT_ONCE, perform
 from tasks.guard import replace_dead_guard
 from tasks.monitor import deliver_messages, due_releases, end_monitoring, look_after, may_monitor
 from tasks.report import publish_report
 
 
-@flow(name="monitor", flow_run_name="hourly look")
+@flow(name="monitor", flow_run_name="hourly look", task_runner=ThreadPoolTaskRunner(AT_ONCE))
 async def monitor() -> list[str]:
     """Look at every release that is due, answer what fires, close what is over, and see that the guard lives."""
     run = may_monitor()
