@@ -56,11 +56,15 @@ class Post:
 
 @dataclass(frozen=True)
 class News:
-    """What the ledger said: the releases to guard now, those not guarded yet, and whether this is still the guard."""
+    """What the ledger said: the releases to guard now, those not guarded yet, and whether this is still the guard.
+
+    ``more`` tells that the files of some have not been read yet.
+    """
 
     rows: Mapping[str, Armed]
     new: Sequence[Post]
     ours: bool
+    more: bool = False
 
 
 class Desk:
@@ -104,7 +108,7 @@ class Desk:
             if any(row.id not in guarded for row in self._book.releases.armed()) and self.is_ours():
                 return self.read(known, may_end=may_end)
             return News({}, (), ours=False)
-        return News(guarded, posts, ours=True)
+        return News(guarded, posts, ours=True, more=left > 0)
 
     def _new_posts(self, rows: Sequence[Armed]) -> tuple[list[Post], int]:
         """Read the files of releases that are not guarded yet, as many as the time allows; return how many are left."""

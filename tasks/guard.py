@@ -135,7 +135,7 @@ def guardable(book: Ledger) -> list[Release]:
     found = []
     for row in watching.under_watch(book):
         try:
-            probe = loading.parse(row.file_text, row.file).watch.probe
+            probe = loading.recorded(row.file_text, row.file).watch.probe
         except GoliveError:
             continue  # the monitor tells of a release file that this golive cannot read any more
         if probe is not None:

@@ -137,6 +137,8 @@ class Round:
             self._posts[post.row.id] = post
             if post.row.id not in ticking:
                 heapq.heappush(self._next, (now, post.row.id))
+        if news.more:
+            self._read_at = -1e9
         self._pause = min([WRITE_EVERY, *(post.watched.interval for post in self._posts.values())])
 
     def _start_due(self, now: float) -> None:
