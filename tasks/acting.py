@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
+from functools import cache
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow, Task
@@ -25,6 +27,9 @@ R = TypeVar("R")
 
 LOG = logging.getLogger("golive")
 """What stands in the log of a Prefect run: each step and each check, with what came of it."""
+
+AT_ONCE = 8
+"""How many steps of one flow that do not wait for each other run at the same time; each may make many checks."""
 
 RETRY_DELAYS = [1.0, 3.0, 9.0]
 """Seconds before each further try of a step."""
@@ -59,6 +64,17 @@ class _Act(Task[P, R]):
                     raise
             world().clock.sleep(pause)
         return self.fn(*args, **given)
+
+    def submit(self, *args: Any, **given: Any) -> Any:
+        """Start the step beside what runs, and return a future of its result."""
+        if not _ALONE.get():
+            return super().submit(*args, **given)
+        return _beside().submit(copy_context().run, self, *args, **given)
+
+
+@cache
+def _beside() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(AT_ONCE, thread_name_prefix="step")
 
 
 def act(function: Callable[P, R]) -> Task[P, R]:

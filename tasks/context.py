@@ -256,5 +256,5 @@ def context_of(claim: Claim) -> Context:
     settings = Settings.from_environment()
     book = ledger(settings)
     row = book.releases.get(claim.release_id)
-    file = loading.parse(row.file_text, row.file)
+    file = loading.recorded(row.file_text, row.file)
     return Context(settings=settings, world=world_of(file), ledger=book, file=file, release=row, claim=claim)

@@ -70,6 +70,10 @@ class Courier:
         ends = self._clock.monotonic() + limit_seconds
         return sum(route.flush(ends) for route in self.routes)
 
+    def waits(self) -> bool:
+        """Tell whether anything is left to deliver, or that cannot be known now."""
+        return any(route.waits() for route in self.routes)
+
     def wake(self) -> None:
         """Say that there is something to deliver, so that `running` does not wait for its next look."""
         for route in self.routes:
@@ -187,6 +191,13 @@ class Route:
         finally:
             self._alone.release()
         return 0
+
+    def waits(self) -> bool:
+        """Tell whether anything is left to deliver, or that cannot be known now."""
+        try:
+            return self._outbox.waits(self.name, self._system)
+        except GoliveError:
+            return True
 
     def _flush(self, ends: float) -> int:
         if self.clock.monotonic() < self._silent_until or not self._due() or not self._hold():

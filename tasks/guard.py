@@ -11,12 +11,13 @@ from datetime import datetime
 from tasks import watching
 from tasks.acting import act
 from tasks.context import context_of, holder, is_gone, ledger, world
+from tasks.desk import LEASE, Desk
 from tasks.domain.errors import GoliveError
 from tasks.domain.messages import Alert
 from tasks.domain.outcome import Outcome
 from tasks.domain.ports import Command
 from tasks.domain.release import State
-from tasks.guarding import AT_ONCE, LEASE, Desk, Round
+from tasks.guarding import ANSWERS_AT_ONCE, AT_ONCE, Round
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
@@ -41,8 +42,11 @@ def stand_guard(answer: Callable[[Fired], object]) -> int:
     """
     settings = Settings.from_environment()
     desk = Desk(ledger(settings), settings, on_duty=lambda book: _on_duty(book, settings))
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="guard") as pool:
-        return Round(desk, answer, pool).run()
+    with (
+        ThreadPoolExecutor(AT_ONCE, thread_name_prefix="guard") as probing,
+        ThreadPoolExecutor(ANSWERS_AT_ONCE, thread_name_prefix="answer") as answering,
+    ):
+        return Round(desk, answer, probing, answering).run()
 
 
 def _on_duty(book: Ledger, settings: Settings) -> None:
@@ -131,7 +135,7 @@ def guardable(book: Ledger) -> list[Release]:
     found = []
     for row in watching.under_watch(book):
         try:
-            probe = loading.parse(row.file_text, row.file).watch.probe
+            probe = loading.recorded(row.file_text, row.file).watch.probe
         except GoliveError:
             continue  # the monitor tells of a release file that this golive cannot read any more
         if probe is not None:

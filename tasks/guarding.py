@@ -6,193 +6,45 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
 from typing import Any
 
 from tasks import watching
 from tasks.adapters.interrupts import was_interrupted
-from tasks.context import holder, revive_ledger, world
-from tasks.courier import Courier
-from tasks.domain.errors import GoliveError, LedgerError
+from tasks.context import world
+from tasks.desk import DELIVER_EVERY, Desk, News, Post, say, share
+from tasks.domain.errors import LedgerError
 from tasks.domain.judging import Basis, basis_of
-from tasks.domain.messages import Alert
-from tasks.domain.outcome import Outcome
-from tasks.domain.release import State
 from tasks.domain.triggers import Alarm, Finding, Probe
-from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Release
-from tasks.settings import Settings
-from tasks.telling import alert, courier_for
 from tasks.watching import Fired, Watched
 
-LEASE = "guard"
-LEASE_SECONDS = 30.0
 READ_EVERY = 2.0
 """Seconds between two looks at the ledger for releases that came or went."""
 WRITE_EVERY = 0.5
 """Seconds for which probes are gathered before they are put on record together."""
-DELIVER_EVERY = 5.0
-"""Seconds between two tries to deliver the messages that no other process delivers."""
 MOST_KEPT = 50_000
 """How many probes are kept while the ledger is away: 17 days of one release at 30 s; then the oldest go."""
-AT_ONCE = 64
+AT_ONCE = 256
+"""How many probes run at the same time: so many targets may take a whole interval to answer without a tick's delay."""
+ANSWERS_AT_ONCE = 64
 BESIDE = 2
 """How many probes of one release may run beside each other, so that one that takes its whole time delays no tick."""
 _BATCH = 2000
 _TOO_LONG = 24 * 3600.0  # without a ledger, after which nobody can be waiting for this process any more
 
 
-@dataclass
-class Post:
-    """One release that the guard stands at.
-
-    ``busy`` while a finding is confirmed and answered, and from then on until reading number ``until`` has told whether
-    it is still under watch.
-    """
-
-    watched: Watched
-    row: Release
-    span: float
-    probes: deque[Probe] = field(default_factory=deque)
-    busy: bool = False
-    until: int | None = None
-
-    def add(self, probe: Probe) -> None:
-        """Keep a probe, and let go of those that no trigger reaches any more."""
-        self.probes.append(probe)
-        while (probe.at - self.probes[0].at).total_seconds() > self.span:
-            self.probes.popleft()
-
-
-@dataclass(frozen=True)
-class News:
-    """What the ledger said: the releases to guard now, those not guarded yet, and whether this is still the guard."""
-
-    rows: Mapping[str, Release]
-    new: Sequence[Post]
-    ours: bool
-
-
-class Desk:
-    """The guard's dealings with the ledger; each call may take as long as the ledger does."""
-
-    def __init__(self, book: Ledger, settings: Settings, on_duty: Callable[[Ledger], None]) -> None:
-        self._book, self._settings, self._on_duty = book, settings, on_duty
-        self._is_on_duty = False
-        self._doubtful = False
-        self._told: set[str] = set()
-        self._couriers: dict[str, Courier] = {}
-
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Put probes on record, each once, also if the ledger went away in the middle of an earlier try."""
-        if not rows:
-            return
-        if self._doubtful:
-            rows = [row for row in rows if row["at"] not in self._on_record(rows, row["release_id"])]
-        self._doubtful = True
-        self._book.evidence.probed(rows)
-        self._doubtful = False
-
-    def _on_record(self, rows: Sequence[Mapping[str, Any]], release_id: str) -> set[Any]:
-        oldest = min(row["at"] for row in rows if row["release_id"] == release_id)
-        return {probe.at for probe in self._book.evidence.probes(release_id, oldest)}
-
-    def read(self, known: Iterable[str], *, may_end: bool) -> News:
-        """Renew the lease and return what is to be guarded; with nothing left the lease is given back."""
-        if not self.is_ours():
-            return News({}, (), ours=False)
-        if not self._is_on_duty:
-            self._on_duty(self._book)
-            self._is_on_duty = True
-        rows = watching.under_watch(self._book)
-        new, posts, hindered = set(known), [], False
-        guarded = {row.id: row for row in rows}
-        for row in rows:
-            if row.id in new:
-                continue
-            try:
-                post = self._post(row)
-            except LedgerError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever hinders it, the other releases are guarded
-                hindered = True
-                self._tell(row, error)
-                continue
-            if post is not None:
-                posts.append(post)
-        news = News(guarded, posts, ours=True)
-        if may_end and not posts and not hindered and not new & guarded.keys():
-            self._book.leases.give_back(LEASE, holder())
-            # A release that came meanwhile has seen a guard alive and started none.
-            if any(row.id not in guarded for row in watching.under_watch(self._book)) and self.is_ours():
-                return self.read(known, may_end=may_end)
-            return News({}, (), ours=False)
-        return news
-
-    def is_ours(self) -> bool:
-        """Renew the lease, and tell whether this process is the guard."""
-        return self._book.leases.take(LEASE, holder(), LEASE_SECONDS) is not None
-
-    def _post(self, row: Release) -> Post | None:
-        watched = watching.observe(row)
-        if watched.probe is None:
-            return None
-        _ = watched.target  # what hinders every probe, as a secret that is missing, is to be told now, and once
-        span = watching.window_of(watched)
-        start = watching.since(watched, row, span, world().clock.now())
-        return Post(watched, row, span, deque(watching.ticks_of(self._book.evidence.probes(row.id, start))))
-
-    def _tell(self, row: Release, error: Exception) -> None:
-        """Tell people once of a release that cannot be guarded."""
-        if row.id in self._told:
-            return
-        self._told.add(row.id)
-        said = _say(f"{row.id} cannot be guarded", error)
-        if isinstance(error, GoliveError):
-            alert(
-                watching.observe(row).ctx,
-                Alert(
-                    title="the guard cannot look",
-                    seen=said,
-                    limit="a probe that can be made",
-                    since=world().clock.now(),
-                    next_act="try again every few seconds, without telling anew",
-                ),
-            )
-
-    def revive(self) -> None:
-        """Start the embedded ledger again, if it is that which is away."""
-        try:
-            revive_ledger(self._settings)
-        except GoliveError as error:
-            _say("the ledger cannot be started", error)
-
-    def answered(self, watched: Watched, finding: Finding, basis: Basis, answer: Callable[[Fired], object]) -> bool:
-        """Put a finding that holds on record and have it answered, if this process is still the guard."""
-        if not self.is_ours():
-            return False
-        found = {"findings": [watching.to_json(finding)], "checks": {}, "judged": basis.as_json()}
-        self._book.evidence.looked(watched.release.id, "guard", Outcome.FAILED, found)
-        answer(watching.fired(watched, finding, "guard"))
-        return True
-
-    def deliver(self, posts: Sequence[Post]) -> None:
-        """Deliver the messages of releases that no other process drives; raises nothing."""
-        for post in posts:
-            ctx = post.watched.ctx
-            if State(post.row.state) is State.WATCHING:
-                if ctx.file.system not in self._couriers:
-                    self._couriers[ctx.file.system] = courier_for(ctx)
-                self._couriers[ctx.file.system].flush(DELIVER_EVERY)
-
-
 class Round:
     """Keeps the times at which each release is next to be probed, and what has come back."""
 
-    def __init__(self, desk: Desk, answer: Callable[[Fired], object], pool: ThreadPoolExecutor) -> None:
-        self._desk, self._answer, self._pool, self._clock = desk, answer, pool, world().clock
+    def __init__(
+        self, desk: Desk, answer: Callable[[Fired], object], probing: ThreadPoolExecutor, answering: ThreadPoolExecutor
+    ) -> None:
+        self._desk, self._answer, self._clock = desk, answer, world().clock
+        # Apart, so that neither an answer nor a message waits for targets that do not answer.
+        self._probe_pool, self._answer_pool = probing, answering
         self._desk_pool = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._mail_pool = ThreadPoolExecutor(1, thread_name_prefix="mail")
         self._posts: dict[str, Post] = {}
+        self._pause = WRITE_EVERY
         self._next: list[tuple[float, str]] = []
         self._probing: dict[Future[Probe], str] = {}
         self._answering: dict[Future[tuple[bool, list[Probe]]], str] = {}
@@ -227,10 +79,7 @@ class Round:
             return self._answered
         finally:
             self._desk_pool.shutdown(wait=False, cancel_futures=True)
-
-    @property
-    def _pause(self) -> float:
-        return min([WRITE_EVERY, *(post.watched.interval for post in self._posts.values())])
+            self._mail_pool.shutdown(wait=False, cancel_futures=True)
 
     def _start_turn(self, now: float) -> None:
         if self._turn is not None or now - self._turned_at < self._pause:
@@ -265,7 +114,7 @@ class Round:
             news = turn.result()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the ledger, probes go on and are kept
             if not self._away:
-                _say("the ledger is away; probes go on and are kept", error)
+                say("the ledger is away; probes go on and are kept", error)
             self._away = True
             self._unwritten.extendleft(reversed(self._on_desk))
             self._turned_at = now + READ_EVERY
@@ -284,22 +133,24 @@ class Round:
             post.row = news.rows[release_id]
             if post.until is not None and self._readings >= post.until:
                 post.busy, post.until = False, None
+        ticking = {release_id for _, release_id in self._next}
         for post in news.new:
             self._posts[post.row.id] = post
-            if all(release_id != post.row.id for _, release_id in self._next):
+            if post.row.id not in ticking:
                 heapq.heappush(self._next, (now, post.row.id))
+        if news.more:
+            self._read_at = -1e9
+        self._pause = min([WRITE_EVERY, *(post.watched.interval for post in self._posts.values())])
 
     def _start_due(self, now: float) -> None:
         while self._next and self._next[0][0] <= now:
-            due, release_id = heapq.heappop(self._next)
+            _due, release_id = heapq.heappop(self._next)
             post = self._posts.get(release_id)
             if post is None:
                 continue
             if sum(one == release_id for one in self._probing.values()) < BESIDE:
-                self._probing[self._pool.submit(watching.take_probe, post.watched)] = release_id
-            # Ticks stay where they are: a probe that is late is one fewer, never a burst afterwards.
-            missed = int((now - due) // post.watched.interval)
-            heapq.heappush(self._next, (due + (missed + 1) * post.watched.interval, release_id))
+                self._probing[self._probe_pool.submit(watching.take_probe, post.watched)] = release_id
+            heapq.heappush(self._next, (_next_tick(release_id, post.watched.interval, now), release_id))
 
     def _collect(self) -> None:
         for future in [one for one in self._probing if one.done()]:
@@ -308,7 +159,7 @@ class Round:
             try:
                 probe = future.result()
             except Exception as error:  # noqa: BLE001 - a probe that breaks has not looked, and the others go on
-                _say(f"{release_id}: no probe", error)
+                say(f"{release_id}: no probe", error)
                 continue
             self._keep(release_id, [probe], watching.TICK)
             if post is not None:
@@ -325,7 +176,7 @@ class Round:
         for finding in findings:
             if finding.state is Alarm.FIRES:
                 post.busy = True
-                settling = self._pool.submit(self._settle, post.watched, finding, basis_of(known, now, start))
+                settling = self._answer_pool.submit(self._settle, post.watched, finding, basis_of(known, now, start))
                 self._answering[settling] = post.row.id
                 return
 
@@ -335,7 +186,7 @@ class Round:
         try:
             return holds and self._desk.answered(watched, finding, basis, self._answer), probes
         except Exception as error:  # noqa: BLE001 - what goes wrong with one release must not end the guard
-            _say(f"{watched.release.id}: {finding.kind} could not be answered", error)
+            say(f"{watched.release.id}: {finding.kind} could not be answered", error)
             return False, probes
 
     def _collect_answers(self) -> None:
@@ -354,12 +205,12 @@ class Round:
             self._unwritten.popleft()
             self._lost += 1
             if self._lost % 1000 == 1:
-                _say(f"the ledger has been away for too long: {self._lost} probes are lost")
+                say(f"the ledger has been away for too long: {self._lost} probes are lost")
 
     def _deliver(self, now: float) -> None:
         if now - self._delivered_at >= DELIVER_EVERY and (self._delivery is None or self._delivery.done()):
             self._delivered_at = now
-            self._delivery = self._pool.submit(self._desk.deliver, list(self._posts.values()))
+            self._delivery = self._mail_pool.submit(self._desk.deliver, list(self._posts.values()))
 
     def _rest(self, now: float) -> None:
         pause = self._pause
@@ -372,8 +223,11 @@ class Round:
             self._clock.sleep(seconds)
 
 
-def _say(what: str, error: BaseException | None = None) -> str:
-    """Write a line for whoever reads the guard's log, and return what went wrong in it."""
-    said = world().secrets.mask(f"{type(error).__name__}: {error}") if error is not None else ""
-    world().progress(f"{world().clock.now():%Y-%m-%d %H:%M:%S} guard: {what}{': ' if said else ''}{said}")
-    return said
+def _next_tick(name: str, interval: float, now: float) -> float:
+    """Return when a release is probed next after ``now``.
+
+    Ticks stay where they are, so that a probe that is late is one fewer and never a burst afterwards; and they lie
+    apart, so that many releases are never probed all at once.
+    """
+    offset = share(name) * interval
+    return offset + ((now - offset) // interval + 1) * interval

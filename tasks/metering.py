@@ -10,13 +10,13 @@ from typing import Any
 from tasks import closing, watching
 from tasks.acting import act_once
 from tasks.context import ledger, world
+from tasks.desk import LEASE
 from tasks.domain.errors import GoliveError
 from tasks.domain.exposition import Family, exposed
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.watch import watch_verdict
 from tasks.guard import guard_is_alive
-from tasks.guarding import LEASE
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.settings import METRICS_VARIABLE, Settings

@@ -287,11 +287,8 @@ def deliver_messages() -> int:
     Raises nothing: messages stay in the ledger for the next run.
     """
     book = ledger(Settings.from_environment())
-    went, seen = 0, set()
-    for row in book.releases.latest(limit=200):
-        if row.system in seen:
-            continue
-        seen.add(row.system)
+    went = 0
+    for row in book.releases.newest_of_each():
         active = book.releases.active(row.system)
         if active is not None and State(active.state) in DRIVEN and not is_gone(active.holder) and active.holder:
             continue  # its own process delivers, to the terminal of whoever looks on

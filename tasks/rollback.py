@@ -45,7 +45,7 @@ _LITTLE = 3.0
 
 def _armed(row: Release) -> frozenset[State]:
     """Return the states in which golive may take a release back by itself: once stable, where a later stage says so."""
-    stages = loading.parse(row.file_text, row.file).watch.then
+    stages = loading.recorded(row.file_text, row.file).watch.then
     return MUTATING | {State.STABLE} if any(stage.rollback for stage in stages) else MUTATING
 
 

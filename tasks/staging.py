@@ -54,7 +54,7 @@ def is_due(book: Ledger, row: Release, now: datetime) -> bool:
     if is_over(book, row):
         return False
     try:
-        file = loading.parse(row.file_text, row.file)
+        file = loading.recorded(row.file_text, row.file)
     except GoliveError:
         return False  # of a release that is stable, and on record by a form that this golive cannot read any more
     if not file.watch.then:
@@ -114,7 +114,7 @@ def end_replaced(book: Ledger, system: str) -> None:
             continue
         # What hinders this is of the older release; the monitor tries again, and the new one is live all the same.
         with suppress(GoliveError):
-            file = loading.parse(row.file_text, row.file)
+            file = loading.recorded(row.file_text, row.file)
             other = replaced_by(book, row)
             if other is not None and file.watch.then:
                 end_early(watching.observe(row).ctx, other)

@@ -55,7 +55,7 @@ def tell(ctx: Context, after: State, text: str, figures: Figures = ()) -> list[N
 
 def tell_of(row: Release, after: State, text: str, figures: Figures = (), *, moves: Sequence[Move] = ()) -> list[Note]:
     """Return the messages for a move of a release to a state."""
-    of = about(row, loading.parse(row.file_text, row.file).runbook)
+    of = about(row, loading.recorded(row.file_text, row.file).runbook)
     before = State(row.state)
     first = before is State.PLANNED
     notes = [root_note(of, after, phase_lines(moves, after), figures, edit=not first)]

@@ -35,7 +35,7 @@ from tasks.health import AT_ONCE, elapsed, sample
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
-from tasks.ledger.releases import Claim
+from tasks.ledger.releases import Armed, Claim
 
 BURST = 30
 """How many probes the monitor makes at once to judge slowness; more only where these leave it open."""
@@ -117,7 +117,7 @@ class Watched:
         return float(plan.every) if plan is not None else float(self.ctx.file.watch.every)
 
 
-def observe(row: Release) -> Watched:
+def observe(row: Release | Armed) -> Watched:
     """Return a release as something to look at, without taking it over."""
     return Watched(context_of(Claim(row.id, row.epoch, holder())))
 
@@ -325,7 +325,7 @@ def findings_of(look: models.Look | None) -> dict[str, Finding]:
     return {one["kind"]: from_json(one) for one in look.findings["findings"]} if look is not None else {}
 
 
-def since(watched: Watched, row: Release, seconds: float, now: datetime) -> datetime:
+def since(watched: Watched, row: Release | Armed, seconds: float, now: datetime) -> datetime:
     """Return the moment from which probes count: not before production was first changed.
 
     Where the version before could not pass the probe, they count from the moment at which the new one is live.

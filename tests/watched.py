@@ -186,7 +186,7 @@ def guarding() -> Iterator[list[Any]]:
 @contextmanager
 def guard_process(home: Path, before: str = "", **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a guard as a process of its own, after some statements, with Prefect away; it is killed at the end."""
-    script = f"import asyncio, tasks.guarding as guarding\n{before}\nfrom flows.guard import guard_anyway\n"
+    script = f"import asyncio\nfrom tasks import desk, guarding\n{before}\nfrom flows.guard import guard_anyway\n"
     script += "asyncio.run(guard_anyway())\n"
     with (home / "guard.out").open("ab") as log:
         process = subprocess.Popen(

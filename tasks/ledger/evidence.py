@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, func, insert, literal_column, select
 
 from tasks.domain.errors import NotFound
 from tasks.domain.outcome import Measurement as Seen
@@ -16,6 +16,9 @@ from tasks.ledger.releases import Note, message_of
 
 DRILL = "restore drill"
 """The source of a look that tells what came of restoring a backup once more; its findings name the backup."""
+_DRILL: ColumnElement[str] = literal_column(
+    f"'{DRILL}'"
+)  # as it stands in the index, which a parameter would keep from being used
 
 
 class Evidence:
@@ -88,6 +91,14 @@ class Evidence:
             query = query.where(models.Probe.at >= since)
         with self._engine.transaction() as session:
             return session.scalars(query.order_by(models.Probe.at)).all()
+
+    def probed_at(self, release_ids: Sequence[str], since: datetime) -> set[tuple[str, datetime]]:
+        """Return of which releases probes from a moment on are on record, and when each was made."""
+        query = select(models.Probe.release_id, models.Probe.at).where(
+            models.Probe.release_id.in_(release_ids), models.Probe.at >= since
+        )
+        with self._engine.transaction() as session:
+            return {(release_id, at) for release_id, at in session.execute(query)}
 
     def looked(
         self,
@@ -171,7 +182,7 @@ class Evidence:
         """Return the newest drill of each backup."""
         with self._engine.transaction() as session:
             rows = session.scalars(
-                select(models.Look).where(models.Look.source == DRILL).order_by(models.Look.id)
+                select(models.Look).where(models.Look.source == _DRILL).order_by(models.Look.id)
             ).all()
         return {row.findings["backup"]: row for row in rows if row.findings["backup"] is not None}
 

@@ -110,6 +110,8 @@ class Release(Base):
         ),
         Index("ix_release_state", "state"),
         Index("ix_release_system_created", "system", "created_at"),
+        Index("ix_release_created", "created_at"),
+        Index("ix_release_stable", "system", "live_at", postgresql_where=text("state = 'stable'")),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -165,6 +167,7 @@ class Step(Record, Base):
     """One event of a step: ``started`` before the world changes, ``done`` or ``failed`` after; ``took`` in seconds."""
 
     __tablename__ = "step"
+    __table_args__ = (Index("ix_step_phase", "phase", "id"),)
     release_id: Mapped[str] = _of_release()
     phase: Mapped[str]
     name: Mapped[str]
@@ -214,6 +217,7 @@ class Look(Record, Base):
     """One judgement of a release under watch, or of a backup that was drilled, with the findings it rests on."""
 
     __tablename__ = "look"
+    __table_args__ = (Index("ix_look_drill", "id", postgresql_where=text("source = 'restore drill'")),)
     release_id: Mapped[str] = _of_release()
     source: Mapped[str]
     due_at: Mapped[datetime | None]
@@ -289,6 +293,7 @@ class Delivery(Record, Base):
     """One event of a delivery: ``sending`` before it, then ``delivered``, ``retry`` (at ``retry_at``) or ``dead``."""
 
     __tablename__ = "delivery"
+    __table_args__ = (Index("ix_delivery_dead", "id", postgresql_where=text("outcome = 'dead'")),)
     message_id: Mapped[int] = mapped_column(ForeignKey("message.id"), index=True)
     notifier: Mapped[str]
     outcome: Mapped[str]

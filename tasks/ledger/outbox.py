@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, or_, select
+from sqlalchemy import Select, and_, exists, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import aliased
 
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Delivery, Lease, Message, Release
@@ -26,7 +27,7 @@ class Outbox:
         thread stays in order. With ``system`` only its releases count, and of those that ended more than a day ago
         only the ones that the notifier has told of before: a new notifier does not tell of the past.
         """
-        waiting_messages = _undelivered(notifier, system).order_by(Message.id).limit(limit)
+        waiting_messages = _waiting(notifier, system).order_by(Message.id).limit(limit)
         with self._engine.transaction() as session:
             waiting = session.scalars(waiting_messages).all()
             later = session.execute(
@@ -49,7 +50,18 @@ class Outbox:
     def waiting(self, notifier: str, system: str) -> int:
         """Return how many messages of a system a notifier has neither delivered nor given up."""
         with self._engine.transaction() as session:
-            return session.scalar(select(func.count()).select_from(_undelivered(notifier, system).subquery())) or 0
+            return session.scalar(select(func.count()).select_from(_waiting(notifier, system).subquery())) or 0
+
+    def written(self, release_ids: Sequence[str]) -> Mapping[str, int]:
+        """Return how many messages each release has that has any, delivered or not."""
+        query = select(Message.release_id, func.count()).where(Message.release_id.in_(release_ids))
+        with self._engine.transaction() as session:
+            return dict(session.execute(query.group_by(Message.release_id)).tuples().all())
+
+    def waits(self, notifier: str, system: str) -> bool:
+        """Tell whether anything is left for a notifier to deliver, now or later."""
+        with self._engine.transaction() as session:
+            return session.scalar(_waiting(notifier, system).limit(1)) is not None
 
     def sending(self, message_id: int, notifier: str) -> int:
         """Put on record that a message is about to be sent, and return how often it was so before.
@@ -141,29 +153,29 @@ class Outbox:
         with self._engine.transaction() as session:
             rows = session.execute(
                 select(Message, Delivery)
-                .join(Delivery, and_(Delivery.message_id == Message.id, Delivery.outcome == "dead"))
+                .join(Delivery, and_(Delivery.message_id == Message.id, Delivery.outcome == literal_column("'dead'")))
                 .order_by(Delivery.id.desc())
             ).all()
         return [(message, delivery) for message, delivery in rows]
 
 
-def _undelivered(notifier: str, system: str | None) -> Select[tuple[Message]]:
+def _waiting(notifier: str, system: str | None) -> Select[tuple[Message]]:
+    """Return the query of `Outbox.due`, without order or limit."""
     ended = exists().where(
         Delivery.message_id == Message.id,
         Delivery.notifier == notifier,
         Delivery.outcome.in_(["delivered", "dead"]),
     )
-    waiting = select(Message).where(~ended)
+    query = select(Message).where(~ended)
     if system is None:
-        return waiting
-    told = select(Message.release_id).join(Delivery, Delivery.message_id == Message.id)
-    return waiting.join(Release, Release.id == Message.release_id).where(
+        return query
+    earlier = aliased(Message)
+    told = exists().where(
+        earlier.release_id == Release.id, Delivery.message_id == earlier.id, Delivery.notifier == notifier
+    )
+    return query.join(Release, Release.id == Message.release_id).where(
         Release.system == system,
-        or_(
-            Release.ended_at.is_(None),
-            Release.ended_at > func.clock_timestamp() - timedelta(days=1),
-            Release.id.in_(told.where(Delivery.notifier == notifier)),
-        ),
+        or_(Release.ended_at.is_(None), Release.ended_at > func.clock_timestamp() - timedelta(days=1), told),
     )
 
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, func, select, true, update
+from sqlalchemy import ColumnElement, case, func, literal_column, select, true, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from tasks.domain.errors import ActiveRelease, Fenced, IllegalMove, NotFound, Refused
 from tasks.domain.messages import Note
-from tasks.domain.release import TERMINAL, State, may_move
+from tasks.domain.release import MUTATING, TERMINAL, State, may_move
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Look, Message, Move, Release, Step, VersionBlock
 
@@ -60,6 +60,17 @@ class Claim:
     epoch: int
     holder: str
     fenced: str = ""
+
+
+@dataclass(frozen=True)
+class Armed:
+    """A release whose triggers are armed, by what changes of it while it is guarded."""
+
+    id: str
+    epoch: int
+    state: str
+    mutation_started_at: datetime | None
+    live_at: datetime | None
 
 
 class Releases:
@@ -127,25 +138,50 @@ class Releases:
                 select(Release).where(Release.state.in_([s.value for s in states])).order_by(Release.created_at)
             ).all()
 
+    def armed(self) -> Sequence[Armed]:
+        """Return the releases that may have changed production and have not ended, the oldest first.
+
+        Without their files: the guard asks every few seconds, and a thousand files are tens of megabytes.
+        """
+        of = (Release.id, Release.epoch, Release.state, Release.mutation_started_at, Release.live_at)
+        query = select(*of).where(
+            Release.state.in_([s.value for s in MUTATING]), Release.mutation_started_at.is_not(None)
+        )
+        with self._engine.transaction() as session:
+            return [Armed(*row) for row in session.execute(query.order_by(Release.created_at))]
+
     def newest_stable(self) -> Sequence[Release]:
         """Return of each system the release that went live last among those that are stable."""
+        return self._newest(
+            Release.live_at, Release.state == literal_column(f"'{State.STABLE.value}'"), Release.live_at.is_not(None)
+        )
+
+    def newest_of_each(self) -> Sequence[Release]:
+        """Return of each system the release that was begun last."""
+        return self._newest(Release.created_at)
+
+    def _newest(self, by: InstrumentedAttribute[Any], *where: ColumnElement[bool]) -> Sequence[Release]:
+        """Return of each system the last release by a column; what it takes grows with the systems, not with time."""
+        first = select(func.min(Release.system).label("system")).cte("systems", recursive=True)
+        following = select(func.min(Release.system)).where(Release.system > first.c.system).scalar_subquery()
+        systems = first.union_all(select(following).where(first.c.system.is_not(None)))
+        of = aliased(Release)
+        newest = (
+            select(Release.id)
+            .where(Release.system == systems.c.system, *where)
+            .order_by(by.desc())
+            .limit(1)
+            .correlate(systems)
+            .lateral()
+        )
         with self._engine.transaction() as session:
             return session.scalars(
-                select(Release)
-                .where(Release.state == State.STABLE.value, Release.live_at.is_not(None))
-                .distinct(Release.system)
-                .order_by(Release.system, Release.live_at.desc())
+                select(of).select_from(systems).join(newest, true()).join(of, of.id == newest.c.id).order_by(of.system)
             ).all()
 
     def newest(self) -> Sequence[Release]:
         """Return of each system the whole release that was opened last, by system."""
-        with self._engine.transaction() as session:
-            return session.scalars(
-                select(Release)
-                .where(Release.scope == "release")
-                .distinct(Release.system)
-                .order_by(Release.system, Release.created_at.desc())
-            ).all()
+        return self._newest(Release.created_at, Release.scope == literal_column("'release'"))
 
     def rolled_back(self) -> Sequence[tuple[str, str, int]]:
         """Return how many releases of each system were rolled back ``automatic``ally, and how many by a ``person``."""
@@ -394,7 +430,7 @@ class Releases:
             return session.scalars(
                 select(Step)
                 .where(Step.release_id == release_id, Step.event == "started", Step.mutates, Step.epoch < before)
-                .where(~select(end.id).where(end.started == Step.id).exists())
+                .where(~select(end.id).where(end.release_id == release_id, end.started == Step.id).exists())
                 .order_by(Step.id)
             ).all()
 

@@ -7,16 +7,29 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import backup, checks, latency, memory, rehearsal, rollouts, systems, way_back
+from tests.benchmarks import (
+    backup,
+    checks,
+    latency,
+    ledger,
+    memory,
+    rehearsal,
+    rollouts,
+    systems,
+    watching,
+    way_back,
+)  # fmt: skip
 
 ALL: dict[str, Callable[..., None]] = {
     "backup": backup.main,
     "checks": checks.main,
     "latency": latency.main,
+    "ledger": ledger.main,
     "memory": memory.main,
     "rehearsal": rehearsal.main,
     "rollouts": rollouts.main,
     "systems": systems.main,
+    "watching": watching.main,
     "way_back": way_back.main,
 }
 
@@ -30,6 +43,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is measured (3)")
     parser.add_argument("--requests", type=int, default=2000, help="requests for each rollout and router (2,000)")
     parser.add_argument("--system", action="append", default=[], help="which system goes live; all by default")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the large ledger (10,000,000)")
+    parser.add_argument("--systems", type=int, nargs="+", default=[100, 1000], help="how many are watched (100 1000)")
+    parser.add_argument("--seconds", type=float, default=180.0, help="for how long they are watched (180)")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where there is room for 15 GB")
     given = parser.parse_args()
     for name in given.names or ALL:
@@ -39,6 +55,10 @@ def main() -> None:
                 rollouts.main(Path(directory), requests=given.requests)
             elif name == "systems":
                 systems.main(Path(directory), only=given.system)
+            elif name == "ledger":
+                ledger.main(Path(directory), rows=given.rows)
+            elif name == "watching":
+                watching.main(Path(directory), systems=given.systems, seconds=given.seconds)
             else:
                 ALL[name](Path(directory), scale=given.scale, documents=given.documents, rounds=given.rounds)
 

@@ -233,7 +233,7 @@ def test_a_guard_that_was_presumed_dead_and_wakes_up_does_not_act(system: SmallS
     """It sleeps for longer than its lease, while another guard sees the outage and asks a person; then it wakes up."""
     watch_file(system, service, rollback={"when": [{"kind": "down", "for": "1s"}], "automatic": False})
     release = put_under_watch(system)
-    with guard_process(system.home, "guarding.LEASE_SECONDS, guarding.READ_EVERY = 1.0, 0.3") as sleeper:
+    with guard_process(system.home, "desk.LEASE_SECONDS, guarding.READ_EVERY = 1.0, 0.3") as sleeper:
         wait_until(lambda: len(probes_of(system, release)) > 3, 40)
         service.status = 500
         wait_until(lambda: len([one for one in probes_of(system, release) if one.outcome == "failed"]) > 3)

@@ -60,6 +60,42 @@ def test_the_release_file_of_glad_labs_loads():
         file.check("no such check")
 
 
+TRICKY = """
+switches: [on, yes, NO, off, true, ~, null]
+numbers: [010, 0o17, 0x1f, 0b11, 1e3, 12e03, +1, -0, 1.0, .5, 10., 1_000, .inf]
+times: {a: "1:30"}
+early: 02:00
+texts: ["it\\u00e9", 'it''s', 2024-01-02, "12"]
+block: |
+  two
+  lines
+folded: >-
+  folded
+  text
+base: &base {z: 1}
+again: *base
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [TRICKY, SMALL, *(path.read_text(encoding="utf-8") for path in (ROOT / "deployments/systems").glob("*/*.yaml"))],
+    ids=lambda text: text.splitlines()[1][:30],
+)
+def test_a_file_on_record_is_read_as_it_was_when_it_came_there(text: str) -> None:
+    """Read by another parser: the same values, of the same types."""
+    assert repr(YAML(typ="safe").load(text)) == repr(loading._plain(YAML().load(text)))
+    if "system:" in text:
+        assert loading.recorded(text) == loading.parse(text)
+
+
+def test_a_file_on_record_that_is_not_read_any_more_is_refused_with_path_and_line() -> None:
+    for text in (changed("kind: none", "kind: nonesuch"), SMALL + "system: twice\n", "- no mapping\n", "a: [\n"):
+        with pytest.raises(ReleaseFileError) as caught:
+            loading.recorded(text, "shop/release.yaml")
+        assert str(caught.value) == fault(text)
+
+
 def test_a_file_with_little_in_it_loads_with_safe_defaults():
     file = loading.parse(SMALL)
     assert (file.backup.keep, file.watch.for_, file.rollback.automatic) == (14, 86400.0, True)
