@@ -221,6 +221,20 @@ def guard() -> None:
     say(f"nothing is left to guard, or another guard is at it; answered: {flows.run(flows.guard_anyway())}")
 
 
+@command("slack")
+def slack() -> None:
+    """Listen to the buttons in Slack and remind who is to sign; golive up starts this where a file names an app."""
+    try:
+        connect_prefect(quiet=False)
+    except GoliveError as error:
+        note(f"listening without Prefect: {error}")
+    import threading
+
+    from tasks.listening import listen
+
+    listen(threading.Event())
+
+
 @command("block")
 def block(system: System, version: Version, *, by: MustBy, reason: MustReason) -> None:
     """Forbid a version of a system to be released."""

@@ -88,6 +88,11 @@ def refusal_of(watched: Watched) -> Fired | None:
 
 @act
 def keep_gates() -> list[str]:
+    """See to the gates as a step of the monitor."""
+    return see_to_gates()
+
+
+def see_to_gates() -> list[str]:
     """Remind, ask anew what has expired, end requests that are past, and go on where a signature was not followed up.
 
     Raises nothing but `LedgerError`: one release's trouble does not keep the others from it.

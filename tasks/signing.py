@@ -112,7 +112,7 @@ def ask(ctx: Context, gate: str) -> GateEvent | None:
         over = [requests.over_note(request_of(ctx, before), before.nonce or "", "is asked anew")] if before else []
         return [*over, requests.request_note(request, nonce)]
 
-    return gates.open(of, gate, shown, until, notes, state=state_of(gate))
+    return gates.open(of, gate, shown, until, notes, state=state_of(gate), now=now)
 
 
 def _expires(ctx: Context) -> timedelta:

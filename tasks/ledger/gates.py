@@ -59,6 +59,7 @@ class Gates:
         tell: Callable[[str], Sequence[Note]],
         *,
         state: State,
+        now: datetime,
     ) -> GateEvent:
         """Put on record that people are asked, with the messages that ask them, and return that.
 
@@ -68,7 +69,6 @@ class Gates:
         with self._engine.transaction() as session:
             self._require(session, release_id, state)
             last = self._last(session, release_id, gate)
-            now = session.scalars(select(func.clock_timestamp())).one()
             if last is not None and last.plan_hash == plan_hash and (last.until is None or last.until > now):
                 return last
             row = GateEvent(
