@@ -211,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         method = url.path.rpartition("/")[2]
         if self.headers.get("Content-Type", "").startswith("application/json"):
-            asked: dict[str, Any] = json.loads(body)
+            asked: dict[str, Any] = json.loads(body or "{}")
         else:
             asked = {key: values[0] for key, values in parse_qs(f"{url.query}&{body}").items()}
         fault = self.slack.next_fault(method)

@@ -11,7 +11,7 @@ from tasks.beside import start_golive
 from tasks.context import Context, holder, ledger, world
 from tasks.domain import block_kit as kit
 from tasks.domain.errors import AccessDenied, GoliveError, Refused
-from tasks.domain.gates import CONTROLS
+from tasks.domain.gates import CONTROLS, same_person
 from tasks.domain.messages import report_note
 from tasks.domain.ports import ChatApi, Press
 from tasks.domain.release import State
@@ -129,7 +129,9 @@ def _ask_why(one: _Pressed, chat: ChatApi) -> str:
 def _sign(one: _Pressed, decision: str) -> str:
     """Sign in every role that this person has and the gate lacks; a no is given once."""
     gate, stands = one.asked.gate, standing_of(one.ctx, one.asked.gate)
-    roles = [role for role in (stands.wanted if decision == "reject" else stands.missing) if role in one.user.roles]
+    done = {given.role for given in stands.signed if same_person(given.person, one.user.name)}
+    open_to_them = stands.wanted if decision == "reject" else [role for role in stands.missing if role not in done]
+    roles = [role for role in open_to_them if role in one.user.roles]
     if not roles:
         asked = ", ".join(stands.wanted) or "nobody"
         raise Refused(f"nothing is left for {one.user.name} to sign", expected=f"one of the roles {asked}")

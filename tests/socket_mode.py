@@ -1,4 +1,4 @@
-"""A local server that speaks Slack's Socket Mode over a real websocket, beside the Web API of `examples.slack_server`."""
+"""A local server that speaks Slack's Socket Mode over a real websocket, beside `examples.slack_server`."""
 
 from __future__ import annotations
 
