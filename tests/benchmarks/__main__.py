@@ -7,13 +7,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import backup, checks, latency, memory, rehearsal, rollouts, systems
+from tests.benchmarks import backup, checks, latency, memory, messages, rehearsal, rollouts, systems
 
 ALL: dict[str, Callable[..., None]] = {
     "backup": backup.main,
     "checks": checks.main,
     "latency": latency.main,
     "memory": memory.main,
+    "messages": messages.main,
     "rehearsal": rehearsal.main,
     "rollouts": rollouts.main,
     "systems": systems.main,
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000, help="JSON documents (1,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is measured (3)")
     parser.add_argument("--requests", type=int, default=2000, help="requests for each rollout and router (2,000)")
+    parser.add_argument("--messages", type=int, default=messages.MESSAGES, help="messages through trouble (10,000)")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where there is room for 15 GB")
     given = parser.parse_args()
     for name in given.names or ALL:
@@ -35,6 +37,8 @@ def main() -> None:
             Path(directory).chmod(0o755)
             if name == "rollouts":
                 rollouts.main(Path(directory), requests=given.requests)
+            elif name == "messages":
+                messages.main(Path(directory), messages=given.messages)
             else:
                 ALL[name](Path(directory), scale=given.scale, documents=given.documents, rounds=given.rounds)
 
