@@ -85,7 +85,16 @@ def details_of(book: Ledger, row: Release) -> dict[str, Any]:
             {"at": move.at.isoformat(), "before": move.before, "after": move.after, "note": move.note} for move in moves
         ],
         "signatures": [
-            {"role": one.role, "person": one.person, "decision": one.decision, "at": one.at.isoformat()}
+            {
+                "gate": one.gate,
+                "role": one.role,
+                "person": one.person,
+                "decision": one.decision,
+                "reason": one.reason,
+                "plan_hash": one.plan_hash,
+                "via": one.via,
+                "at": one.at.isoformat(),
+            }
             for one in book.evidence.signatures(row.id)
         ],
     }
@@ -245,13 +254,16 @@ def next_act(one: Mapping[str, Any], missing: Sequence[str]) -> str:
     """Return what a person may do about a release now, as commands; empty if nothing."""
     release_id, state = one["id"], State(one["state"])
     stop = f"golive stop {release_id} --by … --reason …"
+    sign = [f"golive approve {release_id} --role {role}" for role in missing]
     if state is State.AWAITING_GO and missing:
-        return "\n".join([*(f"golive approve {release_id} --role {role}" for role in missing), stop])
+        return "\n".join([*sign, stop])
     if state is State.NEEDS_PERSON:
         take = f"golive rollback {one['system']} --release {release_id} --reason …" if one["touched_production"] else ""
         return "\n".join(filter(None, [take, f"golive accept {release_id} --by … --reason …"]))
     if state is State.WATCHING:
-        return f"golive rollback {one['system']} --release {release_id} --reason …"
+        return "\n".join([*sign, f"golive rollback {one['system']} --release {release_id} --reason …"])
+    if state is State.STABLE and missing:
+        return "\n".join(sign)
     if state not in TERMINAL and one["driven_by"] is None:
         return f"golive resume {release_id}" + ("" if one["touched_production"] else f"\n{stop}")
     return ""

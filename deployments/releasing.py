@@ -83,24 +83,54 @@ def rollback(
     say(f"{system} {serving} serves again")
 
 
+Role = Annotated[str, typer.Option("--role", metavar="ROLE", help="The role in which you sign.", show_default=False)]
+Gate = Annotated[
+    str,
+    typer.Option("--gate", metavar="GATE", help="go, live, stable or stage-N; by default the one that asks the role."),
+]
+
+
 @command("approve")
 def approve(
     release_id: ReleaseId,
     *,
-    role: Annotated[
-        str, typer.Option("--role", metavar="ROLE", help="The role in which you sign.", show_default=False)
-    ],
+    role: Role,
     by: By = "",
-    reject: Annotated[bool, typer.Option("--reject", help="Say no, which ends the release.")] = False,
+    gate: Gate = "",
+    reject: Annotated[bool, typer.Option("--reject", help="Say no, as golive reject does.")] = False,
     reason: Reason = "",
 ) -> None:
-    """Sign a release that waits for its go; with the last signature it goes on here."""
+    """Sign a release that waits for it; with the last signature it goes on here."""
+    _decide(release_id, role, by, "reject" if reject else "approve", reason, gate)
+
+
+@command("reject")
+def reject(release_id: ReleaseId, *, role: Role, reason: MustReason, by: By = "", gate: Gate = "") -> None:
+    """Say no to a release: before it touches production it ends; what is live goes back, or a person is asked."""
+    _decide(release_id, role, by, "reject", reason, gate)
+
+
+@command("waive")
+def waive(
+    release_id: ReleaseId,
+    role: Annotated[str, typer.Argument(help="The role without whose signature it goes on.", show_default=False)],
+    *,
+    by: MustBy,
+    reason: MustReason,
+    gate: Gate = "",
+) -> None:
+    """Do without the signature of a role; who did so, and why, stands in the report."""
+    _decide(release_id, role, by, "waive", reason, gate)
+
+
+def _decide(
+    release_id: str, role: str, by: str, decision: Literal["approve", "reject", "waive"], reason: str, gate: str
+) -> None:
     book().releases.get(release_id)
     connect_prefect()
     from deployments import starting as flows
 
-    decision: Literal["approve", "reject"] = "reject" if reject else "approve"
-    say(flows.run(flows.approve(release_id, role, by or getpass.getuser(), decision, reason)))
+    say(flows.run(flows.approve(release_id, role, by or getpass.getuser(), decision, reason, gate)))
 
 
 @command("accept")
@@ -189,6 +219,20 @@ def guard() -> None:
     from deployments import starting as flows
 
     say(f"nothing is left to guard, or another guard is at it; answered: {flows.run(flows.guard_anyway())}")
+
+
+@command("slack")
+def slack() -> None:
+    """Listen to the buttons in Slack and remind who is to sign; golive up starts this where a file names an app."""
+    try:
+        connect_prefect(quiet=False)
+    except GoliveError as error:
+        note(f"listening without Prefect: {error}")
+    import threading
+
+    from tasks.listening import listen
+
+    listen(threading.Event())
 
 
 @command("block")

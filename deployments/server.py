@@ -62,6 +62,16 @@ stopasgroup=true
 killasgroup=true
 stdout_logfile={log_home}/worker.log
 redirect_stderr=true
+
+[program:slack]
+command={python} -m deployments.cli slack
+directory={root}
+autostart=false
+autorestart=true
+startsecs=3
+stopasgroup=false
+stdout_logfile={log_home}/slack.log
+redirect_stderr=true
 """
 
 
@@ -161,7 +171,7 @@ class LocalServer:
         return True
 
     def ensure(self, program: str) -> None:
-        """Start ``server`` or ``worker`` under the running supervisor, unless it runs already."""
+        """Start ``server``, ``worker`` or ``slack`` under the running supervisor, unless it runs already."""
         try:
             self.control("start", program)
         except CommandFailed as error:

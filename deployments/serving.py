@@ -123,6 +123,7 @@ def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
         _ensure_limit(server, limit_name(system))
     _await_worker(server)
     guard_again(settings, tell)
+    _listen_to_slack(server, settings, tell)
     return Up(server.ui, registered, systems, password_file(settings))
 
 
@@ -151,6 +152,19 @@ def _end_if_outdated(server: LocalServer, settings: Settings, tell: Callable[[st
             return
     tell(f"starting the worker anew, since this changed: {changed}")
     server.stop()
+
+
+def _listen_to_slack(server: LocalServer, settings: Settings, tell: Callable[[str], None]) -> None:
+    """Start what listens to Slack's buttons where a release file names an app; without it people sign elsewhere."""
+    from tasks.listening import is_wanted  # takes seconds to import
+
+    if not is_wanted(settings):
+        return
+    try:
+        server.ensure("slack")
+        tell(f"listening to Slack's buttons; its log: {server.home / 'slack.log'}")
+    except GoliveError as error:
+        tell(f"nobody listens to Slack's buttons: {error}; golive down and up starts it, or: golive slack")
 
 
 def guard_again(settings: Settings, tell: Callable[[str], None]) -> None:

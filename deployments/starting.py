@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from prefect.exceptions import ParameterTypeError
 
-from flows.approve import approve
+from flows.approve import approve, follow_up
 from flows.backup import backup
 from flows.deploy import deploy
 from flows.guard import guard_anyway
@@ -73,11 +73,16 @@ async def _awaited(flow: Coroutine[Any, Any, R]) -> R:
 
 
 def resume(release_id: str, by: str) -> str:
-    """Go on with a release that a dead process left behind, or with its rollback; raises `Refused` if it is neither."""
+    """Go on with a release that a dead process left behind, its rollback, or what follows its signatures.
+
+    Raises `Refused` if there is nothing of that.
+    """
     row = ledger(Settings.from_environment()).releases.get(release_id)
     state = State(row.state)
     if state is State.ROLLING_BACK:
         return run(rollback(row.system, "resumed", by, release=row.id))
+    if state is State.WATCHING and row.scope == "release":
+        return run(follow_up(release_id))
     if row.scope != "release" or state not in _RESUMABLE:
         raise Refused(
             f"{release_id} ({row.scope}) is {state}",

@@ -8,8 +8,7 @@ import typer
 
 from deployments.commands import AsJson, ReleaseId, System, book, command, print_json, settings
 from deployments.output import console, masked, note, say
-from tasks.domain.errors import NotFound
-from tasks.domain.release import State
+from tasks.domain.errors import NotFound, ReleaseFileError
 
 
 @command("status")
@@ -30,7 +29,7 @@ def status(
         shown: Any = looking.releases_of(ledger, what or None, systems_in(settings().systems), limit)
     else:
         shown = looking.details_of(ledger, row)
-        shown["awaits"] = _awaited(what) if row.state == State.AWAITING_GO else []
+        shown["awaits"] = _awaited(what) if row.scope == "release" else []
     health = looking.health_of(ledger)
     named = shown["system"] if isinstance(shown, dict) else what or None
     switches = looking.switches_of(ledger, named)
@@ -58,9 +57,12 @@ def _show_switch(one: dict[str, Any]) -> None:
 
 
 def _awaited(release_id: str) -> list[str]:
-    from tasks.release import waits_for
+    from tasks.signing import observed, roles_missing
 
-    return waits_for(release_id)[1]
+    try:
+        return roles_missing(observed(release_id))
+    except ReleaseFileError:
+        return []  # on record by a form that this golive cannot read any more
 
 
 def _show_details(one: dict[str, Any]) -> None:
@@ -71,7 +73,8 @@ def _show_details(one: dict[str, Any]) -> None:
         say(masked(one["reason"]))
     console().print(looking.details_table(one))
     for signature in one["signatures"]:
-        say(f"{signature['role']}: {signature['decision']} by {signature['person']}")
+        said = f": {signature['reason']}" if signature["reason"] else ""
+        say(masked(f"{signature['gate']}: {signature['role']}: {signature['decision']} by {signature['person']}{said}"))
     say(f"way back: {one['way_back'] or 'not rehearsed'}{': ' + one['way_back_why'] if one['way_back_why'] else ''}")
     if one["checklist"]:
         say(f"checklist: {one['checklist']}")

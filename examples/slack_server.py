@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 TOKEN = "xoxb-a-token-of-no-workspace"  # noqa: S105 - it opens nothing
+APP_TOKEN = "xapp-a-token-of-no-app"  # noqa: S105 - nor does this
 LIMITS = {"section": 3000, "field": 2000, "header": 150, "context": 10, "fields": 10, "blocks": 50, "json": 13_000}
 
 
@@ -45,6 +46,10 @@ class FakeSlack:
     took: threading.Event = field(default_factory=threading.Event)
     lock: threading.RLock = field(default_factory=threading.RLock)
     page: int = 0
+    socket_url: str = ""
+    """Where Socket Mode is, for an app that asks."""
+    whispers: list[dict[str, Any]] = field(default_factory=list)
+    dialogs: list[dict[str, Any]] = field(default_factory=list)
 
     def fail(self, method: str, kind: str, times: int = 1, seconds: float = 0.0) -> None:
         """Let the next ``times`` calls of a method go wrong."""
@@ -88,6 +93,9 @@ class FakeSlack:
                 "conversations.history": self._history,
                 "conversations.replies": self._replies,
                 "conversations.list": self._list,
+                "apps.connections.open": lambda _asked: {"ok": True, "url": self.socket_url},
+                "chat.postEphemeral": self._whisper,
+                "views.open": self._open_dialog,
                 "auth.test": lambda _asked: {"ok": True, "user_id": "U1"},
             }
             answer = does[method](asked) if method in does else _no("unknown_method")
@@ -125,6 +133,17 @@ class FakeSlack:
                 return {"ok": True, "channel": asked["channel"], "ts": message["ts"]}
         return _no("message_not_found")
 
+    def _whisper(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.whispers.append(asked)
+        return {"ok": True, "message_ts": f"{time.time():.6f}"}
+
+    def _open_dialog(self, asked: dict[str, Any]) -> dict[str, Any]:
+        view = asked["view"] if isinstance(asked["view"], dict) else json.loads(asked["view"])
+        if asked.get("trigger_id", "").startswith("expired"):
+            return _no("expired_trigger_id")
+        self.dialogs.append(view)
+        return {"ok": True, "view": view}
+
     def _history(self, asked: dict[str, Any]) -> dict[str, Any]:
         # The newest first, no replies.
         return self._read(asked, [message for message in reversed(self.messages) if not message["thread_ts"]])
@@ -152,6 +171,10 @@ class FakeSlack:
         if "channels:read" not in self.scopes:
             return _no("missing_scope") | {"needed": "channels:read"}
         return {"ok": True, "channels": [{"id": id_, "name": name} for name, id_ in self.channels.items()]}
+
+
+def _token_for(method: str) -> str:
+    return APP_TOKEN if method.startswith("apps.") else TOKEN
 
 
 def _no(error: str) -> dict[str, Any]:
@@ -188,13 +211,13 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         method = url.path.rpartition("/")[2]
         if self.headers.get("Content-Type", "").startswith("application/json"):
-            asked: dict[str, Any] = json.loads(body)
+            asked: dict[str, Any] = json.loads(body or "{}")
         else:
             asked = {key: values[0] for key, values in parse_qs(f"{url.query}&{body}").items()}
         fault = self.slack.next_fault(method)
         if fault is not None:
             self._go_wrong(fault, method, asked)
-        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+        elif self.headers.get("Authorization") != f"Bearer {_token_for(method)}":
             self._send(200, _no("invalid_auth"))
         else:
             self._send(200, self.slack.answer(method, asked))

@@ -9,6 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.answer import answer
 from tasks.acting import AT_ONCE, perform
+from tasks.gatekeeping import keep_gates
 from tasks.guard import replace_dead_guard
 from tasks.metering import publish_metrics
 from tasks.monitor import deliver_messages, due_releases, end_monitoring, look_after, may_monitor
@@ -19,12 +20,13 @@ RUNNER: Any = ThreadPoolTaskRunner(AT_ONCE)
 
 @flow(name="monitor", flow_run_name="hourly look", task_runner=RUNNER)
 async def monitor() -> list[str]:
-    """Look at every release that is due, answer what fires, close what is over, and see that the guard lives."""
+    """Look at every release that is due, answer what fires, close what is over, and see to gates and guard."""
     run = may_monitor()
     if not run:
         return ["another run is looking; this one steps aside"]
     try:
         replace_dead_guard()
+        keep_gates()
         looks = [(release, look_after.submit(release)) for release in due_releases()]
         told = []
         for release, look in looks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ from tasks.acting import do
 from tasks.checks import Check
 from tasks.context import Context, context_of, holder, world
 from tasks.domain.errors import GoliveError
+from tasks.domain.gates import LIVE, STABLE
 from tasks.domain.messages import Alert, report_note
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
@@ -19,6 +21,7 @@ from tasks.domain.triggers import Alarm, Finding, Probe
 from tasks.domain.units import show_seconds
 from tasks.domain.watch import Criteria, Ended, WatchVerdict, watch_verdict
 from tasks.ledger.models import Look
+from tasks.signing import ask, standing_of
 from tasks.spec.release_file import ReleaseFile
 from tasks.telling import about, alert, tell
 from tasks.watching import Watched
@@ -35,8 +38,8 @@ def time_is_up(ctx: Context, now: datetime) -> bool:
 def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
     """End the first stage, never as stable for want of data, and say how.
 
-    Where nothing failed and too little is known it is extended, as often as the release file lets it; a person is asked
-    about all else.
+    Where nothing failed and too little is known it is extended, as often as the release file lets it; where signatures
+    are missing it goes on until they have been waited for; a person is asked about all else.
     """
     release, book = ctx.release, ctx.ledger
     live = release.live_at or now
@@ -53,6 +56,13 @@ def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
     }
     if verdict.may_mend and (longer := _extension(ctx)) is not None:
         return _extend(ctx, verdict, record, longer)
+    if verdict.ended is Ended.STABLE and (awaited := _unsigned(ctx)):
+        ask(ctx, STABLE)
+        if now < until + timedelta(seconds=ctx.file.sign_off.expires):
+            return f"stable by the numbers; awaits {', '.join(awaited)}"
+        unsigned = f"stable by the numbers, but nobody gave {', '.join(awaited)}"
+        verdict = replace(verdict, ended=Ended.INCONCLUSIVE, seen=unsigned)
+        record |= {"seen": unsigned, "ended": verdict.ended.value}
     stable = verdict.ended is Ended.STABLE
     after = State.STABLE if stable else State.NEEDS_PERSON
     text = f"{verdict.ended}: {verdict.seen}"
@@ -103,6 +113,12 @@ def verdict_on(
         criteria=criteria_of(file),
         baseline=watched.baseline,
     )
+
+
+def _unsigned(ctx: Context) -> list[str]:
+    """Return the signatures without which the release is not stable, whatever the numbers say."""
+    gates = [gate for gate in (LIVE, STABLE) if ctx.file.signers(gate)]
+    return [one for gate in gates for one in standing_of(ctx, gate).awaits]
 
 
 def _extension(ctx: Context) -> datetime | None:

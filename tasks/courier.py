@@ -248,7 +248,7 @@ class Route:
             at=row.at,
             blocks=tuple(self._masked(row.blocks.get("blocks", []))),
             state=str(row.blocks.get("state", "")),
-            root_ref=self._outbox.root_ref(row.release_id, self.name),
+            root_ref=self._ref_of(row),
             # On record before it is sent, so that whoever goes on after a kill asks Slack instead of sending again.
             maybe_sent=self._outbox.sending(row.id, self.name) > 0,
         )
@@ -261,6 +261,12 @@ class Route:
             return self._failed(row, message, OutsideError(f"{type(error).__name__} in {self.name}"), again=True)
         self._outbox.delivered(row.id, self.name, ref)
         return _Went.OUT
+
+    def _ref_of(self, row: Row) -> Mapping[str, Any]:
+        """Return what the notifier gave back for the message that this one replaces, or stands beneath."""
+        if row.kind == "request_edit":
+            return self._outbox.request_ref(row.release_id, self.name, str(row.blocks.get("nonce", "")))
+        return self._outbox.root_ref(row.release_id, self.name)
 
     def _failed(self, row: Row, message: Message, error: GoliveError, *, again: bool) -> _Went:
         tries = self._outbox.tries(row.id, self.name)

@@ -49,7 +49,7 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
     identity = file.source.identify(target, version)
     if mutates and scope != "release" and file.sign_off.go:
         raise Refused(
-            f"{scope} alone would change {system} without the signatures of {', '.join(file.sign_off.go)}",
+            f"{scope} alone would change {system} without the signatures of {', '.join(file.signers('go'))}",
             expected="a whole release, which asks for them",
             do=f"golive release {system} {version}",
         )

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from tasks import watching
 from tasks.acting import act
+from tasks.beside import start_golive
 from tasks.context import context_of, holder, is_gone, ledger, world
 from tasks.desk import LEASE, Desk
 from tasks.domain.errors import GoliveError
 from tasks.domain.messages import Alert
 from tasks.domain.outcome import Outcome
-from tasks.domain.ports import Command
 from tasks.domain.release import State
 from tasks.guarding import ANSWERS_AT_ONCE, AT_ONCE, Round
 from tasks.ledger.ledger import Ledger
@@ -122,10 +121,7 @@ def start_guard(book: Ledger) -> str:
         return "on its way"
     if (seen := book.leases.seen(LEASE)) is not None and is_gone(seen[0]):
         book.leases.give_back(LEASE, seen[0])
-    # The guard resolves the same secrets as this process, so it gets the whole environment.
-    argv = (sys.executable, "-m", "deployments.cli", "guard")
-    command = Command(argv, secret_env=dict(os.environ), cwd=settings.home)
-    pid = world().host.spawn(command, settings.home / LOG_FILE)
+    pid = start_golive("guard", log=LOG_FILE)
     world().host.write(settings.home / PID_FILE, f"{pid}\n")
     return f"started as process {pid}"
 

@@ -16,6 +16,7 @@ from tasks.closing import criteria_of, figures_of, fired_in, last_outcomes
 from tasks.context import Context, world
 from tasks.domain import stages
 from tasks.domain.errors import LedgerError
+from tasks.domain.gates import of_stage
 from tasks.domain.messages import Note, report_note
 from tasks.domain.outcome import Measurement, Outcome
 from tasks.domain.release import State
@@ -26,6 +27,7 @@ from tasks.domain.units import show_seconds
 from tasks.domain.watch import Ended, WatchVerdict, watch_verdict
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Look
+from tasks.signing import ask
 from tasks.spec.watch import Stage
 from tasks.staging import LOOK, VERDICT, began, checks_of, end_early, is_over, plans_of, replaced_by, standing_of
 from tasks.telling import about
@@ -194,6 +196,7 @@ def _judge(ctx: Context, number: int, now: datetime) -> WatchVerdict:
     note = report_note(about(ctx.release), f"the stage {stage.name} is over", text, figures_of(verdict))
     outcome = Outcome.PASSED if stable else Outcome.UNKNOWN if verdict.may_mend else Outcome.FAILED
     book.evidence.looked(ctx.release.id, VERDICT, outcome, record, due_at=end, tell=[note])
+    ask(ctx, of_stage(number))
     if not stable:
         alerting.alert_of(
             ctx, "a stage of the watch was not stable", {"stage": verdict.seen}, now, _by_person(ctx), None

@@ -21,6 +21,7 @@ from tasks.domain.release import MUTATING, State
 from tasks.domain.triggers import Alarm, Finding
 from tasks.domain.units import show_seconds
 from tasks.domain.way_back import Loss
+from tasks.gatekeeping import refusal_of
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Look, Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER, Claim
@@ -79,6 +80,8 @@ def due_releases() -> list[str]:
 def _is_due(ctx: Context, now: datetime) -> bool:
     looks = ctx.ledger.evidence.looks(ctx.release.id, "monitor")
     last = looks[-1].at if looks else ctx.release.live_at or ctx.release.created_at
+    if refusal_of(Watched(ctx)) is not None:
+        return True
     in_turn = now - last >= timedelta(seconds=ctx.file.watch.every * (1 - EARLY))
     return in_turn or time_is_up(ctx, now) or kept_long_enough(ctx, now) or moments.moment_is_new(ctx, looks, now)
 
@@ -141,6 +144,8 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
     ctx, now = watched.ctx, book.evidence.now()
     if State(ctx.release.state) is not State.WATCHING:
         return Looked(f"is {ctx.release.state} by now")
+    if (refused := refusal_of(watched)) is not None:
+        return Looked(refused.seen, refused)
     checks = [*ctx.file.checks.watch, *moments.moments_due(ctx, looks, now)]
     seen = moments.make(ctx, checks)
     previous, outcomes = looks[-1] if looks else None, {one.check: one.outcome for one in seen}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -11,15 +9,16 @@ from functools import partial
 
 from tasks.acting import act, act_once, do
 from tasks.context import Context, context_of, holder, ledger, world
-from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, NotFound, Refused, UserError
+from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, Refused, UserError
+from tasks.domain.gates import CONTROLS, GO, LIVE
 from tasks.domain.messages import Alert
 from tasks.domain.release import FORWARD, MUTATING, TERMINAL, State
 from tasks.driving import advance, driving, join, open_release, person, shown, take_over
-from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
 from tasks.preflight import when_open
 from tasks.scratch import Scratch
 from tasks.settings import Settings
+from tasks.signing import ask, plan_hash, standing_of, way_back
 from tasks.staging import end_replaced
 from tasks.telling import alert, tell, tell_of
 
@@ -74,12 +73,15 @@ def reached(claim: Claim, state: State) -> bool:
 
 @act
 def seek_go(claim: Claim) -> list[str]:
-    """Put the plan on record and return what it awaits: the roles that have not signed yet, or else the change window.
+    """Put the plan on record, ask those who sign, and return what it awaits: signatures, or else the change window.
 
     A rejection raises `Refused`.
     """
     ctx = context_of(claim)
-    missing = [f"the signature of {role}" for role in _missing(ctx)]
+    stands = standing_of(ctx, GO)
+    if stands.rejected is not None:
+        raise Refused(stands.refusal, do="settle it with them and start another release")
+    missing = stands.awaits
     if not missing and (opens := when_open(ctx)):
         missing = [f"the change window ({opens}; then go on with: golive resume {ctx.release.id})"]
     if reached(claim, State.AWAITING_GO):
@@ -87,14 +89,11 @@ def seek_go(claim: Claim) -> list[str]:
         if missing:
             raise Refused(f"{ctx.release.id} may not go on: it awaits {', '.join(missing)}", do="start another release")
         return missing
-    note = f"awaits {', '.join(missing)}; way back: {_way_back(ctx)}" if missing else ""
+    note = f"awaits {', '.join(missing)}; way back: {way_back(ctx)}" if missing else ""
     advance(claim, State.AWAITING_GO, note, plan_hash=plan_hash(ctx))
+    if stands.missing:
+        ask(ctx, GO)
     return missing
-
-
-def _way_back(ctx: Context) -> str:
-    rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
-    return f"{rehearsal.plan} ({rehearsal.detail['why']})" if rehearsal else "none was rehearsed"
 
 
 def has_touched_production(claim: Claim) -> bool:
@@ -110,91 +109,12 @@ def wait_until_free(release_id: str, seconds: float = 30.0) -> None:
         clock.sleep(0.5)
 
 
-def waits_for(release_id: str) -> tuple[Release, list[str]]:
-    """Return a release with the roles whose signature it lacks; one that was rejected lacks none, and will end so."""
-    ctx = _observed(release_id)
-    try:
-        return ctx.release, _missing(ctx)
-    except Refused:
-        return ctx.release, []
-
-
-def _observed(release_id: str) -> Context:
-    row = ledger(Settings.from_environment()).releases.get(release_id)
-    return context_of(Claim(row.id, row.epoch, holder()))
-
-
-def _missing(ctx: Context) -> list[str]:
-    plan = plan_hash(ctx)
-    missing = list(ctx.file.sign_off.go)
-    expires = timedelta(seconds=ctx.file.sign_off.expires)
-    now = ctx.ledger.evidence.now()
-    for one in ctx.ledger.evidence.signatures(ctx.release.id):
-        if one.gate != "go" or one.plan_hash != plan or now - one.at > expires:
-            continue
-        if one.decision == "reject":
-            raise Refused(
-                f"{one.person} ({one.role}) said no: {one.reason or 'no reason given'}",
-                do="settle it with them and start another release",
-            )
-        if one.role in missing:
-            missing.remove(one.role)
-    return missing
-
-
-def plan_hash(ctx: Context) -> str:
-    """Return the hash of what a signature holds for: release file, code, migration, way back."""
-    rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
-    parts = [
-        ctx.release.file_text,
-        ctx.release.identity,
-        rehearsal.fingerprint if rehearsal else "",
-        rehearsal.plan if rehearsal else "",
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def sign(release_id: str, *, role: str, person_name: str, decision: str, reason: str) -> str:
-    """Put a signature for the gate "go" on record and return the hash of the plan that it holds for.
-
-    Raises `NotFound` for a role that the release file does not ask for, and `Refused` where the starter may not sign.
-    """
-    ctx = _observed(release_id)
-    row = ctx.release
-    if State(row.state) is not State.AWAITING_GO:
-        raise Refused(f"{release_id} is {row.state}", expected=State.AWAITING_GO, do="sign when it asks for it")
-    if role not in ctx.file.sign_off.go:
-        wanted = ", ".join(ctx.file.sign_off.go) or "none"
-        raise NotFound(
-            f"no role {role!r} signs here", expected=wanted, where="sign_off.go", do="sign in one of these roles"
-        )
-    if _same_person(person_name, row.started_by) and not ctx.file.sign_off.starter_may_sign:
-        raise Refused(
-            f"{person_name} started {release_id}",
-            expected="another person's signature",
-            do="ask somebody else to look at it and sign",
-        )
-    ctx.ledger.evidence.signed(
-        release_id,
-        gate="go",
-        role=role,
-        person=person_name,
-        decision=decision,
-        reason=reason,
-        plan_hash=plan_hash(ctx),
-    )
-    return plan_hash(ctx)
-
-
-def _same_person(one: str, other: str) -> bool:
-    return one.strip().casefold() == other.strip().casefold()
-
-
 @act
 def go_live(claim: Claim) -> str:
     """Put on record that the new version is live and until when it is watched; return that moment."""
     ctx = context_of(claim)
     if State(ctx.release.state) is State.WATCHING and ctx.release.watch_until is not None:
+        _ask_while_watched(ctx)
         return ctx.release.watch_until.isoformat()  # the move was made, and only its answer was lost
     now = ctx.ledger.evidence.now()
     until = now + timedelta(seconds=ctx.file.watch.for_)
@@ -208,8 +128,19 @@ def go_live(claim: Claim) -> str:
         live_at=now,
         watch_until=until,
     )
+    _ask_while_watched(ctx)
     end_replaced(ctx.ledger, ctx.file.system)
     return until.isoformat()
+
+
+def _ask_while_watched(ctx: Context) -> None:
+    """Ask those who sign for what is live, or give people who can press buttons those of the watch."""
+    try:
+        if ask(ctx, LIVE) is None and any(notifier.has_buttons for notifier in ctx.file.notify):
+            ask(ctx, CONTROLS)
+    except GoliveError as error:
+        # The release is live and well, and the monitor asks again.
+        ctx.world.progress(f"{ctx.release.id}: nobody was asked yet: {ctx.world.secrets.mask(str(error))}")
 
 
 def stop(claim: Claim, error: BaseException) -> None:

@@ -139,6 +139,14 @@ class SlackChat:
                     return {"channel": where, "ts": str(message["ts"])}
         return None
 
+    def whisper(self, channel: str, user: str, text: str) -> None:
+        """Say something in a channel that one user alone sees."""
+        self._call("chat.postEphemeral", lambda: self._client.chat_postEphemeral(channel=channel, user=user, text=text))
+
+    def open_dialog(self, trigger: str, view: Mapping[str, Any]) -> None:
+        """Show a dialog to whoever pressed a button; Slack lets that be done within three seconds of it."""
+        self._call("views.open", lambda: self._client.views_open(trigger_id=trigger, view=dict(view)))
+
     def _channel_id(self, channel: str) -> str:
         """Return a channel's ID, without which Slack lets nothing be read."""
         if _CHANNEL_ID.fullmatch(channel):

@@ -12,6 +12,8 @@ Block = dict[str, Any]
 
 SECTION, FIELD, FIELDS, HEADER, CONTEXT, BLOCKS = 3000, 2000, 10, 150, 10, 50
 """Slack's limits: characters of a section, of a field, fields, characters of a header, parts of a context, blocks."""
+BUTTON, CONFIRM = 75, 300
+"""Slack's limits: characters of a button's text, and of a question before it counts."""
 TEXT, ALL_BLOCKS = 1000, 9000
 """Characters of a message's line and of its blocks as JSON. Together 10,000: Slack refuses from about 13,200."""
 CUT = "… (shortened)"
@@ -87,6 +89,56 @@ def fields(pairs: Iterable[tuple[str, str]]) -> list[Block]:
 def context(*markups: str) -> Block:
     """Return a line in small print of at most 10 parts."""
     return {"type": "context", "elements": [_mrkdwn(markup, FIELD) for markup in markups[:CONTEXT]]}
+
+
+def button(label: str, act: str, value: str, *, style: str = "", confirm: str = "") -> Block:
+    """Return a button; ``confirm`` is a question that must be answered before it counts."""
+    made: Block = {"type": "button", "text": _words(label, BUTTON), "action_id": act, "value": value}
+    if style:
+        made["style"] = style
+    if confirm:
+        made["confirm"] = {
+            "title": _words("Are you sure?", 100),
+            "text": _words(confirm, CONFIRM),
+            "confirm": _words(label, 30),
+            "deny": _words("Not now", 30),
+        }
+    return made
+
+
+def actions(buttons: Sequence[Block]) -> Block:
+    """Return a row of buttons."""
+    return {"type": "actions", "elements": list(buttons)}
+
+
+def ask_for_text(title: str, label: str, act: str, value: str, submit: str) -> Block:
+    """Return a dialog (a modal view) that asks for a sentence; ``value`` comes back with it."""
+    return {
+        "type": "modal",
+        "callback_id": act,
+        "private_metadata": value,
+        "title": _words(title, 24),
+        "submit": _words(submit, 24),
+        "close": _words("Cancel", 24),
+        "blocks": [
+            {
+                "type": "input",
+                "block_id": "reason",
+                "label": _words(label, 150),
+                "element": {
+                    "type": "plain_text_input",
+                    "action_id": "text",
+                    "multiline": True,
+                    "min_length": 3,
+                    "max_length": 500,
+                },
+            }
+        ],
+    }
+
+
+def _words(text: str, limit: int) -> Block:
+    return {"type": "plain_text", "text": clip(one_line(text) or "–", limit)}
 
 
 def fit(blocks: Sequence[Block]) -> list[Block]:

@@ -21,8 +21,10 @@ class Note:
     """A message for people that goes into the outbox in the same transaction as what it tells of.
 
     ``kind`` is ``root`` (once for each release), ``root_edit`` (what the root shall say from now on), ``reply``,
-    ``alert`` or ``final``. ``text`` is one line and no markup; ``blocks`` holds Block Kit under the key ``blocks``, and
-    under ``state`` which state the release has moved to, where the message tells of that.
+    ``alert``, ``final``, ``request`` (people are asked to sign), ``request_edit`` (what a request shall say from now
+    on), ``reminder`` or ``digest``. ``text`` is one line and no markup; ``blocks`` holds Block Kit under the key
+    ``blocks``, under ``state`` which state the release has moved to, where the message tells of that, and the nonce of
+    a request under ``nonce``.
     """
 
     kind: str

@@ -533,6 +533,31 @@ class ChatApi(Protocol):
         """
         ...
 
+    def whisper(self, channel: str, user: str, text: str) -> None:
+        """Say something in a channel that one user alone sees."""
+        ...
+
+    def open_dialog(self, trigger: str, view: Mapping[str, Any]) -> None:
+        """Show a dialog to whoever pressed a button, within seconds of which ``trigger`` is good for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Press:
+    """A button that was pressed in a chat, or a dialog that was sent.
+
+    ``id`` is the number that the chat gave it, ``user`` and ``channel`` are the chat's own, ``act`` and ``nonce`` what
+    the button carries, ``text`` what was written in the dialog, and ``trigger`` what opens one.
+    """
+
+    id: str
+    user: str
+    channel: str
+    act: str
+    nonce: str
+    text: str = ""
+    trigger: str = ""
+
 
 @dataclass(frozen=True)
 class World:

@@ -246,23 +246,6 @@ class Evidence:
                 .limit(1)
             )
 
-    def signed(
-        self, release_id: str, *, gate: str, role: str, person: str, decision: str, reason: str, plan_hash: str
-    ) -> None:
-        """Put a signature on record; ``decision`` is ``approve`` or ``reject``."""
-        with self._engine.transaction() as session:
-            session.add(
-                models.Approval(
-                    release_id=release_id,
-                    gate=gate,
-                    role=role,
-                    person=person,
-                    decision=decision,
-                    reason=reason,
-                    plan_hash=plan_hash,
-                )
-            )
-
     def signatures(self, release_id: str) -> Sequence[models.Approval]:
         """Return a release's signatures in order."""
         with self._engine.transaction() as session:

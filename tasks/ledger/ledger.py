@@ -1,9 +1,10 @@
-"""The ledger as one object: its releases, evidence, outbox and leases on one pool of connections."""
+"""The ledger as one object: its releases, evidence, gates, outbox and leases on one pool of connections."""
 
 from __future__ import annotations
 
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.evidence import Evidence
+from tasks.ledger.gates import Gates
 from tasks.ledger.outbox import Leases, Outbox
 from tasks.ledger.releases import Releases
 
@@ -16,6 +17,7 @@ class Ledger:
         self._engine = LedgerEngine(dsn)
         self.releases = Releases(self._engine)
         self.evidence = Evidence(self._engine)
+        self.gates = Gates(self._engine)
         self.outbox = Outbox(self._engine)
         self.leases = Leases(self._engine)
 

@@ -29,6 +29,8 @@ APPEND_ONLY = (
     "baseline",
     "rehearsal",
     "approval",
+    "gate_event",
+    "click",
     "message",
     "delivery",
     "version_block",
@@ -267,7 +269,7 @@ class Rehearsal(Record, Base):
 
 
 class Approval(Record, Base):
-    """A signature: who, for which gate and role, for which plan."""
+    """A decision of a person at a gate: who, in which role, for what was shown, and by which way it came in."""
 
     __tablename__ = "approval"
     release_id: Mapped[str] = _of_release()
@@ -277,6 +279,34 @@ class Approval(Record, Base):
     decision: Mapped[str]
     reason: Mapped[str] = mapped_column(server_default="")
     plan_hash: Mapped[str]
+    via: Mapped[str] = mapped_column(server_default="")
+
+
+class GateEvent(Record, Base):
+    """What happened at a gate besides signatures.
+
+    ``opened`` (people were asked, for ``plan_hash``, until ``until``), ``reminded``, ``acknowledged`` (until then),
+    ``passed``, or ``ended`` without that. ``nonce`` is known only to those who were asked.
+    """
+
+    __tablename__ = "gate_event"
+    release_id: Mapped[str] = _of_release()
+    gate: Mapped[str]
+    event: Mapped[str]
+    plan_hash: Mapped[str] = mapped_column(server_default="")
+    nonce: Mapped[str | None] = mapped_column(unique=True)
+    until: Mapped[datetime | None]
+    by: Mapped[str] = mapped_column(server_default="")
+
+
+class Click(Record, Base):
+    """A button that was pressed in a chat, by the number that the chat gave the press; each is heeded once."""
+
+    __tablename__ = "click"
+    press: Mapped[str] = mapped_column(unique=True)
+    by: Mapped[str]
+    act: Mapped[str]
+    nonce: Mapped[str] = mapped_column(server_default="")
 
 
 class Message(Record, Base):

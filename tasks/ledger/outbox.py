@@ -143,6 +143,24 @@ class Outbox:
             )
         return found or {}
 
+    def request_ref(self, release_id: str, notifier: str, nonce: str) -> Mapping[str, Any]:
+        """Return what the notifier gave back for the request with a nonce; empty if that was not sent yet."""
+        with self._engine.transaction() as session:
+            found = session.scalar(
+                select(Delivery.ref)
+                .join(Message, Message.id == Delivery.message_id)
+                .where(
+                    Message.release_id == release_id,
+                    Message.kind == "request",
+                    Message.blocks["nonce"].astext == nonce,
+                    Delivery.notifier == notifier,
+                    Delivery.outcome == "delivered",
+                )
+                .order_by(Delivery.id)
+                .limit(1)
+            )
+        return found or {}
+
     def messages(self, release_id: str) -> Sequence[Message]:
         """Return all messages of a release in order."""
         with self._engine.transaction() as session:

@@ -19,7 +19,8 @@ class Message:
     ``kind`` is that of `tasks.domain.messages.Note`. ``text`` is one line and no markup; ``blocks`` are Block Kit
     blocks that say the same and more. ``key`` is the message's own for ever; ``at`` is when it was written.
     ``state`` is the one that the release has moved to, if the message tells of that.
-    ``root_ref`` is what the notifier returned for the release's root message, if that was delivered.
+    ``root_ref`` is what the notifier returned for the release's root message, if that was delivered; of a
+    ``request_edit`` it is the one for the request.
     ``maybe_sent`` tells that an earlier try may have arrived without golive having heard of it.
     """
 
@@ -67,6 +68,11 @@ class Notifier(Kind):
     def address(self) -> str:
         """The name under which the ledger keeps what was delivered: the kind and where it goes."""
         return self.kind
+
+    @property
+    def has_buttons(self) -> bool:
+        """Whether people can press the buttons of its messages, and golive hears of it."""
+        return False
 
     @abstractmethod
     def deliver(self, message: Message, outlets: Outlets) -> Mapping[str, str]:

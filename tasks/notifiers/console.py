@@ -9,7 +9,7 @@ from typing import Literal
 from tasks.domain.block_kit import plain
 from tasks.notifiers import Message, Notifier, Outlets
 
-_SIGNS = {"alert": "ALERT ", "final": "END "}
+_SIGNS = {"alert": "ALERT ", "final": "END ", "request": "TO SIGN ", "reminder": "TO SIGN "}
 
 
 class Console(Notifier):

@@ -9,19 +9,40 @@ from pydantic import Field
 
 from tasks.domain.block_kit import TEXT, clip, escape
 from tasks.domain.errors import AccessDenied, OutsideError
-from tasks.domain.kind import Duration
+from tasks.domain.kind import Duration, Strict
 from tasks.domain.ports import ChatApi
 from tasks.notifiers import Message, Notifier, Outlets
 
+_IN_CHANNEL = frozenset({"request", "digest"})
+_LOUD = frozenset({"alert", "reminder"})
+_REFERENCE = r"^\$\{(env|file|block):[^{}]+\}$"
+
+
+class SlackUser(Strict):
+    """Somebody who may press the buttons."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, examples=["alice"])]
+    """The name under which golive knows them, as in ``sign_off.people``."""
+    roles: tuple[Annotated[str, Field(examples=["dba"])], ...] = ()
+    """The roles in which they sign; without one they may only acknowledge."""
+
 
 class Slack(Notifier):
-    """Posts a release's root message, edits it as the release moves on, and replies in its thread."""
+    """Posts a release's root message, edits it as the release moves on, and replies in its thread.
+
+    With an ``app_token`` people sign by buttons, roll back, acknowledge, and let a watch go on.
+    """
 
     kind: Literal["slack"] = "slack"
     """Which kind this is."""
-    token: Annotated[str, Field(pattern=r"^\$\{(env|file|block):[^{}]+\}$")] = "${env:SLACK_BOT_TOKEN}"  # noqa: S105 - a name
+    token: Annotated[str, Field(pattern=_REFERENCE)] = "${env:SLACK_BOT_TOKEN}"  # noqa: S105 - a name
     """The bot token (scope chat:write), as a secret reference; with channels:history golive can also tell, after a
     connection broke, whether a message arrived (channels:read too, where ``channel`` is a name)."""
+    app_token: Annotated[str, Field(pattern=_REFERENCE)] | None = None
+    """The app's token for Socket Mode (xapp-…, scope connections:write), as a secret reference; without it messages
+    have no buttons."""
+    people: dict[Annotated[str, Field(pattern=r"^[UW][A-Z0-9]{2,20}$")], SlackUser] = Field(default_factory=dict)
+    """Who may press the buttons, by Slack's ID of the user (profile, ⋮, Copy member ID). Nobody else is heard."""
     channel: Annotated[str, Field(min_length=2, max_length=100, examples=["#ops", "C024BE91L"])]
     """The channel's name or, better, its ID; the bot must be a member of it."""
     base_url: Annotated[str, Field(pattern=r"^(https://[^\s/]+|http://(127\.0\.0\.1|localhost)(:\d+)?)/(\S*/)?$")] = (
@@ -36,26 +57,33 @@ class Slack(Notifier):
         """The name under which the ledger keeps what was delivered."""
         return f"{self.kind}:{self.channel}"
 
+    @property
+    def has_buttons(self) -> bool:
+        """Whether golive hears of buttons that are pressed."""
+        return self.app_token is not None
+
     def deliver(self, message: Message, outlets: Outlets) -> Mapping[str, str]:
-        """Post the root, edit it, or reply beneath it; an alert is shown in the channel too."""
+        """Post the root or a request, edit it, or reply beneath it; what must be seen is shown in the channel too."""
         chat = outlets.chat(outlets.secrets.resolve(self.token), self.base_url, self.timeout)
         text = clip(escape(message.text), TEXT) or "–"
         root = message.root_ref
-        if message.kind == "root_edit":
+        blocks = [block for block in message.blocks if self.has_buttons or block.get("type") != "actions"]
+        if message.kind in ("root_edit", "request_edit"):
             if not root:
-                raise OutsideError("the release's root message was not delivered, so there is nothing to edit")
-            return chat.update(root["channel"], root["ts"], text, message.blocks)
-        thread = root.get("ts", "")
+                raise OutsideError("the message that this one replaces was not delivered, so there is nothing to edit")
+            return chat.update(root["channel"], root["ts"], text, blocks)
+        # A request stands in the channel, where those who are to sign see it.
+        thread = "" if message.kind in _IN_CHANNEL else root.get("ts", "")
         channel = root.get("channel", self.channel)
         if message.maybe_sent and (found := _sent(chat, channel, message, thread)):
             return found
         return chat.post(
             channel,
             text,
-            message.blocks,
+            blocks,
             key=message.key,
             thread_ts=thread,
-            broadcast=message.kind == "alert" and thread != "",
+            broadcast=message.kind in _LOUD and thread != "",
         )
 
 

@@ -89,7 +89,8 @@ def _database(facts: ReleaseFacts) -> tuple[Line, ...]:
 
 def _record(facts: ReleaseFacts) -> tuple[Line, ...]:
     signed = [f"{one.person} ({one.role})" for one in facts.signatures if one.decision == "approve"]
-    against = [f"{one.person} ({one.role}) refused" for one in facts.signatures if one.decision != "approve"]
+    signed += [f"{one.role} waived by {one.person}" for one in facts.signatures if one.decision == "waive"]
+    against = [f"{one.person} ({one.role}) refused" for one in facts.signatures if one.decision == "reject"]
     epochs = ", ".join(map(str, facts.epochs))
     driven = (
         f"of the ledger{', taken over on the way' if len(facts.epochs) > 1 else ''}" if epochs else "nobody drove it"

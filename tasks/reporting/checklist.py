@@ -81,9 +81,13 @@ def _of_role(facts: ReleaseFacts, role: str) -> Found:
     if not signed:
         return Found(Standing.NOT_REACHED, "not signed")
     last = signed[-1]
-    if last.decision != "approve":
-        return Found(Standing.FAILED, f"{last.person} said no: {last.reason or 'no reason given'}", last.at)
-    return Found(Standing.SIGNED, f"signed by {last.person}{': ' + last.reason if last.reason else ''}", last.at)
+    said = f": {last.reason}" if last.reason else ""
+    if last.decision == "reject":
+        return Found(Standing.FAILED, f"{last.person} said no{said or ': no reason given'}", last.at)
+    if last.decision == "waive":
+        return Found(Standing.WAIVED, f"waived by {last.person}{said}", last.at)
+    people = dict.fromkeys(one.person for one in signed if one.decision == "approve")
+    return Found(Standing.SIGNED, f"signed by {', '.join(people)}{said}", last.at)
 
 
 def _of_mark(facts: ReleaseFacts, mark: Mark) -> Found:

@@ -87,7 +87,7 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
         rehearsal=_rehearsed(rehearsal),
         way_back=_way_back(rehearsal, periods, looks),
         signatures=tuple(
-            Signature(row.at, row.gate, row.role, row.person, row.decision, row.reason, row.plan_hash)
+            Signature(row.at, row.gate, row.role, row.person, row.decision, row.reason, row.plan_hash, row.via)
             for row in evidence.signatures(release_id)
         ),
         messages=tuple(Sent(row.at, row.kind, row.text) for row in ledger.outbox.messages(release_id)),

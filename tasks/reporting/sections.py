@@ -280,8 +280,11 @@ def signatures(facts: ReleaseFacts) -> Table:
     """Return who signed for what."""
     rows = [
         (
-            Cell({"approve": "approved", "reject": "rejected"}.get(one.decision, one.decision), tone_of(one.decision)),
-            Cell(one.person, below=(f"{one.role}, gate {one.gate}",)),
+            Cell(
+                {"approve": "approved", "reject": "rejected", "waive": "waived"}.get(one.decision, one.decision),
+                tone_of(one.decision),
+            ),
+            Cell(one.person, below=(f"{one.role}, gate {one.gate}{f', by {one.via}' if one.via else ''}",)),
             stamp(one.at),
             one.reason or "–",
             Cell(one.plan_hash, code=True),

@@ -253,6 +253,7 @@ class Signature:
     decision: str
     reason: str
     plan_hash: str
+    via: str = ""
 
 
 @dataclass(frozen=True)

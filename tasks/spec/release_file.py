@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import time
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -19,7 +19,8 @@ from tasks.checks import Check
 from tasks.domain.checklist import Checklist
 from tasks.domain.docker import Address
 from tasks.domain.errors import ReleaseFileError
-from tasks.domain.kind import Duration, Strict
+from tasks.domain.gates import GO, LIVE, STABLE, of_stage
+from tasks.domain.kind import Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.silence import Silence
 from tasks.domain.triggers import Trigger
@@ -34,6 +35,7 @@ from tasks.spec.hosts import OWN_MACHINE, Machine
 from tasks.spec.kinds import kinds_in, union_of
 from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
 from tasks.spec.rehearsal import Rehearsal
+from tasks.spec.sign_off import SignOff, wanted
 from tasks.spec.switches import Switch
 from tasks.spec.watch import Watch
 
@@ -100,17 +102,6 @@ class Database(Strict):
     """Which client programs are used; without it those that fit best among all installed, the embedded ones too."""
     scratch: Scratch = Scratch()
     """Where backups are proven and migrations rehearsed."""
-
-
-class SignOff(Strict):
-    """Who signs before production is touched."""
-
-    go: tuple[str, ...] = ()
-    """Roles that each sign once, with the evidence and the measured rollback plan before them."""
-    expires: Duration = 86400.0
-    """After how long a signature no longer counts."""
-    starter_may_sign: bool = True
-    """Whether the person who started the release may sign too."""
 
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -237,7 +228,7 @@ class ReleaseFile(Strict):
     backup: Annotated[AnyBackup, BeforeValidator(_dump_unless_told)] = Dump()
     """The backup before the release; a ``dump`` where no kind is given."""
     sign_off: SignOff = SignOff()
-    """Who signs."""
+    """Who signs, at which gate."""
     window: Window = Window()
     """When production may be changed."""
     checks: Checks = Checks()
@@ -388,6 +379,25 @@ class ReleaseFile(Strict):
         for at in written_out(self.model_dump(by_alias=True)):
             raise _misfit(ADVICE, *at)
         return self
+
+    @model_validator(mode="after")
+    def _people_sign(self) -> Self:
+        known = {role for gate in self.gates() for role in self.signers(gate)}
+        for role in self.sign_off.people:
+            if role not in known:
+                said = f"{role!r} signs nothing; expected a role that some gate asks for: {', '.join(sorted(known))}"
+                raise _misfit(said, "sign_off", "people", role)
+        return self
+
+    def gates(self) -> list[str]:
+        """Return the gates that ask for a signature, in their order."""
+        of_stages = [of_stage(number) for number, stage in enumerate(self.watch.then) if stage.sign_off]
+        return [*(gate for gate in (GO, LIVE, STABLE) if self.sign_off.of(gate)), *of_stages]
+
+    def signers(self, gate: str) -> Mapping[str, int]:
+        """Return how many people sign in each role at a gate."""
+        stages = {of_stage(number): stage.sign_off for number, stage in enumerate(self.watch.then)}
+        return wanted(stages[gate]) if gate in stages else self.sign_off.of(gate)
 
     def check(self, name: str) -> Check:
         """Return the check of that name; raises `KeyError`."""

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, model_validator
 from tasks.domain.kind import Duration, Share, Strict
 from tasks.domain.units import show_seconds
 from tasks.domain.watch import COVERAGE, ERROR_RATE
+from tasks.spec.sign_off import Signers
 
 CheckName = Annotated[str, Field(min_length=1, examples=["API answers"])]
 Names = tuple[CheckName, ...]
@@ -63,6 +64,8 @@ class Stage(Strict):
     rollback: bool = False
     """Whether golive takes the release back by itself if a trigger or a check with ``rollback: true`` fires in this
     stage; otherwise people are told."""
+    sign_off: tuple[Signers, ...] = ()
+    """Roles that sign once the stage has its verdict, as for a review after seven days; nothing waits for them."""
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ from tests.benchmarks import (
     latency,
     ledger,
     memory,
+    messages,
     rehearsal,
     rollouts,
     systems,
@@ -26,6 +27,7 @@ ALL: dict[str, Callable[..., None]] = {
     "latency": latency.main,
     "ledger": ledger.main,
     "memory": memory.main,
+    "messages": messages.main,
     "rehearsal": rehearsal.main,
     "rollouts": rollouts.main,
     "systems": systems.main,
@@ -46,6 +48,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the large ledger (10,000,000)")
     parser.add_argument("--systems", type=int, nargs="+", default=[100, 1000], help="how many are watched (100 1000)")
     parser.add_argument("--seconds", type=float, default=180.0, help="for how long they are watched (180)")
+    parser.add_argument("--messages", type=int, default=messages.MESSAGES, help="messages through trouble (10,000)")
     parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where there is room for 15 GB")
     given = parser.parse_args()
     for name in given.names or ALL:
@@ -59,6 +62,8 @@ def main() -> None:
                 ledger.main(Path(directory), rows=given.rows)
             elif name == "watching":
                 watching.main(Path(directory), systems=given.systems, seconds=given.seconds)
+            elif name == "messages":
+                messages.main(Path(directory), messages=given.messages)
             else:
                 ALL[name](Path(directory), scale=given.scale, documents=given.documents, rounds=given.rounds)
 

@@ -221,7 +221,7 @@ def test_a_release_file_accounts_for_rows(beside):
             r":12: checklist.steps.backup.0: SH-03 is in no row .*did you mean",
         ),
         ("checklist: {notes: {XX-9: a}}", r"checklist.notes.XX-9: XX-9 is in no row .* expected the id of a row"),
-        ("checklist: {signed: {dbas: [SH-002]}}", r"checklist.signed.dbas: 'dbas' signs nothing; .* sign_off.go: dba"),
+        ("checklist: {signed: {dbas: [SH-002]}}", r"checklist.signed.dbas: 'dbas' signs nothing; .* sign_off: dba"),
         (
             "checklist:\n  waived:\n    - {rows: [SH-003, SH-001], because: no need}",
             r":14: checklist.waived.0.rows.1: SH-001 is waived here and covered by check 'it answers'",

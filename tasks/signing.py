@@ -1,0 +1,247 @@
+"""How people sign: what is shown to them and its hash, who may sign, and what a signature comes to.
+
+One way in for all: the form in Prefect, ``golive approve`` and a button in Slack end in `sign`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from tasks.context import Context, context_of, holder, ledger
+from tasks.domain import requests
+from tasks.domain.errors import NotFound, Refused
+from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, Decision, Standing, same_person, standing, state_of
+from tasks.domain.messages import Note
+from tasks.domain.release import State
+from tasks.domain.requests import Request
+from tasks.domain.units import show_seconds
+from tasks.ledger.gates import Signed, Signing
+from tasks.ledger.models import Approval, GateEvent
+from tasks.ledger.releases import Claim
+from tasks.settings import Settings
+from tasks.telling import about
+
+
+def observed(release_id: str) -> Context:
+    """Return the context of a release for a process that does not drive it."""
+    row = ledger(Settings.from_environment()).releases.get(release_id)
+    return context_of(Claim(row.id, row.epoch, holder()))
+
+
+def plan_hash(ctx: Context) -> str:
+    """Return the hash of what a signature for the gate "go" holds for: release file, code, migration, way back."""
+    rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
+    parts = [
+        ctx.release.file_text,
+        ctx.release.identity,
+        rehearsal.fingerprint if rehearsal else "",
+        rehearsal.plan if rehearsal else "",
+    ]
+    return _hash(parts)
+
+
+def evidence_hash(ctx: Context) -> str:
+    """Return the hash of all that is on record of a release by now, beginning with its plan."""
+    book, of = ctx.ledger, ctx.release.id
+    steps = [(one.id, one.phase, one.name, one.event, one.took) for one in book.releases.steps(of)]
+    seen = [(one.id, one.phase, one.name, one.outcome, one.seen) for one in book.evidence.measurements(of)]
+    looks = [(one.id, one.source, one.outcome, one.findings) for one in book.evidence.looks(of)]
+    return _hash([plan_hash(ctx), steps, seen, looks])
+
+
+def _hash(parts: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def shown_at(ctx: Context, gate: str) -> str:
+    """Return the hash of what is shown at a gate: the plan as it is now, or the evidence when people were asked."""
+    if gate == GO:
+        return plan_hash(ctx)
+    asked = ctx.ledger.gates.opened(ctx.release.id, gate)
+    return asked.plan_hash if asked is not None else ""
+
+
+def standing_of(ctx: Context, gate: str) -> Standing:
+    """Return how a gate stands now. One that was passed once stays so, except for "go"."""
+    gates, of, wanted = ctx.ledger.gates, ctx.release.id, ctx.file.signers(gate)
+    now, expires = ctx.ledger.evidence.now(), _expires(ctx)
+    if gate != GO and gates.has_passed(of, gate):
+        expires = timedelta.max
+    return standing(wanted, gates.signatures(of, gate), shown_at(ctx, gate), now, expires)
+
+
+def waiting_gates(ctx: Context) -> list[str]:
+    """Return the gates at which a release waits for somebody now."""
+    state, gates = State(ctx.release.state), ctx.ledger.gates
+    found = []
+    for gate in ctx.file.gates():
+        asked = gate in (GO, LIVE) or gates.opened(ctx.release.id, gate) is not None
+        if state_of(gate) is state and asked and not standing_of(ctx, gate).passed:
+            found.append(gate)
+    return found
+
+
+def roles_missing(ctx: Context) -> list[str]:
+    """Return the roles whose signature a release lacks now; one that was rejected lacks none."""
+    stands = [standing_of(ctx, gate) for gate in waiting_gates(ctx)]
+    return list(dict.fromkeys(role for one in stands if one.rejected is None for role in one.missing))
+
+
+def ask(ctx: Context, gate: str) -> GateEvent | None:
+    """Ask people to sign at a gate, for what there is to be shown now, unless they were asked already.
+
+    Returns the request, or nothing where nobody signs there.
+    """
+    if gate != CONTROLS and not ctx.file.signers(gate):
+        return None
+    gates, of = ctx.ledger.gates, ctx.release.id
+    before, now = gates.opened(of, gate), ctx.ledger.evidence.now()
+    until = now + _expires(ctx)
+    stands = gate != GO and before is not None and (before.until is None or before.until > now)
+    shown = before.plan_hash if before is not None and stands else plan_hash(ctx) if gate == GO else evidence_hash(ctx)
+
+    def notes(nonce: str) -> list[Note]:
+        signatures = gates.signatures(of, gate)
+        request = _request(
+            ctx, gate, shown, until, standing(ctx.file.signers(gate), signatures, shown, now, _expires(ctx))
+        )
+        over = [requests.over_note(request_of(ctx, before), before.nonce or "", "is asked anew")] if before else []
+        return [*over, requests.request_note(request, nonce)]
+
+    return gates.open(of, gate, shown, until, notes, state=state_of(gate), now=now)
+
+
+def _expires(ctx: Context) -> timedelta:
+    return timedelta(seconds=ctx.file.sign_off.expires)
+
+
+def request_of(ctx: Context, asked: GateEvent, stands: Standing | None = None) -> Request:
+    """Return a request that is on record as people are shown it."""
+    until = asked.until or asked.at + _expires(ctx)
+    return _request(ctx, asked.gate, asked.plan_hash, until, stands or standing_of(ctx, asked.gate))
+
+
+def _request(ctx: Context, gate: str, shown: str, until: datetime, stands: Standing) -> Request:
+    return Request(about(ctx.release, ctx.file.runbook), gate, shown, until, stands, _figures(ctx, gate))
+
+
+def _figures(ctx: Context, gate: str) -> list[tuple[str, str]]:
+    row, figures = ctx.release, [("way back", way_back(ctx))]
+    rehearsal = ctx.ledger.evidence.rehearsal(row.id)
+    if gate == GO and rehearsal is not None and (took := rehearsal.detail.get("seconds")) is not None:
+        figures.append(("way back takes", show_seconds(float(took))))
+    if gate in (LIVE, STABLE, CONTROLS):
+        row = ctx.ledger.releases.get(row.id)
+        figures.append(("watched until", f"{row.watch_until:%Y-%m-%d %H:%M} UTC" if row.watch_until else "–"))
+        looks = ctx.ledger.evidence.looks(row.id, "monitor")
+        figures.append(("last look", looks[-1].outcome if looks else "none yet"))
+    return figures
+
+
+def way_back(ctx: Context) -> str:
+    """Return the way back that the rehearsal has proven, in words."""
+    rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
+    return f"{rehearsal.plan} ({rehearsal.detail['why']})" if rehearsal else "none was rehearsed"
+
+
+def sign(
+    release_id: str,
+    *,
+    role: str,
+    person_name: str,
+    decision: Decision,
+    reason: str,
+    gate: str = "",
+    shown: str = "",
+    via: str = "",
+) -> str:
+    """Put a signature on record and return the gate that it is for: by default the first that asks for the role.
+
+    With ``shown`` it is for what has that hash, and for nothing else. Raises `NotFound` for a role that nobody asks
+    for, and `Refused` where this person may not sign, something else is shown by now, or nobody is asked.
+    """
+    ctx = observed(release_id)
+    gate = _gate_for(ctx, role, gate)
+    _require_allowed(ctx, role, person_name, decision)
+    if decision != "approve" and not reason.strip():
+        raise Refused(f"a {decision} without a reason", expected="why, in a sentence", do="give the reason")
+    asked = ask(ctx, gate)
+    now_shown = shown_at(ctx, gate)
+    if shown and shown != now_shown:
+        raise Refused(
+            "what was shown is not what it is any more",
+            expected=now_shown[:12],
+            do="look at the newest request and sign that",
+        )
+
+    def then(rows: Sequence[Approval], now: datetime) -> Signed:
+        stands = standing(ctx.file.signers(gate), rows, now_shown, now, _expires(ctx))
+        return Signed(_told(ctx, asked, stands), "passed" if stands.passed else "ended" if stands.rejected else "")
+
+    one = Signing(gate, role, person_name.strip(), decision, reason.strip(), now_shown, via)
+    ctx.ledger.gates.sign(release_id, one, then, state=state_of(gate), expires=_expires(ctx))
+    return gate
+
+
+def _told(ctx: Context, asked: GateEvent | None, stands: Standing) -> list[Note]:
+    if asked is None or asked.nonce is None:
+        return []
+    request = request_of(ctx, asked, stands)
+    if stands.rejected is not None:
+        return [requests.over_note(request, asked.nonce, stands.refusal)]
+    if stands.passed:
+        return [requests.over_note(request, asked.nonce, "is signed")]
+    return [requests.changed_note(request, asked.nonce)]
+
+
+def _gate_for(ctx: Context, role: str, gate: str) -> str:
+    """Return the gate at which a role signs now."""
+    open_ = waiting_gates(ctx)
+    if gate:
+        open_ = [one for one in open_ if one == gate]
+    if not open_:
+        state = State(ctx.release.state)
+        last = [one for one in ctx.file.gates() if state_of(one) is state]
+        if state in (State.AWAITING_GO, State.WATCHING) and last and not gate:
+            open_ = last[:1]  # all have signed; whoever signs once more is welcome
+        else:
+            raise Refused(
+                f"{ctx.release.id} is {ctx.release.state}",
+                expected=f"a release that waits at the gate {gate}" if gate else "a release that asks for a signature",
+                do="sign when it asks for it",
+            )
+    found = [one for one in open_ if role in ctx.file.signers(one)]
+    if not found:
+        known = ", ".join(role for one in open_ for role in ctx.file.signers(one)) or "none"
+        raise NotFound(
+            f"no role {role!r} signs here",
+            expected=known,
+            where=f"sign_off.{open_[0]}",
+            do="sign in one of these roles",
+        )
+    missing = [one for one in found if role in standing_of(ctx, one).missing]
+    return (missing or found)[0]
+
+
+def _require_allowed(ctx: Context, role: str, person_name: str, decision: Decision) -> None:
+    rules, row = ctx.file.sign_off, ctx.release
+    if same_person(person_name, row.started_by) and not rules.starter_may_sign:
+        raise Refused(
+            f"{person_name} started {row.id}",
+            expected="another person's signature",
+            do="ask somebody else to look at it and sign",
+        )
+    listed: Sequence[str] | None = rules.people.get(role)
+    if decision == "waive":
+        listed = rules.waivers or (() if listed is not None else None)
+    if listed is not None and not any(same_person(person_name, one) for one in listed):
+        what = "waive the signature of" if decision == "waive" else "sign as"
+        raise Refused(
+            f"{person_name} may not {what} {role}",
+            expected=f"one of {', '.join(listed)}" if listed else "somebody whom sign_off.waivers names",
+            do="ask one of them",
+        )
