@@ -16,7 +16,7 @@ from pydantic_core.core_schema import WithDefaultSchema
 
 from tasks.domain import errors
 from tasks.domain.kind import Duration, Kind, Share, Size
-from tasks.spec.describing import describe_fields
+from tasks.spec.describing import as_written, describe_fields
 from tasks.spec.kinds import PACKAGES, kinds_in
 from tasks.spec.release_file import ReleaseFile
 
@@ -154,6 +154,8 @@ def _fields(model: type[BaseModel]) -> list[str]:
             lines.append(f"| `kind` | `{field.default}` | required | Which kind this is. |")
             continue
         text = " ".join((field.description or "").split())
+        if field.examples:
+            text += f" As in {' or '.join(f'``{as_written(one)}``' for one in field.examples)}."
         cells = (f"`{field.alias or name}`", _form(field.annotation, field.metadata), _default(field), _inline(text))
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return [*lines, ""]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 
 from flows.parameters import ReleaseId, StartedBy, System, Version
-from tasks.checking import start_looks
+from tasks.checking import RUNNER, start_looks
 from tasks.deploy import fetch_code
 from tasks.driving import operation
 from tasks.health import conclude, record_baselines
@@ -20,7 +20,7 @@ from tasks.preflight import (
 )
 
 
-@flow(name="preflight", flow_run_name="{system} {version} · preflight")
+@flow(name="preflight", flow_run_name="{system} {version} · preflight", task_runner=RUNNER)
 async def preflight(system: System, version: Version, started_by: StartedBy = "", release: ReleaseId = "") -> None:
     """Look at the window, the tools, the database, the disk and the release's own checks; record baselines."""
     with operation("preflight", system, version, release, started_by=started_by) as claim:

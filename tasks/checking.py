@@ -10,6 +10,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from typing import Any
 
+from prefect.task_runners import ThreadPoolTaskRunner
+
 from tasks.acting import LOG, act, alone
 from tasks.adapters.secrets import MASK
 from tasks.checks import Check
@@ -21,7 +23,9 @@ from tasks.everywhere import LONGEST_SEEN, on_its_machines
 from tasks.ledger.releases import Claim
 
 AT_ONCE = 16
-"""How many checks look at the same time."""
+"""How many checks of a target look at the same time."""
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=AT_ONCE)
+"""What runs the looks that a flow starts as Prefect tasks: no more of them at a time than that."""
 TRIES = 3
 """How often a look that the checker itself could not make is repeated within the check's time."""
 GRACE = 2.0
@@ -88,36 +92,36 @@ def _texts_masked(value: Any, mask: Callable[[str], str]) -> Any:
     return value
 
 
-def measure_all(checks: Sequence[Check], target: Target) -> list[Measurement]:
+def measure_all(checks: Sequence[Check], target: Target, *, at_once: int = AT_ONCE) -> list[Measurement]:
     """Make checks at the same time and return what each saw, in their order; those that look alone come after.
 
     One that overruns its timeout by more than `GRACE` is left behind as ``unknown``.
     """
-    return measure_each([(check, target) for check in checks])
+    return measure_each([(check, target) for check in checks], at_once=at_once)
 
 
-def measure_each(looks: Sequence[tuple[Check, Target]]) -> list[Measurement]:
+def measure_each(looks: Sequence[tuple[Check, Target]], *, at_once: int = AT_ONCE) -> list[Measurement]:
     """Make checks as `measure_all` does, each at a target of its own."""
-    beside = _at_once([look for look in looks if not look[0].alone])
-    after = [one for look in looks if look[0].alone for one in _at_once([look])]
+    beside = _at_once([look for look in looks if not look[0].alone], at_once)
+    after = [one for look in looks if look[0].alone for one in _at_once([look], 1)]
     seen = {False: iter(beside), True: iter(after)}
     return [next(seen[check.alone]) for check, _ in looks]
 
 
-def _at_once(looks: Sequence[tuple[Check, Target]]) -> list[Measurement]:
+def _at_once(looks: Sequence[tuple[Check, Target]], most: int) -> list[Measurement]:
     if not looks:
         return []
     checks = [check for check, _ in looks]
     clock = looks[0][1].world.clock
     began_at, began = clock.now(), clock.monotonic()
-    pool = ThreadPoolExecutor(min(AT_ONCE, len(checks)), thread_name_prefix="check")
+    pool = ThreadPoolExecutor(min(most, len(checks)), thread_name_prefix="check")
     try:
         futures = [pool.submit(measure, check, target) for check, target in looks]
         seen = []
         for check, future in zip(checks, futures, strict=True):
             try:
                 # All began together: what one has waited for is not granted to the next once more.
-                left = _patience(checks, check) - (clock.monotonic() - began)
+                left = _patience(checks, check, most) - (clock.monotonic() - began)
                 seen.append(future.result(timeout=max(0.0, left)))
             except FutureTimeout:
                 late = unknown(f"no answer within {check.timeout:g} s")
@@ -127,15 +131,18 @@ def _at_once(looks: Sequence[tuple[Check, Target]]) -> list[Measurement]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _patience(checks: Sequence[Check], check: Check) -> float:
-    queue = sum(other.timeout for other in checks) / AT_ONCE if len(checks) > AT_ONCE else 0.0
+def _patience(checks: Sequence[Check], check: Check, most: int) -> float:
+    queue = sum(other.timeout for other in checks) / most if len(checks) > most else 0.0
     return float(check.timeout + queue + GRACE)
 
 
-def look_at(ctx: Context, phase: str, checks: Sequence[Check], target: Target) -> list[Measurement]:
+def look_at(
+    ctx: Context, phase: str, checks: Sequence[Check], target: Target, *, at_once: int = AT_ONCE
+) -> list[Measurement]:
     """Make checks and put what they saw on record under ``phase``."""
     names = [check.name for check in checks if hasattr(check, "record")]
-    seen = measure_all(checks, target.at(earlier=ctx.ledger.evidence.counted(ctx.release.id, phase, names)))
+    earlier = ctx.ledger.evidence.counted(ctx.release.id, phase, names)
+    seen = measure_all(checks, target.at(earlier=earlier), at_once=at_once)
     ctx.ledger.evidence.measured(ctx.release.id, phase, seen)
     for one in seen:
         level = logging.INFO if one.outcome is Outcome.PASSED else logging.WARNING
@@ -144,16 +151,17 @@ def look_at(ctx: Context, phase: str, checks: Sequence[Check], target: Target) -
 
 
 @act
-def look(claim: Claim, phase: str, names: Sequence[str]) -> list[Measurement]:
+def look(claim: Claim, phase: str, names: Sequence[str], at_once: int = AT_ONCE) -> list[Measurement]:
     """Make the named checks of a phase against production."""
     ctx = context_of(claim)
     checks = [check for check in ctx.file.checks.of(phase) if check.name in names]
-    return look_at(ctx, phase, checks, ctx.target())
+    return look_at(ctx, phase, checks, ctx.target(), at_once=at_once)
 
 
 def start_looks(claim: Claim, *phases: str, advisory: bool = True) -> list[Any]:
     """Start the checks of phases as Prefect tasks, one for each as long as they are few, and return their futures.
 
+    Many share tasks, in which they look one after the other: the flow's `RUNNER` alone says how many look at once.
     Those that look alone begin when all others have ended, one phase after the other.
     """
     ctx = context_of(claim)
@@ -178,7 +186,9 @@ def start_looks(claim: Claim, *phases: str, advisory: bool = True) -> list[Any]:
 
 def _start(claim: Claim, phase: str, names: Sequence[str], after: Sequence[Any]) -> Any:
     called = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    return look.with_options(task_run_name=called).submit(claim, phase, names, return_state=False, wait_for=after)
+    return look.with_options(task_run_name=called).submit(
+        claim, phase, names, at_once=1, return_state=False, wait_for=after
+    )
 
 
 def require(seen: Sequence[Measurement], phase: str, *, needed: bool = False) -> None:

@@ -50,9 +50,9 @@ class _Lag(Strict):
 
     model_config = ConfigDict(title="Lag")
 
-    group: Annotated[str, Field(min_length=1)]
+    group: Annotated[str, Field(min_length=1, examples=["billing"])]
     """The group of consumers; golive reads what it committed and does not join it."""
-    topics: Annotated[tuple[str, ...], Field(min_length=1)]
+    topics: Annotated[tuple[str, ...], Field(min_length=1, examples=[["orders"]])]
     """The topics that it reads."""
     at_most: Annotated[int, Field(ge=0)]
     """The most messages that it may still have before it, over all partitions."""

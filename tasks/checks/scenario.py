@@ -56,7 +56,10 @@ class Scenario(Controlled, Check):
 
     kind: Literal["scenario"] = "scenario"
     """Which kind of check this is."""
-    steps: Annotated[tuple[_Step, ...], Field(min_length=1)]
+    steps: Annotated[
+        tuple[_Step, ...],
+        Field(min_length=1, examples=[[{"request": {"url": "{base_url}/tasks"}, "expect": {"status": 200}}]]),
+    ]
     """The requests in order; the first that does not lead to what it must ends the scenario."""
     cleanup: tuple[_Step, ...] = ()
     """Requests that remove what the steps made, sent also after a failure, unless they need a value never saved."""

@@ -34,7 +34,7 @@ class Throughput(Check):
     """Where the service shows its metrics."""
     window: Annotated[Duration, Field(gt=0)] = 20.0
     """For how long a counter is watched; it must be shorter than ``timeout``."""
-    at_least: Annotated[float, Field(gt=0)]
+    at_least: Annotated[float, Field(gt=0, examples=[100])]
     """The least that must be finished in a minute."""
     min_items: Annotated[int, Field(ge=1)] = 10
     """The least number of pieces of work from which a rate is reckoned; fewer say nothing."""

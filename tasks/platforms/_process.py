@@ -21,9 +21,9 @@ Role = Literal["web", "background"]
 class Process(Strict):
     """One program of the system, kept running."""
 
-    command: Argv
-    """The program and its arguments, run without a shell, as in ``["{python}", "-m", "uvicorn", "app:app", "--port",
-    "{port}"]``; no secrets, because arguments can be read by every user of the machine."""
+    command: Annotated[Argv, Field(examples=[["{python}", "-m", "uvicorn", "app:app", "--port", "{port}"]])]
+    """The program and its arguments, run without a shell; no secrets, because arguments can be read by every user of
+    the machine."""
     environment: Environment = Field(default_factory=dict)
     """Environment variables; values may hold ``{dsn}``, ``{port}`` and references to secrets."""
     directory: str = "{release_dir}"

@@ -26,11 +26,11 @@ class SlotCommands(Strict):
     ``{slot}``, ``{port}``, ``{version}`` and ``{release_dir}`` are those of the slot it is about.
     """
 
-    start: Argv
+    start: Annotated[Argv, Field(examples=[["/opt/shop/start", "{slot}", "{port}"]])]
     """What starts a slot, without its background processes if ``background_start`` is given."""
-    stop: Argv
+    stop: Annotated[Argv, Field(examples=[["/opt/shop/stop", "{slot}"]])]
     """What stops a slot: gracefully, and then by force."""
-    status: Argv
+    status: Annotated[Argv, Field(examples=[["/opt/shop/status", "{slot}"]])]
     """What tells by its exit code whether a slot runs."""
     version: Argv | None = None
     """What prints the version that runs in a slot, and nothing else; it is held against golive's own record."""

@@ -30,7 +30,7 @@ class Haproxy(FileRouter):
     """Which kind of router this is."""
     file: Path = Path("/etc/haproxy/golive.cfg")
     """The file that golive writes, given to haproxy by a further ``-f``; nothing else may write it."""
-    backend: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    backend: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["shop"])]
     """The name of the backend, to which a frontend leads."""
     test: tuple[str, ...] = ("haproxy", "-c", "-f", "/etc/haproxy/haproxy.cfg", "-f", "/etc/haproxy/golive.cfg")
     """The command that says whether the configuration is valid, by its exit code."""

@@ -23,7 +23,7 @@ class Nginx(FileRouter):
     """Which kind of router this is."""
     file: Path = Path("/etc/nginx/conf.d/golive.conf")
     """The file that golive writes and nginx includes in its ``http`` block; nothing else may write it."""
-    upstream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    upstream: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["shop"])]
     """The name of the ``upstream`` block, to which ``proxy_pass`` leads."""
     test: tuple[str, ...] = ("nginx", "-t")
     """The command that says whether the configuration is valid, by its exit code."""

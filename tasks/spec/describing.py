@@ -1,4 +1,4 @@
-"""Gives each field of the release file's types the docstring under it as its description, where people read those.
+"""Describes fields of the release file's types by the docstrings under them, and shows values as people write them.
 
 Pydantic can do so when a class is made, but reads the whole file again for each class: half of the time in which golive
 starts, for what only the reference and the JSON schema need.
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 from tasks.domain.kind import Strict
 from tasks.spec import release_file
@@ -67,3 +70,20 @@ def _docs_in(module: str) -> Mapping[str, Mapping[str, str]]:
 
     read(ast.parse(inspect.getsource(sys.modules[module])).body, "")
     return found
+
+
+_PLAIN_IN_YAML = re.compile(
+    r"(?!(?:true|false|null|yes|no|on|off)$)(?!\d+e\d+$|0x)(?=.*[a-z])[\w/][\w./@+-]*(?: [\w./@+-]+)*", re.IGNORECASE
+)
+"""Texts that need no quotes, wherever they stand."""
+
+
+def as_written(value: Any) -> str:
+    """Return a value as a person writes it into the release file, in one line."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{as_written(key)}: {as_written(one)}' for key, one in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(as_written, value))}]"
+    if isinstance(value, str) and _PLAIN_IN_YAML.fullmatch(value):
+        return value
+    return json.dumps(value, ensure_ascii=False)

@@ -82,6 +82,12 @@ def rows_of(name: str) -> dict[str, Any]:
     }
 
 
+def aimed_at(name: str) -> str:
+    """Return what a system's figures should be; a rollout that stops the old version first loses what comes then."""
+    rollout = loading.load(SYSTEMS / name / "release.yaml").rollout
+    return "decidable ≥ 90 %" + ("" if rollout.kind == "recreate" else ", lost 0")
+
+
 def live_and_back(name: str, server: Any) -> dict[str, Any]:
     """Release version 2 of a system, whose signatures are given at once, make its checks, and take it back."""
     with importlib.import_module(f"tests.standins.{name.replace('-', '_')}").stand_in(server) as system:
@@ -114,4 +120,4 @@ def main(directory: Path, *, only: Sequence[str] = ()) -> None:
                 figures = dict.fromkeys(FIGURES, "–") | {"release s": type(error).__name__}
             rows[name] = rows_of(name) | figures
             print(name, rows[name], flush=True)
-    publish_table("systems", {"rounds": 1}, rows, dict.fromkeys(rows, "decidable ≥ 90 %, lost 0"))
+    publish_table("systems", {"rounds": 1}, rows, {name: aimed_at(name) for name in rows})

@@ -11,10 +11,10 @@ import types
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tasks import checks
 from tasks.domain.kind import Kind
@@ -207,3 +207,28 @@ def test_a_file_that_does_not_hold_just_its_own_kind_is_refused(text, tmp_path, 
     package = package_with(monkeypatch, tmp_path, moon=text)
     with pytest.raises(TypeError, match="must hold one subclass of Check with kind = 'moon'"):
         kinds_in(package)
+
+
+def fields_of(package: Any, name: str) -> Iterator[tuple[str, Any]]:
+    for model in models_in(kinds_in(package)[name]):
+        for key, field in model.model_fields.items():
+            yield f"{model.__name__}.{key}", field
+
+
+@every_kind
+def test_every_example_of_a_field_is_a_value_that_it_takes(package, name):
+    for key, field in fields_of(package, name):
+        form: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+        for example in field.examples or ():
+            assert TypeAdapter(form).validate_python(example) is not None, f"{key}: {example}"
+
+
+@every_kind
+def test_what_must_be_given_and_is_free_text_or_a_list_has_an_example(package, name):
+    free = {str, Any}
+    bare = [
+        key
+        for key, field in fields_of(package, name)
+        if field.is_required() and not field.examples and free & {field.annotation, *get_args(field.annotation)}
+    ]
+    assert [key for key in bare if not key.endswith((".name", ".kind"))] == []

@@ -75,7 +75,7 @@ def test_the_next_version_is_live_with_its_checklist_filled_in(neurohub):
     print({n: s for n, s in filled.items() if s not in {"passed", "signed", "waived"}})  # noqa: T201 - if a test fails
     counted = Counter(filled.values())
     # What is not reached belongs to the way back and to the week after.
-    assert (counted["signed"], counted["waived"], counted["passed"] + counted["not reached"]) == (23, 12, 321)
+    assert (counted["signed"], counted["waived"], counted["passed"] + counted["not reached"]) == (23, 13, 320)
     assert counted["passed"] > 290
-    assert f"356 rows: {counted['passed']} passed, 23 signed, 12 waived" in told(neurohub)
+    assert f"356 rows: {counted['passed']} passed, 23 signed, 13 waived" in told(neurohub)
     neurohub.no_scratch_is_left()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tasks.acting import LOG
+from tasks.checking import AT_ONCE
 from tasks.domain.errors import ActiveRelease, Refused, RehearsalFailed, Unreachable
 from tests.flows import GROW
 from tests.services import free_port
@@ -163,3 +164,20 @@ def _the_monitor_stops_the_old_version_once(shop):
     assert found.detail["stopped"] == "v1"
     assert (shop.latest().state, shop.latest().holder) == ("watching", "")
     assert shop.serving() == "v2"
+
+
+def test_many_checks_share_tasks_and_no_more_than_sixteen_look_at_once(small_system):
+    """One task for each of 90 would leave as many runs on Prefect's server; those of a task look one by one."""
+    small_system.through_prefect = True
+    at = small_system.home / "looking"
+    at.mkdir()
+    look = f"touch {at}/in-$$; ls {at} | grep -c in- >> {at}/seen; sleep 0.1; rm {at}/in-$$"
+    many = [
+        {"kind": "command", "name": f"look {number}", "argv": ["sh", "-c", look], "cwd": "{root}"}
+        for number in range(90)
+    ]
+    small_system.write({"checks.preflight": many})
+    small_system.phase("preflight", "v1")
+    seen = [int(count) for count in (at / "seen").read_text().split()]
+    assert len(seen) == 90
+    assert 1 < max(seen) <= AT_ONCE

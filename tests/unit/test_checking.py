@@ -186,6 +186,34 @@ def test_more_checks_than_look_at_once_wait_their_turn(target):
     assert {one.outcome for one in measure_all(looks, target)} == {Outcome.PASSED}
 
 
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_more_look_at_once_than_may_and_each_has_its_own_time(target, most):
+    lock, now, highest = threading.Lock(), 0, 0
+
+    def look() -> Reading:
+        nonlocal now, highest
+        with lock:
+            now += 1
+            highest = max(highest, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return passed("well")
+
+    looks = [check(look, f"{n}", timeout="5s") for n in range(10)]
+    assert {one.outcome for one in measure_all(looks, target, at_once=most)} == {Outcome.PASSED}
+    assert highest <= most
+
+
+def test_the_flows_that_start_looks_as_tasks_start_no_more_of_them_at_once_either():
+    from flows.health import health
+    from flows.preflight import preflight
+
+    for flow in (preflight, health):
+        runner: Any = flow.task_runner
+        assert runner._max_workers == AT_ONCE
+
+
 class Lonely(Fake):
     alone: ClassVar[bool] = True
 
