@@ -135,7 +135,9 @@ def _patience(checks: Sequence[Check], check: Check) -> float:
 def look_at(ctx: Context, phase: str, checks: Sequence[Check], target: Target) -> list[Measurement]:
     """Make checks and put what they saw on record under ``phase``."""
     names = [check.name for check in checks if hasattr(check, "record")]
-    seen = measure_all(checks, target.at(earlier=ctx.ledger.evidence.counted(ctx.release.id, phase, names)))
+    evidence, release_id = ctx.ledger.evidence, ctx.release.id
+    before = {"earlier": evidence.counted(release_id, phase, names), "looked": evidence.last_results(release_id, phase)}
+    seen = measure_all(checks, target.at(**before))
     ctx.ledger.evidence.measured(ctx.release.id, phase, seen)
     for one in seen:
         level = logging.INFO if one.outcome is Outcome.PASSED else logging.WARNING
