@@ -141,8 +141,9 @@ def look_at(
 ) -> list[Measurement]:
     """Make checks and put what they saw on record under ``phase``."""
     names = [check.name for check in checks if hasattr(check, "record")]
-    earlier = ctx.ledger.evidence.counted(ctx.release.id, phase, names)
-    seen = measure_all(checks, target.at(earlier=earlier), at_once=at_once)
+    evidence, release_id = ctx.ledger.evidence, ctx.release.id
+    before = {"earlier": evidence.counted(release_id, phase, names), "looked": evidence.last_results(release_id, phase)}
+    seen = measure_all(checks, target.at(**before), at_once=at_once)
     ctx.ledger.evidence.measured(ctx.release.id, phase, seen)
     for one in seen:
         level = logging.INFO if one.outcome is Outcome.PASSED else logging.WARNING

@@ -59,6 +59,9 @@ class Log(Check):
     """A command that prints the log instead; ``{since}`` is the moment from which on it is asked for, in UTC."""
     last: Duration | None = Field(default=None, examples=["1h"])
     """For how long back lines count, by the times that they bear; by default since the release began."""
+    back_to_last_look: bool = True
+    """Whether ``last`` reaches back to the check's last look in the release where that is longer ago, so that a look
+    that comes late misses nothing."""
     timezone: str = "UTC"
     """The time zone of lines that name none."""
     error: Regular = ERROR
@@ -145,7 +148,10 @@ class Log(Check):
         return {"offsets": offsets_of(entries), "signatures": signatures}
 
     def _start(self, target: Target) -> datetime | None:
-        return target.world.clock.now() - timedelta(seconds=self.last) if self.last is not None else None
+        if self.last is None:
+            return None
+        last = target.back_to_last_look(self.name, self.last) if self.back_to_last_look else self.last
+        return target.world.clock.now() - timedelta(seconds=last)
 
     def _lines(self, target: Target, entries: list[Entry], before: Mapping[str, Any]) -> Iterable[str]:
         start, now, zone = self._start(target), target.world.clock.now(), ZoneInfo(self.timezone)

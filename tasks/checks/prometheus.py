@@ -18,6 +18,7 @@ from tasks.domain.target import Target
 from tasks.domain.units import milliseconds, show_seconds
 
 _POINTS = 240
+_MOST_POINTS = 10_000  # Prometheus refuses more than 11,000
 _COVERED = 0.8
 _MOST_KEPT = 20
 Series = tuple[str, list[float]]
@@ -32,6 +33,9 @@ class Prometheus(Api, Check):
     """The query in PromQL, where ``or vector(0)`` makes a zero of no data; without a limit, any data will do."""
     over: Annotated[Duration | None, Field(gt=0, examples=["1h"])] = None
     """Over which time until now to look; by default at this moment."""
+    back_to_last_look: bool = True
+    """Whether ``over`` reaches back to the check's last look in the release where that is longer ago, so that a look
+    that comes late misses nothing."""
     take: Literal["worst", "average"] = "worst"
     """Of the points of a time, the one that is worst for the limit, or their average."""
     at_least: float | None = None
@@ -52,7 +56,8 @@ class Prometheus(Api, Check):
     def look(self, target: Target) -> Reading:
         """Return whether each series keeps within the limits; no data, NaN, gaps or old samples are unknown."""
         has_limit = self.at_least is not None or self.at_most is not None
-        series = self._range(target, self.over) if self.over is not None else self._now(target)
+        over = self._over(target)
+        series = self._range(target, over) if over is not None else self._now(target)
         if not series:
             return unknown(f"{self.query}: no data") if has_limit else failed(f"{self.query} has no data")
         old = self._age(target)
@@ -61,20 +66,25 @@ class Prometheus(Api, Check):
             return unknown(f"{self.query}: the last sample is {age}")
         if not has_limit:
             return passed(f"{self.query} has data, {len(series)} series", value=len(series), unit="series")
-        found = all_of([self._judge(name, points) for name, points in series])
+        found = all_of([self._judge(name, points, over) for name, points in series])
         kept = {name or self.query: points[-1] if points else None for name, points in series[:_MOST_KEPT]}
         latest = {name: value if value is not None and math.isfinite(value) else None for name, value in kept.items()}
         return Reading(
             found.outcome, found.seen, found.value, found.unit, found.limit, {"query": self.query, "latest": latest}
         )
 
-    def _judge(self, name: str, points: Sequence[float]) -> Reading:
+    def _over(self, target: Target) -> float | None:
+        if self.over is None or not self.back_to_last_look:
+            return self.over
+        return target.back_to_last_look(self.name, self.over)
+
+    def _judge(self, name: str, points: Sequence[float], over: float | None) -> Reading:
         what = name or self.query
-        if self.over is not None:
-            wanted = round(self.over / self._step(self.over))
+        if over is not None:
+            wanted = round(over / self._step(over))
             if len(points) < _COVERED * wanted:
                 return unknown(f"{what}: {len(points)} of {wanted} points have data, {_COVERED:.0%} are needed")
-            what = f"{self.take} of {what} over {show_seconds(self.over)}"
+            what = f"{self.take} of {what} over {show_seconds(over)}"
         if not all(math.isfinite(point) for point in points):
             return unknown(f"{what} is not a finite number")
         readings = []
@@ -93,9 +103,9 @@ class Prometheus(Api, Check):
         times = {"start": f"{end - over + step:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
         return _series(self._asked(target, "/api/v1/query_range", {"query": self.query, **times}))
 
-    @staticmethod
-    def _step(over: float) -> float:
-        return max(1.0, over / _POINTS)
+    def _step(self, over: float) -> float:
+        """Return the seconds between two points: as few as for ``over`` itself, so that a longer time is no coarser."""
+        return max(1.0, (self.over or over) / _POINTS, over / _MOST_POINTS)
 
     def _age(self, target: Target) -> float | None:
         """Return the age of the oldest last sample; what Prometheus reckons from samples is as new as the question."""

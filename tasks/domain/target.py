@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ class Target:
 
     ``dsn`` holds a password and must not be shown; ``baseline`` maps a check's name to what was recorded before the
     release; ``earlier`` maps it to the ``counters`` that its ``first`` and its ``last`` look left in their
-    ``Reading.detail``. ``root`` is where golive keeps the system's releases. ``slot`` is known where a platform works
-    on one, ``image`` is what the container image of the version is exactly, where it has one. ``turn`` is there only
-    where production is to be migrated. ``python`` is the interpreter of the machine that it is on. ``hosts`` are the
-    machines on which the system runs, each as the target is seen from there; there are none where that is golive's own.
+    ``Reading.detail``; ``looked`` maps it to when its last look of this phase began that came to a result. ``root`` is
+    where golive keeps the system's releases. ``slot`` is known where a platform works on one, ``image`` is what the
+    container image of the version is exactly, where it has one. ``turn`` is there only where production is to be
+    migrated. ``python`` is the interpreter of the machine that it is on. ``hosts`` are the machines on which the system
+    runs, each as the target is seen from there; there are none where that is golive's own.
     """
 
     world: World
@@ -46,6 +48,7 @@ class Target:
     image: str = ""
     baseline: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    looked: Mapping[str, datetime] = field(default_factory=dict)
     turn: Turn | None = None
     python: str = sys.executable
     hosts: Mapping[str, Target] = field(default_factory=dict)
@@ -53,6 +56,11 @@ class Target:
     def at(self, **changes: Any) -> Target:
         """Return the same target with some fields changed."""
         return replace(self, **changes)
+
+    def back_to_last_look(self, check: str, seconds: float) -> float:
+        """Return a time until now, or the one since a check's last look came to a result where that is longer ago."""
+        last = self.looked.get(check)
+        return seconds if last is None else max(seconds, (self.world.clock.now() - last).total_seconds())
 
     def on_each_host(self) -> Mapping[str, Target]:
         """Return the target as each host sees it, by the host's name; itself by an empty name where there are none.
@@ -63,6 +71,7 @@ class Target:
             name: there.at(
                 dsn=self.dsn,
                 hosts={},
+                looked=self.looked,
                 baseline={check: recorded.get(HOSTS, {}).get(name, {}) for check, recorded in self.baseline.items()},
             )
             for name, there in self.hosts.items()

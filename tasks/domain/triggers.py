@@ -28,6 +28,8 @@ GAP = 3
 IN_A_ROW = 3
 """Failures in a row that are more than a blip."""
 ENOUGH_PROBES = 30
+LONGEST_STRETCH = 4
+"""So many windows back it is counted whether errors are above their limit, if they have gone on for longer than one."""
 ENOUGH_REQUESTS = 100
 ENOUGH_BURST = 24
 """Four fifths of a burst of 30."""
@@ -52,7 +54,7 @@ class Down(Strict):
 
 
 class Errors(Strict):
-    """Fires when the share of failures was above a limit for the whole of a window, with 95 % confidence."""
+    """Fires when the share of failures was above a limit for a window, and since they began, with 95 % confidence."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -146,7 +148,7 @@ def reach(trigger: Down | Errors | Slower | Corruption, interval: float) -> floa
         case Down():
             return float(trigger.for_ + (GAP + 1) * interval)
         case Errors():
-            return _span(trigger, interval) / MADE + interval
+            return LONGEST_STRETCH * _span(trigger, interval) / MADE + interval
         case _:
             return 0.0
 
@@ -266,7 +268,23 @@ def _errors(
     if finding.state is Alarm.FIRES and (1 - trigger.above) ** calm < BY_CHANCE:
         # Two restarts at the ends of the window are no errors that went on through it.
         return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; {calm} probes in a row passed between")
+    failed, total = _count(_since_calm([p for p in past if _age(p, now) <= LONGEST_STRETCH * span], len(recent)))
+    if finding.state is Alarm.FIRES and (bound := wilson_lower(failed, total)) <= trigger.above:
+        # Each tick judges anew: over a day, some window in thousands is above a limit that the errors keep to.
+        seen = f"{finding.seen}; {failed} of {total} ({failed / total:.1%}) since they began, surely above {bound:.1%}"
+        return replace(finding, state=Alarm.SUSPICIOUS, seen=seen)
     return finding
+
+
+def _since_calm(probes: Sequence[Probe], calm: int) -> Sequence[Probe]:
+    """Return the probes from the first failure after so many in a row passed, which is since the errors began."""
+    passed, begin = 0, 0
+    for number in range(len(probes) - 1, -1, -1):
+        passed = passed + 1 if probes[number].outcome is Outcome.PASSED else 0
+        if passed == calm:
+            begin = number
+            break
+    return list(itertools.dropwhile(lambda p: p.outcome is Outcome.PASSED, probes[begin:]))
 
 
 def _longest_calm(probes: Sequence[Probe]) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, func, insert, literal_column, select
 
 from tasks.domain.errors import NotFound
 from tasks.domain.outcome import Measurement as Seen
+from tasks.domain.outcome import Outcome
 from tasks.ledger import models
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.releases import Note, message_of
@@ -77,6 +78,14 @@ class Evidence:
                 for name, counters in session.execute(query):
                     found.setdefault(name, {})[which] = counters
         return found
+
+    def last_results(self, release_id: str, phase: str) -> Mapping[str, datetime]:
+        """Return of each check when the last look of a phase began that came to a result, passed or failed."""
+        row = models.Measurement
+        known = row.outcome.in_([Outcome.PASSED.value, Outcome.FAILED.value])
+        query = select(row.name, func.max(row.at)).where(row.release_id == release_id, row.phase == phase, known)
+        with self._engine.transaction() as session:
+            return dict(session.execute(query.group_by(row.name)).tuples().all())
 
     def probed(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Put the guard's probes on record; each mapping names the columns of `models.Probe`."""

@@ -77,6 +77,15 @@ def test_lines_count_by_their_own_time(target, log):
     assert look(Log, target, files=["app.log"], last="10 min").outcome is U
 
 
+def test_a_look_that_comes_late_reads_back_to_the_last_one_and_one_that_comes_early_its_own_time(target, log):
+    add(log, f"{ago(90)} ERROR between the two", f"{ago(30)} ERROR lately", f"{ago(10)} INFO it goes on")
+    now = target.world.clock.now()
+    late, early = (target.at(looked={"it": now - timedelta(minutes=minutes)}) for minutes in (120, 5))
+    assert look(Log, late, files=["app.log"], last="1h").value == 2
+    assert look(Log, early, files=["app.log"], last="1h").value == 1
+    assert look(Log, late, files=["app.log"], last="1h", back_to_last_look=False).value == 1
+
+
 def test_of_a_large_log_only_the_end_is_read(target, log):
     filler = "x" * 90
     add(log, *(f"{ago(300)} ERROR {filler}" for _ in range(100_000)), f"{ago(1)} ERROR last")

@@ -102,6 +102,20 @@ def test_over_a_time_the_worst_point_or_the_average_decides_and_gaps_are_unknown
     assert "of 240 points have data, 80% are needed" in reading.seen
 
 
+def test_a_look_that_comes_late_asks_over_the_whole_gap_as_finely(target, prometheus_url):
+    late = target.at(looked={"it": target.world.clock.now() - timedelta(minutes=12)})
+    # It was 1 for a minute, ten minutes ago, and is 0 since.
+    at = int(target.world.clock.now().timestamp()) - 600
+    query = f"vector((time() > bool {at}) * (time() < bool {at + 60}))"
+    assert asked(target, prometheus_url, query, over="4m", at_most=0.5).outcome is P
+    reading = asked(late, prometheus_url, query, over="4m", at_most=0.5)
+    assert reading.outcome is F
+    assert "over 12 min" in reading.seen
+    assert asked(late, prometheus_url, query, over="4m", at_most=0.5, back_to_last_look=False).outcome is P
+    gone = asked(late, prometheus_url, "demo:up", over="1s", at_least=0)
+    assert "of 720 points have data" in gone.seen, "a gap of Prometheus itself is none of well-being"
+
+
 def test_a_query_that_prometheus_does_not_take_and_a_scalar_are_named(target, prometheus_url):
     with pytest.raises(OutsideError, match=r"status 400.*parse error"):
         asked(target, prometheus_url, "up{", at_most=1)

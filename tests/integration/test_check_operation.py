@@ -33,7 +33,7 @@ from tasks.checks.table_growth import TableGrowth
 from tasks.checks.vacuum import Vacuum
 from tasks.checks.wraparound import Wraparound
 from tasks.domain.errors import Inconclusive
-from tasks.domain.outcome import Reading
+from tasks.domain.outcome import Measurement, Reading, unknown
 from tasks.domain.ports import Session, World
 from tasks.domain.target import Target
 from tasks.ledger.ledger import Ledger
@@ -376,6 +376,12 @@ def test_the_last_and_the_first_look_of_a_release_reach_a_check(world, target, d
         found = book.evidence.counted("r1", "watch", ["it", "other"])["it"]
         assert found["first"]["at"] < found["last"]["at"]
         assert book.evidence.counted("r1", "health", ["it"]) == {}
+        looks = book.evidence.measurements("r1", "watch")
+        later = looks[-1].at + timedelta(hours=1)
+        assert book.evidence.last_results("r1", "watch") == {"it": looks[-1].at}
+        book.evidence.measured("r1", "watch", [Measurement("it", "sql", unknown("away"), later, 0.1)])
+        assert book.evidence.last_results("r1", "watch") == {"it": looks[-1].at}, "that one has learnt nothing"
+        assert book.evidence.last_results("r1", "health") == {}
         assert book.evidence.counted("r1", "watch", []) == {}
     finally:
         book.close()

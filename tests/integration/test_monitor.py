@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,21 @@ def _backdate(system: SmallSystem, release: str, *, hours: float) -> None:
         f"UPDATE release SET live_at = live_at - interval '{hours} hours' WHERE id = '{release}' RETURNING id",
         system.ledger_url,
     )
+
+
+def test_what_was_written_since_the_last_look_is_read_back_however_long_ago_that_was(
+    system: SmallSystem, service: Probed
+) -> None:
+    log = system.home / "app.log"
+    log.write_text("")
+    answers = {"kind": "http", "name": "it answers", "url": service.url}
+    quiet = {"kind": "log", "name": "no errors", "files": [str(log)], "last": "1ms", "may_be_quiet": True}
+    watch_file(system, service, watch=AT_ONCE, rollback={"when": []}, checks__watch=[answers, quiet])
+    release = put_under_watch(system)
+    assert look() == [f"{release}: passed"]
+    log.write_text(f"{datetime.now(UTC).isoformat()} ERROR between two looks\n")
+    assert look() == [f"{release}: failed"]
+    assert look() == [f"{release}: passed"], "it was before the look before"
 
 
 def test_a_second_run_at_the_same_time_steps_aside_even_in_the_same_process(

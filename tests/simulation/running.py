@@ -77,6 +77,10 @@ def _never(tally: Tally) -> bool:
     return tally.rolled_back == 0
 
 
+def _rarely(tally: Tally) -> bool:
+    return tally.rolled_back <= 0.25 * tally.releases
+
+
 def _soon(tally: Tally) -> bool:
     return tally.soon >= 0.99 * tally.releases
 
@@ -98,7 +102,9 @@ SCENARIOS: dict[str, Scenario] = {
     "down 15 min, prober too": Scenario(
         Fault(outage=15 * MINUTE, gaps=True, at_once=False), "none stable", lambda tally: tally.stable == 0
     ),
-    **{f"errors {share} %": Scenario(Fault(errors=share / 100, at_once=False)) for share in (5, 15, 25)},
+    "errors 5 %": Scenario(Fault(errors=0.05, at_once=False), "0 rolled back", _never),
+    "errors 15 %": Scenario(Fault(errors=0.15, at_once=False), "≤ 25 % rolled back", _rarely),
+    "errors 25 %": Scenario(Fault(errors=0.25, at_once=False)),
     **{f"errors {share} %": Scenario(Fault(errors=share / 100, at_once=False), _SOON, _soon) for share in (30, 40)},
     **{f"slower {factor:g} ×": Scenario(Fault(slower=factor)) for factor in (1.2, 1.6)},
     **{f"slower {factor:g} ×": Scenario(Fault(slower=factor), _SOON, _soon) for factor in (2.0, 3.0)},

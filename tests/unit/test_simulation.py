@@ -40,6 +40,7 @@ def test_a_tally_is_the_same_however_the_work_is_shared_out():
         ("down 11 min", Tally(releases=1, off=31.0)),
         ("slower 2 ×", Tally(releases=100, soon=98)),
         ("no data", Tally(releases=1, stable=1)),
+        ("errors 15 %", Tally(releases=100, by=Counter(errors=26))),
     ],
 )
 def test_an_aim_that_is_missed_is_told(name, seen):

@@ -116,6 +116,15 @@ class TestErrors:
         assert "15 probes in a row passed between" in finding.seen
         assert errors("FPF" * 3 + "P" * 11 + "FPF" * 3 + "F").state is Alarm.FIRES
 
+    def test_a_window_above_the_limit_is_no_proof_where_errors_have_kept_to_it_for_longer(self):
+        above, within = "FPP" * 10, "FPPPPPPPPP" * 9
+        finding = errors(within + above)
+        assert finding.state is Alarm.SUSPICIOUS
+        assert "19 of 120 (15.8%) since they began" in finding.seen
+        assert errors(within + "P" * 30 + above).state is Alarm.FIRES, "these are others"
+        assert errors(within + above * 4).state is Alarm.FIRES
+        assert errors("F" * 20 + within + above).state is Alarm.SUSPICIOUS, "what is older than that does not count"
+
     def test_too_few_probes_are_unknown(self):
         assert errors("F" * 29).state is Alarm.UNKNOWN
         assert errors("F" * 20 + "....." + "F" * 5 + "." * 8 + "F" * 5).state is Alarm.UNKNOWN
