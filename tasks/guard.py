@@ -12,8 +12,8 @@ from tasks.acting import act
 from tasks.beside import start_golive
 from tasks.context import context_of, holder, is_gone, ledger, world
 from tasks.desk import LEASE, Desk
-from tasks.domain.errors import GoliveError
-from tasks.domain.messages import Alert
+from tasks.domain.errors import GoliveError, LedgerError
+from tasks.domain.messages import Alert, alert_note
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.guarding import ANSWERS_AT_ONCE, AT_ONCE, Round
@@ -22,7 +22,7 @@ from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim
 from tasks.settings import Settings
 from tasks.spec import loading
-from tasks.telling import alert, courier_for, tell_of
+from tasks.telling import about, alert, courier_for, tell_of
 from tasks.watching import Fired
 
 PID_FILE = "guard.pid"
@@ -111,14 +111,18 @@ def see_to_guard(claim: Claim) -> None:
         )
 
 
-def start_guard(book: Ledger) -> str:
-    """Start a guard, unless one is alive or on its way, in a process of its own that outlives this one."""
+def start_guard(book: Ledger, first: Callable[[], object] = lambda: None) -> str:
+    """Start a guard, unless one is alive or on its way, in a process of its own that outlives this one.
+
+    ``first`` is done before it, by the one process that starts it.
+    """
     if guard_is_alive(book):
         return "alive"
     settings = Settings.from_environment()
     # Under a name that never recurs, so that of several that come at once one starts it.
     if book.leases.take(START, f"{holder()}/{os.urandom(4).hex()}", START_WITHIN) is None:
         return "on its way"
+    first()
     if (seen := book.leases.seen(LEASE)) is not None and is_gone(seen[0]):
         book.leases.give_back(LEASE, seen[0])
     pid = start_golive("guard", log=LOG_FILE)
@@ -150,31 +154,38 @@ def replace_dead_guard() -> str:
     if start is not None and start[2] and (seen is None or start[1] > seen[1]):
         return "on its way"
     expected = [row for row in rows if _had_guard(row, seen) or _had_guard(row, start)]
-    done = start_guard(book)
-    for row in expected:
-        _tell_of_death(book, row, seen, done)
-    return done
+
+    def tell() -> None:
+        for row in expected:
+            try:
+                _tell_of_death(book, row, seen)
+            except LedgerError:
+                raise
+            except GoliveError as error:  # its file cannot be read any more, say: the others are guarded all the same
+                world().progress(f"{row.id}: nobody could be told: {world().secrets.mask(str(error))}")
+
+    return start_guard(book, tell)
 
 
 def _had_guard(row: Release, seen: tuple[str, datetime, bool] | None) -> bool:
     return seen is not None and row.mutation_started_at is not None and seen[1] >= row.mutation_started_at
 
 
-def _tell_of_death(book: Ledger, row: Release, seen: tuple[str, datetime, bool] | None, done: str) -> None:
+def _tell_of_death(book: Ledger, row: Release, seen: tuple[str, datetime, bool] | None) -> None:
+    """Put on record that nobody guards a release, and tell people with it: once for each guard that has died."""
     heard = f"{seen[1]:%Y-%m-%d %H:%M:%S} UTC" if seen is not None else "never"
     looks = book.evidence.looks(row.id, "unguarded")
     if looks and looks[-1].findings["heard"] == heard:
         return
-    book.evidence.looked(row.id, "unguarded", Outcome.UNKNOWN, {"heard": heard, "done": done})
     ctx = watching.observe(row).ctx
-    now = book.evidence.now()
-    alert(
-        ctx,
+    note = alert_note(
+        about(row, ctx.file.runbook),
         Alert(
             title="the guard has died",
             seen=f"no guard is alive; last heard of: {heard}",
             limit="a sign of life every few seconds",
-            since=seen[1] if seen is not None else now,
-            next_act=f"guard again ({done}); if this comes again, read {LOG_FILE} in golive's home",
+            since=seen[1] if seen is not None else book.evidence.now(),
+            next_act=f"start another one; if this comes again, read {LOG_FILE} in golive's home",
         ),
     )
+    book.evidence.looked(row.id, "unguarded", Outcome.UNKNOWN, {"heard": heard}, tell=[note])

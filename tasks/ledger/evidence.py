@@ -17,9 +17,8 @@ from tasks.ledger.releases import Note, message_of
 
 DRILL = "restore drill"
 """The source of a look that tells what came of restoring a backup once more; its findings name the backup."""
-_DRILL: ColumnElement[str] = literal_column(
-    f"'{DRILL}'"
-)  # as it stands in the index, which a parameter would keep from being used
+# As it stands in the index, which a parameter would keep from being used.
+_DRILL: ColumnElement[str] = literal_column(f"'{DRILL}'")
 
 
 class Evidence:

@@ -71,7 +71,7 @@ class Watch:
             return [probes_of(self.system, one)[-1:] for one in (self.store, self.shop)]
 
         before = newest()
-        time.sleep(0.5)
+        time.sleep(1.0)
         return guard_is_alive(self.system.ledger) and all(
             new and new[-1].id not in {one.id for one in old} for old, new in zip(before, newest(), strict=True)
         )
@@ -104,7 +104,7 @@ def watch(open_directory: Path, pg_server: RunningServer) -> Iterator[Watch]:
             del os.environ["GOLIVE_LEDGER_URL"]
             system.add_version("v2")
             system.write({"rollout.ready": {"every": "50ms", "within": "60s"}})
-            write_file(system, service, watch={**WATCHED, "every": "200ms"})
+            write_file(system, service, watch={**WATCHED, "every": "200ms"}, rollback=DOWN)
             deploy(system)
             second_system(system, "store", healthy)
             yield Watch(system, service, open_directory / "golive" / "ledger", put_under_watch(system, name="store"))
@@ -113,7 +113,9 @@ def watch(open_directory: Path, pg_server: RunningServer) -> Iterator[Watch]:
         server.stop()
 
 
-WATCHED = {"for": "24h", "probe": {"every": "100ms", "check": "it answers"}}
+WATCHED = {"for": "24h", "probe": {"every": "500ms", "check": "it answers"}}
+DOWN = {"when": [{"kind": "down", "for": "4s"}], "automatic": True}
+"""An outage is seven answers in a row that fail or take longer than half a second: no busy machine comes to that."""
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -129,7 +131,7 @@ def test_a_watch_that_is_killed_at_random_goes_on_loses_nothing_and_rolls_back_o
             what = KINDS[(number + seed) % len(KINDS)]
             if number % 2:
                 watch.service.status = 500
-                time.sleep(drawn.uniform(0, 5))
+                time.sleep(drawn.uniform(0, 8))
                 watch.kill(what, nursery)
                 wait_until_or_tell(holds(lambda: is_back(watch)), nursery)
                 watch.service.status = 200

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from tasks.domain.errors import LedgerError
-from tasks.domain.ports import RunningServer
+from tasks.domain.ports import Command, RunningServer
 from tasks.domain.release import State
 from tests.flows import SmallSystem, wait_until
+from tests.systems import run, without_prefect
 from tests.watched import (
     EVERY,
     Probed,
@@ -288,25 +289,35 @@ def test_no_guard_is_started_where_nothing_can_be_probed(system: SmallSystem, se
     assert not (system.home / "golive" / "guard.pid").exists()
 
 
+@pytest.mark.parametrize("noticed_by", ["monitor", "keep-guard"])
 def test_a_guard_that_was_killed_is_replaced_and_people_are_told_once(
-    system: SmallSystem, service: Probed, monkeypatch: pytest.MonkeyPatch
+    system: SmallSystem, service: Probed, monkeypatch: pytest.MonkeyPatch, noticed_by: str
 ) -> None:
-    from tasks import guard
+    """By the flows themselves; what they would start is counted instead."""
+    from flows.keep_guard import keep_guard
+    from flows.monitor import monitor
+    from tasks.adapters.host import LocalHost
 
     release = put_under_watch(system)
     started: list[str] = []
 
-    def start(_book: object) -> str:
-        started.append("again")
-        return "started"
+    def spawn(_host: object, command: Command, _log: Path) -> int:
+        assert alerts_of(system, release), "it was started before the death was on record"
+        started.append(command.argv[-1])
+        return os.getpid()
 
-    monkeypatch.setattr(guard, "start_guard", start)
+    def notice() -> None:
+        with without_prefect():
+            run(keep_guard() if noticed_by == "keep-guard" else monitor())
+
+    monkeypatch.setattr(LocalHost, "spawn", spawn)
     with guard_process(system.home) as process:
         wait_until(lambda: len(probes_of(system, release)) > 3, 40)
-        assert guard.replace_dead_guard.fn() == "alive"
+        notice()
         kill_wait(process)
     # At once, not only when the lease has run out: the process is known to have ended.
-    assert guard.replace_dead_guard.fn() == "started"
-    assert guard.replace_dead_guard.fn() == "started"
-    assert len(started) == 2
-    assert ["guard has died" in text for text in alerts_of(system, release)] == [True]
+    assert not started
+    notice()
+    notice()
+    assert started == ["guard"]
+    assert ["guard has died" in text for text in alerts_of(system, release)].count(True) == 1

@@ -71,10 +71,11 @@ def test_entrypoints_are_modules_so_that_no_file_of_flows_shadows_a_library() ->
     assert all(":" not in one["entrypoint"] and "/" not in one["entrypoint"] for one in DEPLOYMENTS.values())
 
 
-def test_only_the_monitor_and_the_drill_run_by_themselves_and_never_twice_at_once() -> None:
+def test_only_monitor_keeper_and_drill_run_by_themselves_and_never_twice_at_once() -> None:
     scheduled = {name: one["schedules"] for name, one in DEPLOYMENTS.items() if one["schedules"]}
     assert {name: schedule["cron"] for name, (schedule,) in scheduled.items()} == {
         "monitor": "0 * * * *",
+        "keep-guard": "*/5 * * * *",
         "restore-drill": "0 3 * * 0",
     }
     for name, (schedule,) in scheduled.items():
@@ -91,7 +92,7 @@ def test_every_field_of_the_form_is_explained(name: str) -> None:
     assert bare == []
 
 
-@pytest.mark.parametrize("name", sorted(DEPLOYMENTS.keys() - {"monitor", "guard"}))
+@pytest.mark.parametrize("name", sorted(DEPLOYMENTS.keys() - {"monitor", "guard", "keep-guard"}))
 def test_a_form_offers_the_systems_or_takes_an_id(name: str) -> None:
     from prefect.utilities.callables import parameter_schema
 
