@@ -64,9 +64,9 @@ def lines_since_time(
 
 
 def lines_of_command(target: Target, argv: tuple[str, ...], start: datetime | None, *, timeout: float) -> list[str]:
-    """Return the lines that a command prints; ``{since}`` in it is the moment from which on they are asked for."""
-    moment = start.strftime("%Y-%m-%dT%H:%M:%SZ") if start else ""
-    words = tuple(target.fill(word.replace("{since}", moment)) for word in argv)
+    """Return the lines that a command prints; ``{since}`` and ``{epoch}`` are the moment from which on."""
+    moment, epoch = (start.strftime("%Y-%m-%dT%H:%M:%SZ"), f"{start.timestamp():.0f}") if start else ("", "")
+    words = tuple(target.fill(word.replace("{since}", moment).replace("{epoch}", epoch)) for word in argv)
     ended = target.world.host.run(Command(words, timeout=timeout))
     text = f"{ended.stdout}\n{ended.stderr}"  # docker and kubectl keep the two streams apart
     if LEFT_OUT in text:

@@ -54,9 +54,14 @@ class Log(Check):
     files: tuple[Pattern, ...] = Field(default=(), examples=[["/var/log/shop/*.log"]])
     """The log files, relative to the version's code; those that were rotated away are read on from where they were."""
     argv: Annotated[tuple[str, ...], AfterValidator(no_secret_in)] = Field(
-        default=(), examples=[["docker", "logs", "--since", "{since}", "api"]]
+        default=(),
+        examples=[
+            ["docker", "logs", "--since", "{since}", "api"],
+            ["journalctl", "--quiet", "--output=cat", "--unit=shop", "--since=@{epoch}"],
+        ],
     )
-    """A command that prints the log instead; ``{since}`` is the moment from which on it is asked for, in UTC."""
+    """A command that prints the log instead; ``{since}`` is the moment from which on it is asked for, in UTC, and
+    ``{epoch}`` the same in seconds since 1970, which journalctl takes after an ``@``."""
     last: Duration | None = Field(default=None, examples=["1h"])
     """For how long back lines count, by the times that they bear; by default since the release began."""
     back_to_last_look: bool = True

@@ -166,6 +166,24 @@ class Outbox:
         with self._engine.transaction() as session:
             return session.scalars(select(Message).where(Message.release_id == release_id).order_by(Message.id)).all()
 
+    def ends(self, release_id: str) -> Mapping[int, tuple[bool, str]]:
+        """Return whether a notifier has delivered a message of a release, and how one failed that has given it up.
+
+        A message that is still on its way to all of them is not among them.
+        """
+        query = (
+            select(Delivery.message_id, Delivery.outcome, Delivery.notifier, Delivery.error)
+            .join(Message, Message.id == Delivery.message_id)
+            .where(Message.release_id == release_id, Delivery.outcome.in_(["delivered", "dead"]))
+            .order_by(Delivery.id)
+        )
+        found: dict[int, tuple[bool, str]] = {}
+        with self._engine.transaction() as session:
+            for message_id, outcome, notifier, error in session.execute(query):
+                arrived, lost = found.get(message_id, (False, ""))
+                found[message_id] = (True, lost) if outcome == "delivered" else (arrived, f"{notifier}: {error}")
+        return found
+
     def dead_letters(self) -> Sequence[tuple[Message, Delivery]]:
         """Return what could not be delivered, the newest first."""
         with self._engine.transaction() as session:

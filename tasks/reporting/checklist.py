@@ -154,7 +154,21 @@ def _of_document(facts: ReleaseFacts, name: str) -> Found:
     seen = _PARTS[name](facts)
     if not seen:
         return Found(Standing.NOT_REACHED, "not in the report yet")
+    if name == "messages":
+        return _of_messages(facts, seen)
     return Found(Standing.PASSED, f"in this report: {seen}", _made(facts))
+
+
+def _of_messages(facts: ReleaseFacts, seen: str) -> Found:
+    """Return whether what was written came to anybody: messages that wait, or were given up, have told nobody."""
+    # An edit that came too late, or not at all, hides nothing that a message of its own does not tell.
+    lost = [one for one in facts.messages if one.lost and not one.kind.endswith("_edit")]
+    if lost:
+        return Found(Standing.FAILED, f"{len(lost)} of {seen} could not be delivered; {lost[-1].lost}", lost[-1].at)
+    arrived = [one for one in facts.messages if one.arrived]
+    if not arrived:
+        return Found(Standing.UNKNOWN, f"none of {seen} is known to have arrived", facts.messages[-1].at)
+    return Found(Standing.PASSED, f"in this report: {seen}, {len(arrived)} of them delivered", arrived[-1].at)
 
 
 def _made(facts: ReleaseFacts) -> datetime:

@@ -90,7 +90,7 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
             Signature(row.at, row.gate, row.role, row.person, row.decision, row.reason, row.plan_hash, row.via)
             for row in evidence.signatures(release_id)
         ),
-        messages=tuple(Sent(row.at, row.kind, row.text) for row in ledger.outbox.messages(release_id)),
+        messages=_messages(ledger, release_id),
         decisions=_decisions(moves, deriving.looks_of(looks)),
         events=_events(release.live_at, moves, looks),
     )
@@ -100,6 +100,13 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
     except ReleaseFileError as error:
         return replace(facts, not_measured=(*missing, f"The checklist could not be filled in: {error}"))
     return replace(facts, not_measured=missing, checklist=rows)
+
+
+def _messages(ledger: Ledger, release_id: str) -> tuple[Sent, ...]:
+    ends = ledger.outbox.ends(release_id)
+    return tuple(
+        Sent(row.at, row.kind, row.text, *ends.get(row.id, (False, ""))) for row in ledger.outbox.messages(release_id)
+    )
 
 
 def _migration(periods: Sequence[Period], steps: Sequence[StepRun]) -> float | None:

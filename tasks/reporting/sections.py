@@ -261,7 +261,10 @@ def messages(facts: ReleaseFacts) -> Table:
     return table(
         "Messages",
         "When (UTC)|Kind|Text",
-        [(stamp(one.at), one.kind, one.text) for one in facts.messages],
+        [
+            (stamp(one.at), one.kind, f"{one.text} (not delivered: {one.lost})" if one.lost else one.text)
+            for one in facts.messages
+        ],
         (),
         (19, 9, 72),
     )

@@ -258,11 +258,13 @@ class Signature:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message for people, as it was written."""
+    """A message for people, as it was written; ``lost`` says which notifier has given it up, and why."""
 
     at: datetime
     kind: str
     text: str
+    arrived: bool = False
+    lost: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -18,8 +19,10 @@ from tasks.checks.capacity import Capacity
 from tasks.checks.clock_skew import ClockSkew
 from tasks.checks.cpu import Cpu
 from tasks.checks.cron import Cron
+from tasks.checks.log import Log
 from tasks.checks.memory import Memory
 from tasks.checks.process import Process
+from tasks.domain.outcome import Reading
 from tasks.domain.ports import Command, Finished, World
 from tasks.domain.target import Target
 from tests.looks import F, P, U, look
@@ -112,7 +115,7 @@ class HostInside(LocalHost):
         self.prefix = prefix
 
     def run(self, command: Command) -> Finished:
-        inside = command.argv[0] in {"systemctl", "ps"}
+        inside = command.argv[0] in {"systemctl", "ps", "journalctl"}
         return super().run(replace(command, argv=(*self.prefix, *command.argv)) if inside else command)
 
 
@@ -137,6 +140,27 @@ def test_units_and_timers_of_systemd_are_judged_by_their_state(systemd_manager, 
     assert look(Process, inside, unit="checked.service").seen == "checked.service is loaded, inactive, dead"
     assert look(Process, inside, unit="none.service").seen == "none.service is not-found, inactive, dead"
     assert look(Cron, inside, timer="none.timer").seen == "none.timer is not-found, inactive: failed"
+
+
+def test_what_a_unit_wrote_to_the_journal_is_read_from_a_moment_on(systemd_manager, target):
+    script = "echo begun; echo ERROR: broken"
+    unit = f"[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nExecStart=/bin/sh -c '{script}'\n"
+    (systemd_manager.directory / "units" / "told.service").write_text(unit)
+    systemd_manager.systemctl("daemon-reload")
+    inside = target.at(world=replace(target.world, host=HostInside(systemd_manager.prefix)))
+    argv = ["journalctl", "--quiet", "--output=cat", "--identifier=sh", "--unit=told", "--since=@{epoch}"]
+
+    def journal(**more: Any) -> Reading:
+        return look(Log, inside, argv=argv, last="1h", required=["begun"], **more)
+
+    assert (journal().outcome, journal().seen) == (U, "nothing was written: unknown")
+    systemd_manager.systemctl("start", "told.service")
+    assert comes(lambda: journal(max_errors=1).outcome is P)
+    reading = journal()
+    assert (reading.outcome, reading.value) == (F, 1)
+    assert "ERROR: broken" in reading.seen
+    later = [word.replace("{epoch}", "4102444800") for word in argv]
+    assert look(Log, inside, argv=later, last="1h").outcome is U
 
 
 def test_a_job_of_cron_is_found_with_its_schedule_unless_it_is_commented_out(target, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from deployments.cli import app
+from tasks.domain.messages import Note
 from tasks.domain.outcome import Measurement, failed, passed, unknown
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Opening
@@ -140,6 +141,30 @@ def test_the_newest_look_counts_and_earlier_failures_are_told(seen):
     rows = seen("watch", "it is fast", failed("9 s"))
     assert [entry.found.seen for entry in rows["SH-003"].entries] == ["9 s", "status 200"]
     assert rows["SH-003"].standing == "failed"
+
+
+def test_a_message_that_reached_nobody_has_told_nobody(ledger, tmp_path):
+    file = f"{FILE}checklist: {{documents: {{messages: [SH-008]}}}}\n"
+    ledger.releases.open(Opening("shop-4", "shop", "v2", "release", True, "ana", "", "f", file, checklist_text=ROWS))
+
+    def row() -> tuple[str, str]:
+        return stands(ledger, "shop-4")["SH-008"]
+
+    assert row() == ("not reached", "not in the report yet")
+    notes = [
+        Note(kind, text, {}) for kind, text in (("root", "it begins"), ("reply", "it is live"), ("root_edit", "on"))
+    ]
+    ledger.evidence.looked("shop-4", "test", "passed", {}, tell=notes)
+    first, second, edit = ledger.outbox.messages("shop-4")
+    ledger.outbox.dead(edit.id, "slack", "message_not_found")
+    ledger.outbox.retry(first.id, "slack", "no route", 60)
+    assert row() == ("unknown", "none of 3 messages is known to have arrived")
+    ledger.outbox.delivered(first.id, "slack", {})
+    assert row() == ("passed", "in this report: 3 messages, 1 of them delivered")
+    ledger.outbox.dead(second.id, "slack", "channel_not_found")
+    assert row() == ("failed", "1 of 3 messages could not be delivered; slack: channel_not_found")
+    write_html(gather(ledger, "shop-4"), tmp_path / "r.html", str)
+    assert "it is live (not delivered: slack: channel_not_found)" in (tmp_path / "r.html").read_text()
 
 
 def test_the_markdown_has_each_row_with_failures_first_and_nothing_that_breaks_a_table(ledger, seen):

@@ -25,6 +25,7 @@ from tasks.everywhere import everywhere, recorded
 from tasks.platforms import Instance, Running
 from tasks.platforms._process import Process
 from tasks.platforms.supervisor import Supervisor
+from tasks.preview import preview
 from tasks.sources.git import Git
 from tasks.spec.kinds import kinds_in
 from tests.flows import GROW, SmallSystem, wait_until
@@ -165,7 +166,10 @@ def test_a_system_on_another_machine_is_released_and_rolled_back(sshd, small_sys
         {
             "hosts": [machine(sshd, there)],
             "database.scratch": {"place": "embedded"},
-            "checks.preflight": [{**on_it, "name": "it is there before"}],
+            "checks.preflight": [
+                {**on_it, "name": "it is there before"},
+                {"kind": "file", "name": "its code is there", "files": ["service.py"]},
+            ],
             "checks.health": [{**on_it, "name": "it is there after"}],
         }
     )
@@ -186,6 +190,12 @@ def test_a_system_on_another_machine_is_released_and_rolled_back(sshd, small_sys
     assert system.serving() == "v1"
     # A check looks there, not beside golive. What would not be possible is refused before anything begins.
     system.add_version("v3")
+    before = sorted((there / "releases").iterdir())
+    with system.in_environment():
+        previewed = preview("shop", "v3")
+    assert previewed.outcome is Outcome.PASSED
+    assert "its code is there" in [one.measurement.check for one in previewed.seen if one.version == "v3"]
+    assert sorted((there / "releases").iterdir()) == before
     (there / "only-on-app1").unlink()
     with system.untouched(), pytest.raises(ChecksFailed, match=r"app1: .*only-on-app1"):
         system.release("v3")
