@@ -152,7 +152,9 @@ def _other_to_act_on(record: Record, look: Look, found: Sequence[Finding]) -> li
         return []
     basis = record.basis_of(look)
     taken = record.confirming(basis.at if basis is not None else look.at, look.at)
-    firing = (one for one in found if one.state is Alarm.FIRES)
+    firing = [one for one in found if one.state is Alarm.FIRES]
+    if not taken and any(one.kind in {"down", "errors"} for one in firing):
+        return []  # they may bear the time of another clock than the look
     holding = next((one.kind for one in firing if still_there(one.kind, taken)), None)
     return [] if holding == judged["holds"] else [f"acted on {judged['holds']}, and {holding} held just before"]
 

@@ -104,9 +104,8 @@ def _untold(record: Record, fired: Firing, ends: datetime | None) -> Decision | 
     """Return what is to be said of a trigger that fires in a replay, unless a look on record tells of it."""
     slack = timedelta(seconds=SLACK * record.watched.interval)
     begins, until = fired.at - slack, fired.until + slack
-    if any(
-        begins <= one.at <= until + CONFIRMED_WITHIN and fired.finding.kind in _acted_on(one) for one in record.looks
-    ):
+    told = [one for one in record.looks if fired.finding.kind in _acted_on(one)]
+    if any(begins <= one.at <= until + CONFIRMED_WITHIN for one in told) or _was_busy(record, fired.at, slack):
         return None
     taken = record.confirming(begins, until + CONFIRMED_WITHIN)
     words = in_words([fired.finding])
@@ -116,6 +115,13 @@ def _untold(record: Record, fired: Firing, ends: datetime | None) -> Decision | 
         why = "what came of it is not on record: something else ended the watch, or the guard itself"
         return Decision(fired.at, "guard", "nothing", words, Outcome.UNKNOWN, why)
     return Decision(fired.at, "guard", "nothing", words, Outcome.FAILED, "nothing on record says that this was seen")
+
+
+def _was_busy(record: Record, at: datetime, slack: timedelta) -> bool:
+    """Tell whether something else was being acted on already, in which time nothing more is."""
+    acted = (one for one in record.looks if one.source == "guard")
+    judged = ((basis.at if (basis := record.basis_of(one)) is not None else one.at, one.at) for one in acted)
+    return any(begin - slack <= at <= end + CONFIRMED_WITHIN for begin, end in judged)
 
 
 def _acted_on(look: Look) -> set[str]:

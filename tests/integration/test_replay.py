@@ -109,7 +109,7 @@ def test_each_decision_of_a_watch_that_ended_badly_is_made_again_and_other_limit
     spoil(system, f"UPDATE probe SET outcome = 'passed' WHERE release_id = '{release}' AND source = 'guard'")
     tampered = replayed(release, code=4)
     assert "down fires" in by(tampered, "guard")[0]["why"]
-    assert tampered["differ"] == 1
+    assert tampered["differ"] >= 1, "and what else saw some of the outage"
     spoil(system, f"DELETE FROM probe WHERE release_id = '{release}'")
     assert replayed(release)["unknown"] == 3
 
