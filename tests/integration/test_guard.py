@@ -6,14 +6,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tasks.domain.errors import LedgerError
+from tasks.domain.errors import LedgerError, LedgerUnreachable
 from tasks.domain.ports import Command, RunningServer
 from tasks.domain.release import State
 from tests.flows import SmallSystem, wait_until
@@ -201,6 +201,30 @@ def test_probes_are_kept_while_the_ledger_is_away_and_written_once(
     finally:
         system.close()
         server.stop()
+
+
+def test_probes_are_written_once_though_the_ledger_goes_away_right_after_each_writing(
+    system: SmallSystem, service: Probed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.desk import Desk, News
+
+    read, readings = Desk.read, 0
+
+    def reading(self: Desk, known: Iterable[str], *, may_end: bool) -> News:
+        nonlocal readings
+        readings += 1
+        if readings % 2 == 0:
+            raise LedgerUnreachable("away", do="wait")
+        return read(self, known, may_end=may_end)
+
+    monkeypatch.setattr(Desk, "read", reading)
+    monkeypatch.setattr("tasks.guarding.READ_EVERY", 0.2)
+    release = put_under_watch(system)
+    with guarding():
+        wait_until(lambda: readings > 5 and len(probes_of(system, release)) > 10, 60)
+        end_watch(system, release)
+    made = [one.at for one in probes_of(system, release)]
+    assert len(set(made)) == len(made)
 
 
 def _asked_again(system: SmallSystem, release: str, count: int) -> bool:
