@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks.domain.errors import LedgerError, LedgerUnreachable
+from tasks.domain.messages import Note
 from tasks.domain.ports import Command, RunningServer
 from tasks.domain.release import State
 from tests.flows import SmallSystem, wait_until
@@ -147,6 +148,36 @@ def test_a_release_that_cannot_be_guarded_keeps_nobody_from_guarding_the_others(
             end_watch(system, hindered)
             end_watch(system, other)
     assert len(alerts_of(system, hindered)) == 1
+
+
+def test_files_are_read_a_few_at_a_time_and_messages_of_each_go_out_as_they_come(
+    system: SmallSystem, service: Probed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file at each reading: the guard does not end for having found nothing to probe in the first."""
+    monkeypatch.setattr("tasks.desk.READ_FOR", 0.0)
+    monkeypatch.setattr("tasks.guarding.DELIVER_EVERY", 0.2)
+    watch_file(system, service, rollback={"when": []})
+    with probed() as healthy:
+        second_system(system, "store", healthy)
+        store = put_under_watch(system, name="store")
+        watch_file(system, service, watch={"every": "1h", "for": "24h"}, rollback={"when": []})
+        second_system(system, "unprobed", healthy)
+        unprobed = put_under_watch(system, name="unprobed")
+        watch_file(system, service, rollback={"when": []})
+        shop = put_under_watch(system)
+        outbox = system.ledger.outbox
+        with guarding():
+            for _ in range(2):
+                wait_until(lambda: not any(outbox.waits("console", name) for name in ("shop", "store")), 60)
+                count = len(probes_of(system, store))
+                wait_until(lambda seen=count: len(probes_of(system, store)) > seen + 3, 60)
+                for release in (shop, store):
+                    system.ledger.releases.tell(release, Note("reply", "one more", {}))
+            wait_until(lambda: not any(outbox.waits("console", name) for name in ("shop", "store")), 60)
+            for release in (unprobed, store, shop):
+                end_watch(system, release)
+    assert len(probes_of(system, shop)) > 0
+    assert not probes_of(system, unprobed)
 
 
 def test_a_probe_that_the_version_before_could_not_pass_counts_only_once_live(
