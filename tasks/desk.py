@@ -92,6 +92,10 @@ class Desk:
         self._book.evidence.probed(rows)
         self._doubtful = False
 
+    def doubt(self) -> None:
+        """Say that what was written last may come again, whether it is on record or not."""
+        self._doubtful = True
+
     def read(self, known: Iterable[str], *, may_end: bool) -> News:
         """Renew the lease and return what is to be guarded; with nothing left the lease is given back."""
         if not self.is_ours():

@@ -101,8 +101,11 @@ class Round:
         try:
             self._desk.write(rows)
             return self._desk.read(known, may_end=may_end) if reads else None
-        except LedgerError:
-            self._desk.revive()
+        except Exception as error:
+            # What was written is kept as well, and comes again with the next turn.
+            self._desk.doubt()
+            if isinstance(error, LedgerError):
+                self._desk.revive()
             raise
 
     def _hear(self, now: float) -> None:

@@ -6,14 +6,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from tasks.domain.errors import LedgerError
+from tasks.domain.errors import LedgerError, LedgerUnreachable
+from tasks.domain.messages import Note
 from tasks.domain.ports import Command, RunningServer
 from tasks.domain.release import State
 from tests.flows import SmallSystem, wait_until
@@ -149,6 +150,36 @@ def test_a_release_that_cannot_be_guarded_keeps_nobody_from_guarding_the_others(
     assert len(alerts_of(system, hindered)) == 1
 
 
+def test_files_are_read_a_few_at_a_time_and_messages_of_each_go_out_as_they_come(
+    system: SmallSystem, service: Probed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One file at each reading: the guard does not end for having found nothing to probe in the first."""
+    monkeypatch.setattr("tasks.desk.READ_FOR", 0.0)
+    monkeypatch.setattr("tasks.guarding.DELIVER_EVERY", 0.2)
+    watch_file(system, service, rollback={"when": []})
+    with probed() as healthy:
+        second_system(system, "store", healthy)
+        store = put_under_watch(system, name="store")
+        watch_file(system, service, watch={"every": "1h", "for": "24h"}, rollback={"when": []})
+        second_system(system, "unprobed", healthy)
+        unprobed = put_under_watch(system, name="unprobed")
+        watch_file(system, service, rollback={"when": []})
+        shop = put_under_watch(system)
+        outbox = system.ledger.outbox
+        with guarding():
+            for _ in range(2):
+                wait_until(lambda: not any(outbox.waits("console", name) for name in ("shop", "store")), 60)
+                count = len(probes_of(system, store))
+                wait_until(lambda seen=count: len(probes_of(system, store)) > seen + 3, 60)
+                for release in (shop, store):
+                    system.ledger.releases.tell(release, Note("reply", "one more", {}))
+            wait_until(lambda: not any(outbox.waits("console", name) for name in ("shop", "store")), 60)
+            for release in (unprobed, store, shop):
+                end_watch(system, release)
+    assert len(probes_of(system, shop)) > 0
+    assert not probes_of(system, unprobed)
+
+
 def test_a_probe_that_the_version_before_could_not_pass_counts_only_once_live(
     system: SmallSystem, service: Probed
 ) -> None:
@@ -201,6 +232,30 @@ def test_probes_are_kept_while_the_ledger_is_away_and_written_once(
     finally:
         system.close()
         server.stop()
+
+
+def test_probes_are_written_once_though_the_ledger_goes_away_right_after_each_writing(
+    system: SmallSystem, service: Probed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.desk import Desk, News
+
+    read, readings = Desk.read, 0
+
+    def reading(self: Desk, known: Iterable[str], *, may_end: bool) -> News:
+        nonlocal readings
+        readings += 1
+        if readings % 2 == 0:
+            raise LedgerUnreachable("away", do="wait")
+        return read(self, known, may_end=may_end)
+
+    monkeypatch.setattr(Desk, "read", reading)
+    monkeypatch.setattr("tasks.guarding.READ_EVERY", 0.2)
+    release = put_under_watch(system)
+    with guarding():
+        wait_until(lambda: readings > 5 and len(probes_of(system, release)) > 10, 60)
+        end_watch(system, release)
+    made = [one.at for one in probes_of(system, release)]
+    assert len(set(made)) == len(made)
 
 
 def _asked_again(system: SmallSystem, release: str, count: int) -> bool:
