@@ -3,24 +3,90 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deployments.commands import System, app, command, settings
-from deployments.output import say, show_error
+from deployments.commands import app, command, settings
+from deployments.output import note, say, show_error
 from tasks.domain.errors import ReleaseFileError, UserError
+
+if TYPE_CHECKING:
+    from deployments.beginning.tables import TableSeen
 
 
 @command("init")
-def init(system: System) -> None:
-    """Write a release file for a new system, to be filled in."""
-    from deployments.new_system import write_release_file
+def init(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="DIRECTORY|NAME", help="The service's code, as in . or ./shop; or a system's name."),
+    ] = ".",
+    *,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What the system is called; by default as the directory.")
+    ] = "",
+    dsn: Annotated[
+        str,
+        typer.Option("--dsn", metavar="REFERENCE", help="Look at a database too: '${env:NAME}' or '${file:PATH}'."),
+    ] = "",
+    checklist: Annotated[
+        Path | None,
+        typer.Option("--checklist", metavar="FILE.md", help="Make its checklist.csv from this document too."),
+    ] = None,
+) -> None:
+    """Write a release file for a new system: from what its code shows, or for a NAME alone one to be filled in.
 
-    path = write_release_file(settings().systems, system)
+    Nothing is overwritten. What the code does not show is marked with FILL IN; the file is valid as it is.
+    """
+    from deployments import new_system
+
+    systems = settings().systems
+    if not new_system.is_directory(what):
+        path = new_system.write_release_file(systems, what)
+        if Path(what).is_dir():
+            note(f"the directory {what} was not looked at; for that: golive init ./{what}")
+    else:
+        path = _from_code(Path(what), name, dsn)
+    system = path.parent.name
     say(f"wrote {path}")
+    if checklist is not None:
+        from deployments.checklists import import_document
+
+        import_document(checklist, path.with_name("checklist.csv"))
     say(f"fill it in, then: golive validate {system}, and golive up to offer it in Prefect's form", "dim")
+
+
+def _from_code(directory: Path, name: str, dsn: str) -> Path:
+    from deployments import new_system
+    from deployments.beginning.draft import FILL_IN, facts_of
+    from deployments.beginning.repository import Repository
+    from deployments.beginning.writing import text_of
+    from tasks.spec import loading
+
+    repository = Repository(directory.expanduser().absolute())
+    system = name or new_system.name_for(directory)
+    facts = facts_of(repository, _tables(dsn) if dsn else None)
+    text = text_of(system, facts)
+    loading.parse(text, f"the release file begun for {system}")
+    path = new_system.write_release_file(settings().systems, system, text)
+    for line in facts.told():
+        note(f"seen: {line}")
+    for number, line in enumerate(text.splitlines(), 1):
+        if FILL_IN in line and number > 3:
+            say(f"line {number}: {line.strip().removeprefix('# ')}")
+    return path
+
+
+def _tables(dsn: str) -> Sequence[TableSeen]:
+    from deployments.beginning.tables import tables_of
+    from tasks.context import world
+    from tasks.spec.naming_secrets import ADVICE, holds_password
+
+    if holds_password(dsn, dsn=True):
+        raise UserError(ADVICE, where="--dsn", do="and change this one, which everybody on this machine could read")
+    return tables_of(world(), world().secrets.resolve(dsn))
 
 
 @command("validate")

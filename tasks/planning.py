@@ -183,6 +183,12 @@ class _Looking:
         if not isinstance(code, Fetched):
             return {"kind": plan.kind, "pending": code, "pause": plan.pause}
         there = self.target.at(release_dir=code.directory)
+        unbuilt = isinstance(self.file.source, Built) and self.file.source.build
+        if unbuilt and code.directory.is_relative_to(self.scratch):
+            seen = self.known(lambda: list(plan.pending(there)))
+            if isinstance(seen, dict):
+                seen = {UNKNOWN: "that takes what the version's build makes, and a plan builds nothing; preflight does"}
+                return {"kind": plan.kind, "pending": seen, "pause": plan.pause}
         return {
             "kind": plan.kind,
             "pending": self.known(lambda: list(plan.pending(there))),
