@@ -10,6 +10,7 @@ import typer
 from deployments import (
     checklists,
     describing,
+    following,
     keeping,
     planned,
     previewing,
@@ -20,7 +21,7 @@ from deployments import (
 from deployments.commands import app, command, settings
 from deployments.output import note, say
 
-__all__ = ["app", "checklists", "describing", "keeping", "main", "planned", "previewing", "releasing", "replaying", "viewing"]
+__all__ = ["app", "checklists", "describing", "following", "keeping", "main", "planned", "previewing", "releasing", "replaying", "viewing"]
 
 
 @command("up")

@@ -24,9 +24,13 @@ _READ = re.compile(
     r"""(?:environ(?:\.get)?\s*[\[(]|getenv\s*\(|env(?:\.\w+)?\s*\()\s*["'](?P<name>[A-Z][A-Z0-9_]*)["']"""
 )
 _FIELD = re.compile(r"^\s+(?P<name>[A-Za-z][A-Za-z0-9_]*)\s*:\s*[^=\n]+", re.MULTILINE)
+_EMPTY_FIELD = re.compile(
+    r"^    (?P<name>[A-Z][A-Z0-9_]{2,})\s*:\s*[^=\n]+?(?:=\s*(?:None|Field\(\s*\.\.\.[^\n]*))?$", re.MULTILINE
+)
 _SETTINGS = re.compile(r"class\s+\w+\(.*BaseSettings.*\)")
 _DOWN = re.compile(r"(?:[._-](?:down|rollback|undo|revert))\.sql$", re.IGNORECASE)
 _UP = re.compile(r"[._-]up\.sql$", re.IGNORECASE)
+_MOST_SETTINGS = 40
 _PLACES = ("migrations", "migration", "sql", "schema", "db")
 
 
@@ -57,7 +61,7 @@ def variables_of(repository: Repository) -> Variables:
         if "db_host" not in "".join(parts.values()):
             parts, seen = {}, ""
     others = tuple(one for name, one in names.items() if one is not url and name not in parts and name != "PORT")
-    return Variables(url, parts, seen, others if _in_examples(repository) else ())
+    return Variables(url, parts, seen, others if _in_examples(repository) else _unset_settings(repository, url, parts))
 
 
 def _in_examples(repository: Repository) -> list[Seen]:
@@ -80,6 +84,18 @@ def _in_code(repository: Repository) -> list[Seen]:
             if _URL.fullmatch(name) or _PART.fullmatch(name):
                 found.setdefault(name, Seen(name, f"{path}:{text.count(chr(10), 0, match.start('name')) + 1}"))
     return list(found.values())
+
+
+def _unset_settings(repository: Repository, url: Seen | None, parts: Mapping[str, str]) -> tuple[Seen, ...]:
+    """Return the settings of the code's own classes that have no value unless the environment gives one."""
+    found: dict[str, Seen] = {}
+    for path in repository.python:
+        text = repository.text(path)
+        for match in _EMPTY_FIELD.finditer(text) if _SETTINGS.search(text) else ():
+            line = text.count("\n", 0, match.start()) + 1
+            if match["name"] not in parts and (url is None or match["name"] != url.value):
+                found.setdefault(match["name"], Seen(match["name"], f"{path}:{line}"))
+    return tuple(found.values())[:_MOST_SETTINGS]
 
 
 def is_url(name: str) -> bool:

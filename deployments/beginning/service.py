@@ -91,9 +91,17 @@ def _of_framework(repository: Repository) -> list[Program]:
             return [_server(repository, f"{_module(path)}:{match['name']}", match["what"].lower(), seen)]
     for match, seen in repository.find(_FACTORY):
         path = Path(seen.where.rpartition(":")[0])
-        if (framework := _imports(repository, path)) and "=" not in match["given"].partition(",")[0].strip("="):
+        if (framework := _imports(repository, path)) and _may_be_called(match["given"]):
             return [_server(repository, f"{_module(path)}:{match['name']}", framework, seen, factory=True)]
     return []
+
+
+def _may_be_called(parameters: str) -> bool:
+    """Tell whether a function can be called without arguments, as a server calls a factory."""
+    named = [
+        one.strip() for one in re.sub(r"\[[^\]]*\]", "", parameters).split(",") if one.strip() not in {"", "*", "/"}
+    ]
+    return all("=" in one or one.startswith("*") for one in named)
 
 
 def _imports(repository: Repository, path: Path) -> str:

@@ -93,10 +93,10 @@ def _environment(draft: Draft, facts: Facts, depth: int) -> None:
     else:
         draft.fill("the variable by which the program learns of its database; none was seen", depth)
         draft.add(f'{indent}DATABASE_URL: "{facts.dsn_for_program}"')
-    for one in variables.others:
-        draft.note(
-            f"{one.value}: ${{env:{draft.prefix}_{one.value}}} # {FILL_IN} if needed; seen in {one.where}", depth
-        )
+    if variables.others:
+        seen = ", ".join(dict.fromkeys(one.where.rpartition(":")[0] for one in variables.others))
+        draft.fill(f"which of these it needs, seen in {seen}", depth)
+        draft.add(*(f"{indent}# {one.value}: ${{env:{draft.prefix}_{one.value}}}" for one in variables.others))
 
 
 def _processes(draft: Draft, facts: Facts) -> None:

@@ -74,6 +74,21 @@ COMPOSE = {
     "desk/settings.py": 'DATABASES = {"default": {"HOST": os.environ["DB_HOST"], "NAME": os.environ["DB_NAME"]}}\n',
 }
 NOTHING = {"README.md": "# nothing\n", "docker-compose.yml": "services: [not, a, mapping\n", "bad.py": "\x00"}
+IN_PARTS = {
+    "setup.py": "",
+    "desk/config.py": """
+        from pydantic_settings import BaseSettings
+
+        class Settings(BaseSettings):
+            POSTGRES_HOST: str = "localhost"
+            POSTGRES_DB: str | None = None
+            POSTGRES_PASSWORD: str
+            JWT_SECRET_KEY: str
+            LEVEL: str = "info"
+    """,
+    "desk/api.py": "from fastapi import APIRouter\nr = APIRouter(prefix='/v1')\n@r.get('/alive/')\ndef alive(): ...\n",
+    "desk/main.py": "import fastapi\n\n\ndef create_app(settings=None):\n    return fastapi.FastAPI()\n",
+}
 UNITS = {
     "deploy/desk-api.service": "[Service]\nExecStart=/opt/desk/.venv/bin/uvicorn desk.api:app --port 9000\n",
     "deploy/desk-worker.service": "[Service]\nExecStart=/opt/desk/.venv/bin/python -m desk.worker\n",
@@ -158,6 +173,18 @@ def test_compose_says_what_its_file_lacks_for_two_versions_side_by_side(tmp_path
     assert file["migration"]["files"] == ["desk/migrations/*.py"]
     assert platform["environment"]["DB_HOST"] == "{db_host}"
     assert file["rollout"]["ready"]["path"] == "/health/"
+
+
+def test_settings_of_the_code_are_handed_over_in_parts_and_those_without_a_value_are_named(tmp_path: Path) -> None:
+    file, text, _said = begun(tmp_path, "desk", IN_PARTS)
+    environment = file["platform"]["processes"]["web"]["environment"]
+    assert environment == {
+        "PORT": "{port}", "POSTGRES_HOST": "{db_host}", "POSTGRES_DB": "{db_name}", "POSTGRES_PASSWORD": "{db_password}"
+    }  # fmt: skip
+    assert "JWT_SECRET_KEY: ${env:DESK_JWT_SECRET_KEY}" in text
+    assert "LEVEL" not in text
+    assert "FILL IN: the prefix, if this route is mounted under one; seen were /v1" in text
+    assert "--factory" in file["platform"]["processes"]["web"]["command"]
 
 
 def test_units_of_systemd_stay_units(tmp_path: Path) -> None:
