@@ -10,6 +10,7 @@ import typer
 from deployments import (
     checklists,
     describing,
+    examining,
     following,
     keeping,
     planned,
@@ -21,7 +22,7 @@ from deployments import (
 from deployments.commands import app, command, settings
 from deployments.output import note, say
 
-__all__ = ["app", "checklists", "describing", "following", "keeping", "main", "planned", "previewing", "releasing", "replaying", "viewing"]
+__all__ = ["app", "checklists", "describing", "examining", "following", "keeping", "main", "planned", "previewing", "releasing", "replaying", "viewing"]
 
 
 @command("up")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deployments.commands import app, command, settings
+from deployments.commands import AsJson, app, command, print_json, settings, systems_like
 from deployments.output import note, say, show_error
 from tasks.domain.errors import ReleaseFileError, UserError
 
@@ -92,8 +92,13 @@ def _tables(dsn: str) -> Sequence[TableSeen]:
 @command("validate")
 def validate(
     what: Annotated[
-        list[str] | None, typer.Argument(metavar="SYSTEM|PATH", help="By default all systems.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="SYSTEM|PATH", help="By default all systems.", show_default=False, autocompletion=systems_like
+        ),
     ] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Check release files; each fault comes with its path and line."""
     from tasks.spec import loading
@@ -102,22 +107,33 @@ def validate(
     names = what or loading.systems_in(systems)
     if not names:
         raise UserError("no release file", where=str(systems), do="make one with: golive init NAME")
-    bad = 0
-    for name in names:
-        try:
-            path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else None
-            path = path or loading.find_release_file(systems, name)
-            file = loading.load(path)
-            if path.name == loading.FILE_NAME and path.absolute().parent.name != file.system:
-                raise ReleaseFileError(f"system is {file.system!r}", expected=path.parent.name, where=str(path))
-        except UserError as error:
-            bad += 1
-            show_error(str(error))
-            continue
-        checks = len(list(file.checks.every()))
-        say(f"ok: {path}: {file.system}, {checks} checks, {len(file.rollback.when)} triggers")
-    if bad:
+    found = [_validated(systems, name) for name in names]
+    if as_json:
+        print_json(found)
+    else:
+        for one in found:
+            if one["fault"]:
+                show_error(one["fault"])
+            else:
+                say(f"ok: {one['path']}: {one['system']}, {one['checks']} checks, {one['triggers']} triggers")
+    if any(one["fault"] for one in found):
         raise typer.Exit(UserError.exit_code)
+
+
+def _validated(systems: Path, name: str) -> dict[str, Any]:
+    from tasks.spec import loading
+
+    try:
+        path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else None
+        path = path or loading.find_release_file(systems, name)
+        file = loading.load(path)
+        if path.name == loading.FILE_NAME and path.absolute().parent.name != file.system:
+            raise ReleaseFileError(f"system is {file.system!r}", expected=path.parent.name, where=str(path))
+    except UserError as error:
+        return {"system": name, "fault": str(error)}
+    checks = len(list(file.checks.every()))
+    told = {"system": file.system, "path": str(path), "checks": checks, "triggers": len(file.rollback.when)}
+    return {**told, "fault": None}
 
 
 @command("schema")

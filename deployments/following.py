@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployments.commands import AsJson, System, book, command, print_json, settings
+from deployments.commands import AsJson, System, book, command, either_like, print_json, settings
 from deployments.output import console, masked, note, say
 from tasks.domain.errors import LedgerError, NotFound
 from tasks.domain.release import State
@@ -40,7 +40,12 @@ def history(
 
 @command("watch")
 def watch(
-    what: Annotated[str, typer.Argument(metavar="SYSTEM|ID", help="A release, or a system's.", show_default=False)],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="SYSTEM|ID", help="A release, or a system's.", show_default=False, autocompletion=either_like
+        ),
+    ],
     *,
     as_json: AsJson = False,
     every: Annotated[

@@ -76,6 +76,6 @@ def history_table(past: Sequence[Mapping[str, Any]]) -> Table:
             Text(one["verdict"] or one["state"], style=STYLES.get(state, "")),
             Text(show_seconds(one["seconds"]) + ("" if one["live_at"] or state in TERMINAL else " so far")),
             Text(one["started_by"]),
-            Text(one["why"].splitlines()[0] if one["why"] else one["reason"] or "–"),
+            Text(one["why"].splitlines()[0].partition("; expected ")[0] if one["why"] else one["reason"] or "–"),
         )
     return table
