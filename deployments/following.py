@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,9 @@ from deployments.commands import AsJson, System, book, command, either_like, pri
 from deployments.output import console, masked, note, say
 from tasks.domain.errors import LedgerError, NotFound
 from tasks.domain.release import State
-from tasks.ledger.ledger import Ledger
+
+if TYPE_CHECKING:
+    from tasks.ledger.ledger import Ledger
 
 _ENDED_WELL = frozenset({State.STABLE, State.DONE, State.SUPERSEDED})
 
