@@ -22,7 +22,20 @@ from deployments import (
 from deployments.commands import app, command, settings
 from deployments.output import note, say
 
-__all__ = ["app", "checklists", "describing", "examining", "following", "keeping", "main", "planned", "previewing", "releasing", "replaying", "viewing"]
+__all__ = [
+    "app",
+    "checklists",
+    "describing",
+    "examining",
+    "following",
+    "keeping",
+    "main",
+    "planned",
+    "previewing",
+    "releasing",
+    "replaying",
+    "viewing",
+]
 
 
 @command("up")
