@@ -26,7 +26,7 @@ def lines_since(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> lis
         note = f": {now['note'].splitlines()[0]}" if now["note"] else ""
         lines.append(f"{now['state']}{note}")
     step, step_before = now["steps"]["now"], before["steps"]["now"] if before else None
-    if step and step != step_before:
+    if step and step != step_before and not now["ended"]:
         lines.append(step)
     looks, looks_before = now.get("looks", []), (before or {}).get("looks", [])
     lines += [f"look: {one['outcome']}" for one in looks if one not in looks_before]

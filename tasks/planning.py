@@ -87,7 +87,7 @@ class _Looking:
             "in_the_way": self.known(self._in_the_way),
             "window": self._window(),
             "signatures": {
-                "roles": list(file.sign_off.go),
+                "gates": {gate: dict(file.signers(gate)) for gate in file.gates()},
                 "expires": file.sign_off.expires,
                 "starter_may_sign": file.sign_off.starter_may_sign,
             },

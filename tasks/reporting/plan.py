@@ -51,8 +51,9 @@ def _lines(plan: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _gate(plan: Mapping[str, Any]) -> str:
-    roles, window = plan["signatures"]["roles"], plan["window"]
-    waits = [f"the signature of {role}" for role in roles] + ([] if window["open"] else ["the change window"])
+    roles, window = plan["signatures"]["gates"].get("go", {}), plan["window"]
+    waits = [f"the signature of {_roles({role: count})}" for role, count in roles.items()]
+    waits += [] if window["open"] else ["the change window"]
     return f"it waits for {', '.join(waits)}" if waits else "nothing is waited for"
 
 
@@ -69,10 +70,15 @@ def _about_people(plan: Mapping[str, Any]) -> Iterator[str]:
     hours = f"{', '.join(window['days'])} {window['between']} {window['timezone']}"
     when = "open now" if window["open"] else f"closed, opens {(window['opens'] or 'never')[:16].replace('T', ' ')} UTC"
     yield f"- Change window: {when} ({hours})"
-    yield f"- Signs before production is touched: {_said(signatures['roles'], 'nobody')}" + (
-        f"; each signature holds for {show_seconds(signatures['expires'])}" if signatures["roles"] else ""
-    )
+    for gate, roles in signatures["gates"].items():
+        yield f"- Signs at {gate}: {_roles(roles)}; each signature holds for {show_seconds(signatures['expires'])}"
+    if not signatures["gates"]:
+        yield "- Signs: nobody"
     yield f"- Is told: {_said(plan['told'])}"
+
+
+def _roles(roles: Mapping[str, int]) -> str:
+    return ", ".join(role if count == 1 else f"{count} × {role}" for role, count in roles.items())
 
 
 def _about_backup(backup: Mapping[str, Any]) -> Iterator[str]:

@@ -42,7 +42,7 @@ def test_a_plan_says_what_the_release_then_does_and_changes_nothing(plain: Small
     assert _files(plain.home) == before
     assert plain.sql_in_ledger("SELECT count(*) AS n FROM release") == rows
 
-    assert (plan["serving"], plan["signatures"]["roles"]) == ("v1", ["dba"])
+    assert (plan["serving"], plan["signatures"]["gates"]) == ("v1", {"go": {"dba": 1}})
     assert plan["rollout"]["places"] == [
         {"place": "main", "host": None, "port": plain.port, "running": "up", "version": "v1"}
     ]
