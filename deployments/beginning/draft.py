@@ -120,7 +120,7 @@ class Facts:
     def words(self, words: Sequence[str]) -> list[str]:
         """Return a command with its Python being that of the version's own environment, if it has one."""
         if not self.install:
-            return list(words)
+            return ["{python}" if words[0] in {"python", "python3"} else words[0], *words[1:]]
         if words[0] == "{python}":
             return [f"{VENV}/python", *words[1:]]
         name = words[0].rpartition("/")[2]
