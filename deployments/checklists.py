@@ -95,6 +95,11 @@ def import_(
     If the file is there already the two are merged: rows whose text is unchanged keep their id and what people made of
     them, rows that are gone are marked as removed, and no id is used twice.
     """
+    import_document(document, out or document.with_suffix(".csv"), prefix=prefix, every_item=every_item)
+
+
+def import_document(document: Path, path: Path, *, prefix: str = "", every_item: bool = False) -> None:
+    """Write what a Markdown document asks for as a checklist, or merge it into the one that is there; say so."""
     from tasks.domain.checklist import read_checklist, write_checklist
     from tasks.domain.checklist_merge import merge, prefix_of
     from tasks.domain.markdown_checklist import asked_in
@@ -107,7 +112,6 @@ def import_(
     found = asked_in(read_text(document), every_item=every_item)
     if not found.asks:
         raise UserError("asks for nothing", expected="boxes, steps, commands, figures", where=str(document))
-    path = out or document.with_suffix(".csv")
     known = read_checklist(read_text(path), str(path)).rows if path.exists() else ()
     merged = merge(found.asks, known, prefix or prefix_of(known, "CL"), date.today())  # noqa: DTZ011 - a person's day
     replace_text(path, write_checklist(merged.rows))

@@ -7,11 +7,35 @@ from typing import Annotated
 import typer
 
 # Each module registers its commands when it is imported, in the order in which the help lists them.
-from deployments import checklists, describing, keeping, previewing, releasing, replaying, viewing
+from deployments import (
+    checklists,
+    describing,
+    examining,
+    following,
+    keeping,
+    planned,
+    previewing,
+    releasing,
+    replaying,
+    viewing,
+)
 from deployments.commands import app, command, settings
 from deployments.output import note, say
 
-__all__ = ["app", "checklists", "describing", "keeping", "main", "previewing", "releasing", "replaying", "viewing"]
+__all__ = [
+    "app",
+    "checklists",
+    "describing",
+    "examining",
+    "following",
+    "keeping",
+    "main",
+    "planned",
+    "previewing",
+    "releasing",
+    "replaying",
+    "viewing",
+]
 
 
 @command("up")

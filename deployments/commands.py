@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.output import masked, note, reported, say
+from tasks.domain.errors import GoliveError
 from tasks.domain.release import check_version
 from tasks.settings import Settings
 
@@ -20,13 +21,46 @@ app = typer.Typer(
     name="golive",
     help="Take a PostgreSQL-backed service from one version to the next, and back.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-System = Annotated[str, typer.Argument(help="The system, by the name of its directory.", show_default=False)]
+
+def systems_like(incomplete: str) -> list[str]:
+    """Return the systems whose names begin so, for the shell's completion."""
+    from tasks.spec.loading import systems_in
+
+    return [name for name in systems_in(Settings.from_environment().systems) if name.startswith(incomplete)]
+
+
+def releases_like(incomplete: str) -> list[str]:
+    """Return the newest releases whose ids begin so, for the shell's completion; a ledger that is away offers none."""
+    from deployments.serving import running_ledger
+
+    ledger = running_ledger(Settings.from_environment())
+    if ledger is None:
+        return []
+    try:
+        return [row.id for row in ledger.releases.latest(limit=200) if row.id.startswith(incomplete)]
+    except GoliveError:
+        return []
+    finally:
+        ledger.close()
+
+
+def either_like(incomplete: str) -> list[str]:
+    """Return the systems and the releases that begin so, for the shell's completion."""
+    return [*systems_like(incomplete), *releases_like(incomplete)]
+
+
+System = Annotated[
+    str,
+    typer.Argument(help="The system, by the name of its directory.", show_default=False, autocompletion=systems_like),
+]
 Version = Annotated[str, typer.Argument(help="A tag, commit or directory of its source.", show_default=False)]
-ReleaseId = Annotated[str, typer.Argument(metavar="ID", help="The id of the release.", show_default=False)]
+ReleaseId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The id of the release.", show_default=False, autocompletion=releases_like),
+]
 By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it; by default the user who runs it.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in a sentence.")]
 MustBy = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it.", show_default=False)]

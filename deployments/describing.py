@@ -3,31 +3,102 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from deployments.commands import System, app, command, settings
-from deployments.output import say, show_error
+from deployments.commands import AsJson, app, command, print_json, settings, systems_like
+from deployments.output import note, say, show_error
 from tasks.domain.errors import ReleaseFileError, UserError
+
+if TYPE_CHECKING:
+    from deployments.beginning.tables import TableSeen
 
 
 @command("init")
-def init(system: System) -> None:
-    """Write a release file for a new system, to be filled in."""
-    from deployments.new_system import write_release_file
+def init(
+    what: Annotated[
+        str,
+        typer.Argument(metavar="DIRECTORY|NAME", help="The service's code, as in . or ./shop; or a system's name."),
+    ] = ".",
+    *,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="What the system is called; by default as the directory.")
+    ] = "",
+    dsn: Annotated[
+        str,
+        typer.Option("--dsn", metavar="REFERENCE", help="Look at a database too: '${env:NAME}' or '${file:PATH}'."),
+    ] = "",
+    checklist: Annotated[
+        Path | None,
+        typer.Option("--checklist", metavar="FILE.md", help="Make its checklist.csv from this document too."),
+    ] = None,
+) -> None:
+    """Write a release file for a new system: from what its code shows, or for a NAME alone one to be filled in.
 
-    path = write_release_file(settings().systems, system)
+    Nothing is overwritten. What the code does not show is marked with FILL IN; the file is valid as it is.
+    """
+    from deployments import new_system
+
+    systems = settings().systems
+    if not new_system.is_directory(what):
+        path = new_system.write_release_file(systems, what)
+        if Path(what).is_dir():
+            note(f"the directory {what} was not looked at; for that: golive init ./{what}")
+    else:
+        path = _from_code(Path(what), name, dsn)
+    system = path.parent.name
     say(f"wrote {path}")
+    if checklist is not None:
+        from deployments.checklists import import_document
+
+        import_document(checklist, path.with_name("checklist.csv"))
     say(f"fill it in, then: golive validate {system}, and golive up to offer it in Prefect's form", "dim")
+
+
+def _from_code(directory: Path, name: str, dsn: str) -> Path:
+    from deployments import new_system
+    from deployments.beginning.draft import FILL_IN, facts_of
+    from deployments.beginning.repository import Repository
+    from deployments.beginning.writing import text_of
+    from tasks.spec import loading
+
+    repository = Repository(directory.expanduser().absolute())
+    system = name or new_system.name_for(directory)
+    facts = facts_of(repository, _tables(dsn) if dsn else None)
+    text = text_of(system, facts)
+    loading.parse(text, f"the release file begun for {system}")
+    path = new_system.write_release_file(settings().systems, system, text)
+    for line in facts.told():
+        note(f"seen: {line}")
+    for number, line in enumerate(text.splitlines(), 1):
+        if FILL_IN in line and number > 3:
+            say(f"line {number}: {line.strip().removeprefix('# ')}")
+    return path
+
+
+def _tables(dsn: str) -> Sequence[TableSeen]:
+    from deployments.beginning.tables import tables_of
+    from tasks.context import world
+    from tasks.spec.naming_secrets import ADVICE, holds_password
+
+    if holds_password(dsn, dsn=True):
+        raise UserError(ADVICE, where="--dsn", do="and change this one, which everybody on this machine could read")
+    return tables_of(world(), world().secrets.resolve(dsn))
 
 
 @command("validate")
 def validate(
     what: Annotated[
-        list[str] | None, typer.Argument(metavar="SYSTEM|PATH", help="By default all systems.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="SYSTEM|PATH", help="By default all systems.", show_default=False, autocompletion=systems_like
+        ),
     ] = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Check release files; each fault comes with its path and line."""
     from tasks.spec import loading
@@ -36,22 +107,33 @@ def validate(
     names = what or loading.systems_in(systems)
     if not names:
         raise UserError("no release file", where=str(systems), do="make one with: golive init NAME")
-    bad = 0
-    for name in names:
-        try:
-            path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else None
-            path = path or loading.find_release_file(systems, name)
-            file = loading.load(path)
-            if path.name == loading.FILE_NAME and path.absolute().parent.name != file.system:
-                raise ReleaseFileError(f"system is {file.system!r}", expected=path.parent.name, where=str(path))
-        except UserError as error:
-            bad += 1
-            show_error(str(error))
-            continue
-        checks = len(list(file.checks.every()))
-        say(f"ok: {path}: {file.system}, {checks} checks, {len(file.rollback.when)} triggers")
-    if bad:
+    found = [_validated(systems, name) for name in names]
+    if as_json:
+        print_json(found)
+    else:
+        for one in found:
+            if one["fault"]:
+                show_error(one["fault"])
+            else:
+                say(f"ok: {one['path']}: {one['system']}, {one['checks']} checks, {one['triggers']} triggers")
+    if any(one["fault"] for one in found):
         raise typer.Exit(UserError.exit_code)
+
+
+def _validated(systems: Path, name: str) -> dict[str, Any]:
+    from tasks.spec import loading
+
+    try:
+        path = Path(name) if "/" in name or name.endswith((".yaml", ".yml")) else None
+        path = path or loading.find_release_file(systems, name)
+        file = loading.load(path)
+        if path.name == loading.FILE_NAME and path.absolute().parent.name != file.system:
+            raise ReleaseFileError(f"system is {file.system!r}", expected=path.parent.name, where=str(path))
+    except UserError as error:
+        return {"system": name, "fault": str(error)}
+    checks = len(list(file.checks.every()))
+    told = {"system": file.system, "path": str(path), "checks": checks, "triggers": len(file.rollback.when)}
+    return {**told, "fault": None}
 
 
 @command("schema")

@@ -19,6 +19,7 @@ from deployments.commands import (
     print_json,
     require_known,
     settings,
+    systems_like,
 )
 from deployments.output import console, say
 from tasks.domain.errors import UserError
@@ -26,7 +27,9 @@ from tasks.domain.errors import UserError
 HANDED_OVER = "GOLIVE_RESTORE_TO"
 """The variable by which a DSN of the command line reaches the flow, whose parameters Prefect keeps in clear."""
 
-AnySystem = Annotated[str, typer.Argument(metavar="SYSTEM", help="By default all.", show_default=False)]
+AnySystem = Annotated[
+    str, typer.Argument(metavar="SYSTEM", help="By default all.", show_default=False, autocompletion=systems_like)
+]
 
 
 @command("backup")

@@ -21,7 +21,7 @@ from tasks.reporting.stages import stages_of
 from tasks.spec import loading
 from tasks.spec.checklist import claims_of
 
-_STYLES = {
+STYLES = {
     State.STABLE: "green",
     State.DONE: "green",
     State.WATCHING: "cyan",
@@ -31,6 +31,7 @@ _STYLES = {
     State.ROLLING_BACK: "bold yellow",
     State.NEEDS_PERSON: "bold red",
 }
+"""How states are shown."""
 
 
 def releases_of(book: Ledger, system: str | None, known: Iterable[str], limit: int) -> list[dict[str, Any]]:
@@ -197,7 +198,7 @@ def releases_table(facts: Sequence[Mapping[str, Any]], now: datetime) -> Table:
             Text(one["id"]),
             Text(f"{one['previous_version'] or '–'} → {one['version']}"),
             Text(one["scope"]),
-            Text(one["state"], style=_STYLES.get(State(one["state"]), "")),
+            Text(one["state"], style=STYLES.get(State(one["state"]), "")),
             Text(_ago(one["since"], now)),
             Text(one["started_by"]),
             Text(one["way_back"] or "–"),
@@ -209,7 +210,7 @@ def details_table(one: Mapping[str, Any]) -> Table:
     """Return a release's moves as a table, with what was said at each."""
     table = _table("at", "to", "note")
     for move in one["moves"]:
-        style = _STYLES.get(State(move["after"]), "")
+        style = STYLES.get(State(move["after"]), "")
         table.add_row(Text(_moment(move["at"])), Text(move["after"], style=style), Text(move["note"]))
     return table
 

@@ -59,8 +59,8 @@ rollback:
 """
 
 
-def write_release_file(systems: Path, name: str) -> Path:
-    """Write a release file to start from and return its path.
+def write_release_file(systems: Path, name: str, text: str = "") -> Path:
+    """Write a release file to start from, by default the one that needs no code to look at, and return its path.
 
     Raises `UserError` for a name that cannot be a system's, and `Refused` if the system has one already.
     """
@@ -71,10 +71,24 @@ def write_release_file(systems: Path, name: str) -> Path:
         )
     path = systems / name / FILE_NAME
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = TEMPLATE.replace("@NAME@", name).replace("@UPPER@", name.upper().replace("-", "_"))
+    text = text or TEMPLATE.replace("@NAME@", name).replace("@UPPER@", name.upper().replace("-", "_"))
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError as error:
         raise Refused("there is one already", where=str(path), do=f"golive validate {name}") from error
     return path
+
+
+def name_for(directory: Path) -> str:
+    """Return a system's name made from that of a directory; raises `UserError` if none can be made."""
+    name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-")[:40].rstrip("-")
+    name = re.sub(r"^[0-9-]+", "", name)
+    if not name:
+        raise UserError(f"{directory.resolve().name!r} makes no system's name", do="give one: --name NAME")
+    return name
+
+
+def is_directory(what: str) -> bool:
+    """Tell whether a word means a directory rather than a system: it is written with a slash, or is ``.`` or ``..``."""
+    return "/" in what or what in {".", ".."}

@@ -261,6 +261,7 @@ def cli_reference(app: typer.Typer) -> str:
             lines += [_parameter(one) for one in (*arguments, *options)] + [""]
     lines += ["## Exit codes", "", "| code | |", "|---|---|", "| 0 | It was done. |"]
     lines += [f"| {code} | {text} |" for code, text in _exit_codes()]
+    lines += ["| 1 | Also: `checklist` shows a row that is open; `watch` followed a release that did not end well. |"]
     lines += ["| 70 | An error that golive did not foresee; the line names the file with the traceback. |"]
     lines += ["| 130 | Ctrl-C. |", "", "## Environment", "", "| variable | |", "|---|---|"]
     lines += [f"| `{name}` | {text} |" for name, text in _ENVIRONMENT.items()]

@@ -117,7 +117,7 @@ def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
     server.ensure("worker")
     tell("registering the deployments of prefect.yaml …")
     _prefect("deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml"))
-    registered = sorted(one["name"] for one in _post(server, "/deployments/filter"))
+    registered = sorted(one["name"] for one in post(server, "/deployments/filter"))
     systems = systems_in(settings.systems)
     for system in systems:
         _ensure_limit(server, limit_name(system))
@@ -186,7 +186,8 @@ def _is_there(server: LocalServer, path: str) -> bool:
     return _ask(server, "GET", path).status == HTTPStatus.OK
 
 
-def _post(server: LocalServer, path: str, **values: Any) -> Any:
+def post(server: LocalServer, path: str, **values: Any) -> Any:
+    """Post to the server's API and return its answer; raises `OutsideError`."""
     answer = _ask(server, "POST", path, values)
     if answer.status >= HTTPStatus.BAD_REQUEST:
         raise OutsideError(f"answers {answer.status}: {answer.body[:300].decode(errors='replace')}", where=path)
@@ -212,13 +213,13 @@ def _ensure_pool(server: LocalServer) -> None:
 def _ensure_limit(server: LocalServer, name: str) -> None:
     """See that the UI's page "Concurrency" shows the rule, which the ledger's database is what enforces."""
     if not _is_there(server, f"/v2/concurrency_limits/{name}"):
-        _post(server, "/v2/concurrency_limits/", name=name, limit=1)
+        post(server, "/v2/concurrency_limits/", name=name, limit=1)
 
 
 def _await_worker(server: LocalServer) -> None:
     deadline = time.monotonic() + WORKER_WITHIN
     while True:
-        workers: list[Mapping[str, Any]] = _post(server, f"/work_pools/{POOL}/workers/filter")
+        workers: list[Mapping[str, Any]] = post(server, f"/work_pools/{POOL}/workers/filter")
         if any(one["status"] == "ONLINE" for one in workers):
             return
         if time.monotonic() > deadline:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from deployments.commands import AsJson, ReleaseId, System, book, command, print_json, settings
+from deployments.commands import AsJson, ReleaseId, System, book, command, either_like, print_json, settings
 from deployments.output import console, masked, note, say
 from tasks.domain.errors import NotFound, ReleaseFileError
 
 
 @command("status")
 def status(
-    what: Annotated[str, typer.Argument(metavar="SYSTEM|ID", help="By default all.", show_default=False)] = "",
+    what: Annotated[
+        str, typer.Argument(metavar="SYSTEM|ID", help="By default all.", show_default=False, autocompletion=either_like)
+    ] = "",
     *,
     as_json: AsJson = False,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many releases at most.")] = 20,
@@ -101,11 +104,16 @@ def logs(
     system: System,
     *,
     lines: Annotated[int, typer.Option("--lines", min=1, max=10_000, help="How many of each process at most.")] = 40,
+    as_json: AsJson = False,
 ) -> None:
     """Show what runs in each place of a system's rollout, and the last lines that it wrote."""
     from tasks.instances import instances_of
 
-    for seen in instances_of(system, lines):
+    found = instances_of(system, lines)
+    if as_json:
+        print_json([{"place": one.place, **asdict(one.status), "lines": list(one.lines)} for one in found])
+        return
+    for seen in found:
         status = seen.status
         told = "; ".join(f"{name} {words}" for name, words in status.detail.items())
         version = f" {status.version} on port {status.port}" if status.version else ""

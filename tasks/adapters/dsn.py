@@ -68,6 +68,12 @@ def address_of(dsn: str) -> tuple[str, int]:
     return host.split(",")[0], int((given.get("port") or "5432").split(",")[0])
 
 
+def login_of(dsn: str) -> tuple[str, str]:
+    """Return the user of a DSN, with libpq's default, and the password that it holds, which may be none."""
+    given, defaults = options(dsn), {o.keyword: (o.val or b"").decode() for o in pq.Conninfo.get_defaults()}
+    return given.get("user") or defaults[b"user"], given.get("password", "")
+
+
 def with_address(dsn: str, host: str, port: int) -> str:
     """Return the DSN that leads to the same database by another host and port, in the same notation."""
     given = options(dsn)

@@ -83,6 +83,10 @@ class Postgres:
         """Return the host and the port that a DSN leads to; of several the first."""
         return dsns.address_of(dsn)
 
+    def login_of(self, dsn: str) -> tuple[str, str]:
+        """Return the user as whom a DSN comes in, and the password that it holds, which may be none."""
+        return dsns.login_of(dsn)
+
     def with_address(self, dsn: str, host: str, port: int) -> str:
         """Return the DSN that leads to the same database by another host and port."""
         return dsns.with_address(dsn, host, port)

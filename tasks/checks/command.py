@@ -12,11 +12,11 @@ from tasks.checks import Check
 from tasks.checks._reports import CoverageReport, JunitReport
 from tasks.domain import ports
 from tasks.domain.condition import all_of, held, last_lines, regular
-from tasks.domain.kind import Argv
+from tasks.domain.kind import HIDDEN_PLACEHOLDER, Argv
 from tasks.domain.outcome import Reading
 from tasks.domain.target import Target
 
-_SECRET = re.compile(r"\$\{(env|file|block):|\{dsn\}")
+_SECRET = re.compile(rf"\$\{{(env|file|block):|{HIDDEN_PLACEHOLDER}")
 _ANY_EXIT = tuple(range(-64, 256))
 
 

@@ -15,12 +15,12 @@ from tasks.checks import Check
 from tasks.domain.condition import all_of, held, regular
 from tasks.domain.docker import Docker, is_latest, not_meant, unset_variables
 from tasks.domain.errors import CommandFailed
-from tasks.domain.kind import Strict
+from tasks.domain.kind import HIDDEN_PLACEHOLDER, Strict
 from tasks.domain.outcome import Reading, failed, passed
 from tasks.domain.ports import Command
 from tasks.domain.target import Target
 
-_SECRET = re.compile(r"\$\{(env|file|block):|\{dsn\}")
+_SECRET = re.compile(rf"\$\{{(env|file|block):|{HIDDEN_PLACEHOLDER}")
 
 Limit = Literal["cpu", "memory"]
 

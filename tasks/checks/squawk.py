@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from tasks.checks import Check
 from tasks.domain.errors import CommandFailed
+from tasks.domain.kind import HIDDEN_PLACEHOLDER
 from tasks.domain.outcome import Outcome, Reading, unknown
 from tasks.domain.ports import Command
 from tasks.domain.sql_text import split
@@ -21,7 +22,7 @@ from tasks.domain.target import Target
 Rule = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", examples=["require-concurrent-index-creation"])]
 MOST_KEPT = 200
 """More findings than this are counted and not kept."""
-_SECRET = re.compile(r"\$\{(env|file|block):|\{dsn\}")
+_SECRET = re.compile(rf"\$\{{(env|file|block):|{HIDDEN_PLACEHOLDER}")
 
 
 class Squawk(Check):

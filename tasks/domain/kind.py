@@ -38,7 +38,9 @@ Share = _quantity(units.share, float, "percentage", "20%")
 """A fraction, written as a percentage: ``20%``."""
 
 
-_SECRET_IN_ARGV = re.compile(r"\$\{|\{dsn\}")
+HIDDEN_PLACEHOLDER = r"\{(?:dsn(?:\+[a-z0-9_]+)?|db_password)\}"
+"""The placeholders whose value is secret, as a pattern."""
+_SECRET_IN_ARGV = re.compile(rf"\$\{{|{HIDDEN_PLACEHOLDER}")
 
 
 def no_secret_in(argv: tuple[str, ...]) -> tuple[str, ...]:

@@ -238,6 +238,10 @@ class Databases(Protocol):
         """Return the host and the port that a DSN leads to; of several the first."""
         ...
 
+    def login_of(self, dsn: str) -> tuple[str, str]:
+        """Return the user as whom a DSN comes in, and the password that it holds, which may be none."""
+        ...
+
     def with_address(self, dsn: str, host: str, port: int) -> str:
         """Return the DSN that leads to the same database by another host and port."""
         ...

@@ -20,7 +20,10 @@ HOSTS = "hosts"
 PLACEHOLDERS = ("base_url", "dsn", "port", "version", "release_dir", "root", "system", "slot", "python", "image")
 """The names that may stand in braces in a release file's texts."""
 
-_PLACEHOLDER = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
+OF_DSN = ("db_host", "db_port", "db_user", "db_password", "db_name")
+"""The names that stand for the parts of ``{dsn}``, for programs that want them one by one."""
+
+_PLACEHOLDER = re.compile(r"\{(" + "|".join((*PLACEHOLDERS, *OF_DSN)) + r"|dsn\+[a-z0-9_]+)\}")
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Target:
     def fill(self, text: str) -> str:
         """Replace ``{base_url}``, ``{port}``, ``{version}``, … and then resolve secret references.
 
-        Only the names of `PLACEHOLDERS` are replaced; any other brace stays, so that JSON needs no escaping.
+        ``{dsn+psycopg}`` is the DSN with the scheme by which SQLAlchemy takes that driver. Only the names of
+        `PLACEHOLDERS` and `OF_DSN` are replaced; any other brace stays, so that JSON needs no escaping.
         """
         values = {
             "base_url": self.base_url,
@@ -96,7 +100,7 @@ class Target:
         }
 
         def value(match: re.Match[str]) -> str:
-            found = values[match[1]]
+            found = values[match[1]] if match[1] in values else self._of_dsn(match[1])
             if not found or found == "0":
                 raise ReleaseFileError(
                     f"{{{match[1]}}} has no value here", where=text, do=f"set {match[1]} for this use"
@@ -104,3 +108,16 @@ class Target:
             return found
 
         return self.world.secrets.resolve(_PLACEHOLDER.sub(value, text))
+
+    def _of_dsn(self, name: str) -> str:
+        """Return one of `OF_DSN`, or the DSN for a driver, as in ``dsn+psycopg``."""
+        if not self.dsn:
+            return ""
+        if name.startswith("dsn+"):
+            scheme, _, rest = self.dsn.partition("://")
+            if not rest:
+                raise ReleaseFileError("the DSN is no URL", expected="postgresql://…", where=f"{{{name}}}")
+            return f"{scheme.partition('+')[0].replace('postgresql', 'postgres')}ql+{name.partition('+')[2]}://{rest}"
+        databases = self.world.databases
+        (host, port), (user, password) = databases.address_of(self.dsn), databases.login_of(self.dsn)
+        return dict(zip(OF_DSN, (host, str(port), user, password, databases.name_of(self.dsn)), strict=True))[name]

@@ -25,7 +25,9 @@ class Process(Strict):
     """The program and its arguments, run without a shell; no secrets, because arguments can be read by every user of
     the machine."""
     environment: Environment = Field(default_factory=dict)
-    """Environment variables; values may hold ``{dsn}``, ``{port}`` and references to secrets."""
+    """Environment variables; values may hold ``{port}``, references to secrets, and the database as ``{dsn}``, as
+    ``{dsn+psycopg}`` with the scheme of a driver, or in parts: ``{db_host}``, ``{db_port}``, ``{db_user}``,
+    ``{db_password}``, ``{db_name}``."""
     directory: str = "{release_dir}"
     """The working directory."""
     stop_wait: Duration = 10.0

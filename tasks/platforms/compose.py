@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.domain.docker import Address
 from tasks.domain.errors import CommandFailed, OutsideError, Refused, RolloutFailed, TimedOut, UserError
-from tasks.domain.kind import Duration, no_secret_in
+from tasks.domain.kind import HIDDEN_PLACEHOLDER, Duration, no_secret_in
 from tasks.domain.ports import Command, Finished
 from tasks.domain.release import IMAGE_FILE
 from tasks.domain.target import Target
@@ -22,7 +22,7 @@ from tasks.platforms._compose_file import require_usable
 from tasks.platforms._docker import Container, Engine
 from tasks.platforms._slot import Slot
 
-_SECRET = re.compile(r"\$\{|\{dsn\}")
+_SECRET = re.compile(rf"\$\{{|{HIDDEN_PLACEHOLDER}")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 Service = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]

@@ -173,6 +173,10 @@ class Rollout(Kind):
     def finish(self, site: Site) -> Sequence[Step]:
         """Return the acts that end the release for good: what served before is stopped."""
 
+    def goes_to(self, site: Site, version: str) -> Sequence[Place]:  # noqa: ARG002 - for those with several slots
+        """Return the places in which the steps would bring the version up, as things are now."""
+        return self.places(site)
+
     def back(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts that bring the previous version back: the same steps, on the hosts that can be reached."""
         return self.steps(reachable(site), version)

@@ -75,6 +75,10 @@ class Beside(Rollout):
         slots = current.slots if current else ()
         return self.one_version(site, [place for place in self.places(site) if place.name in slots])
 
+    def goes_to(self, site: Site, version: str) -> Sequence[Place]:
+        """Return the places of the slot in which the version runs, or would be started."""
+        return self.in_slot(site, self._slot(site, version))
+
     def finish(self, site: Site) -> Sequence[Step]:
         """Return the act that stops the slot to which no requests go, on the hosts that can be reached."""
         return [Step("stop the old version", lambda: self._stop_old(reachable(site)))]

@@ -1,0 +1,1 @@
+"""Begins a new system's release file from what its repository shows; the rest stays to be filled in."""

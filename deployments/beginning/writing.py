@@ -1,0 +1,213 @@
+"""Writes the release file that a repository's facts lead to; what they do not tell is marked to be filled in."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from deployments.beginning.database import is_url, server_in
+from deployments.beginning.draft import FILL_IN, Draft, Facts, flow_list, quoted_text
+from deployments.beginning.migration import write_migration
+from deployments.beginning.repository import ComposeFile
+from deployments.beginning.service import Program, health_of, ports_of, prefixes_of
+from tasks.spec.naming_secrets import holds_password
+
+_BACKGROUND = re.compile(r"worker|beat|scheduler|consumer|celery|cron|queue")
+
+
+def text_of(name: str, facts: Facts) -> str:
+    """Return the text of the release file."""
+    draft = Draft(name)
+    draft.note(f"How {name} goes live, begun by golive init from {facts.repository.root}.")
+    draft.note(
+        f"`{FILL_IN}` marks what the code does not tell. `golive schema` gives the whole form of this file; "
+        f"`golive validate {name}` checks it, `golive plan {name} VERSION` tells what it would lead to."
+    )
+    _head(draft, facts)
+    _source(draft, facts)
+    if facts.compose is not None and facts.in_containers:
+        _compose(draft, facts, facts.compose)
+    else:
+        _processes(draft, facts)
+    _rollout(draft, facts)
+    write_migration(draft, facts)
+    _people(draft)
+    _checks(draft, facts)
+    _watch(draft)
+    return "\n".join(draft.lines) + "\n"
+
+
+def _head(draft: Draft, facts: Facts) -> None:
+    draft.add(f"system: {draft.name}")
+    about = str(facts.repository.project.get("description") or "").strip()
+    if not about:
+        draft.fill("what it is, in a sentence")
+    draft.add(f"description: {quoted_text(about)}")
+    seen = next(ports_of(facts.repository), None)
+    draft.fill(
+        "where its clients reach it"
+        + (f"; port {facts.port} was seen in {seen.where}" if seen else f"; port {facts.port} is only a usual one")
+    )
+    draft.add(f"base_url: http://127.0.0.1:{facts.port}", "")
+    if (server := server_in(facts.repository)) is not None:
+        draft.note(f"Seen: {server.value} in {server.where}; take production's own, not one for development.")
+    draft.note("A role that may read every table and change the schema; export the variable where golive runs.")
+    draft.add("database:", f"  dsn: ${{env:{draft.prefix}_DSN}}", "")
+
+
+def _source(draft: Draft, facts: Facts) -> None:
+    repository = facts.repository
+    if repository.top is not None:
+        origin = repository.origin
+        url = origin.value if origin else str(repository.top)
+        if holds_password(url) or any(character.isspace() for character in url):
+            draft.fill("the repository's URL; the one in .git/config holds a password, which this file must not")
+            url = f"${{env:{draft.prefix}_REPOSITORY}}"
+        elif origin is None:
+            draft.note("This repository has no origin, so its own directory is named.")
+        draft.note("A version is a tag, a branch or a commit.")
+        draft.add("source:", "  kind: git", f"  repository: {quoted_text(url)}")
+        below = repository.root.resolve().relative_to(repository.top.resolve())
+        if below != Path():
+            draft.add(f"  subdirectory: {below}")
+    else:
+        draft.fill("the directory that holds one directory for each version; or, for Git: {kind: git, repository: …}")
+        draft.add("source:", "  kind: directory", f"  path: /srv/{draft.name}/versions")
+    if facts.install and not facts.in_containers:
+        draft.note("Each version gets an environment of its own, made in its directory.", 2)
+        if repository.named("uv.lock", "poetry.lock"):
+            draft.note("A lock file was seen: a command that installs exactly what it says would be better.", 2)
+        draft.add("  build:")
+        draft.add(*(f"    - command: {flow_list(command)}" for command in facts.install))
+    draft.add("")
+
+
+def _environment(draft: Draft, facts: Facts, depth: int) -> None:
+    variables, indent = facts.variables, " " * depth
+    if variables.url is not None:
+        draft.note(f"Seen in {variables.url.where}.", depth)
+        draft.add(f'{indent}{variables.url.value}: "{facts.dsn_for_program}"')
+    elif variables.parts:
+        draft.note(f"Seen in {variables.parts_seen}: the database in parts.", depth)
+        draft.add(*(f'{indent}{name}: "{value}"' for name, value in variables.parts.items()))
+    else:
+        draft.fill("the variable by which the program learns of its database; none was seen", depth)
+        draft.add(f'{indent}DATABASE_URL: "{facts.dsn_for_program}"')
+    if variables.others:
+        seen = ", ".join(dict.fromkeys(one.where.rpartition(":")[0] for one in variables.others))
+        draft.fill(f"which of these it needs, seen in {seen}", depth)
+        draft.add(*(f"{indent}# {one.value}: ${{env:{draft.prefix}_{one.value}}}" for one in variables.others))
+
+
+def _processes(draft: Draft, facts: Facts) -> None:
+    units = bool(facts.programs) and all(one.where.partition(":")[0].endswith(".service") for one in facts.programs)
+    draft.add("platform:", f"  kind: {'systemd' if units else 'supervisor'}", f"  {'units' if units else 'processes'}:")
+    programs = facts.programs
+    if not programs:
+        draft.fill("the command that starts the service on {port}; nothing of the kind was seen", 4)
+        programs = [Program("web", ("{python}", "-m", "http.server", "{port}"), "")]
+    for program in programs:
+        words = facts.words(program.words)
+        draft.add(f"    {program.name}:")
+        if program.where:
+            draft.note(f"Seen in {program.where}.", 6)
+        if program.guessed:
+            draft.fill(f"the command is started by {program.guessed}", 6)
+        if not program.background and not any("{port}" in word for word in words):
+            draft.fill("it must listen on {port}, or on the variable PORT below: golive gives each version a port", 6)
+        draft.add(f"      command: {flow_list(words)}")
+        if program.background:
+            draft.add("      role: background")
+        draft.add("      environment:")
+        if not program.background:
+            draft.add('        PORT: "{port}"')
+        _environment(draft, facts, 8)
+    draft.add("")
+
+
+def _compose(draft: Draft, facts: Facts, compose: ComposeFile) -> None:
+    services = {name: "background" if _BACKGROUND.search(name) else "web" for name in compose.own}
+    draft.note(f"Seen in {compose.path}: {', '.join(services)} of its own.")
+    if compose.shared:
+        draft.note(f"{', '.join(compose.shared)} belong to no version: run them in a Compose project of their own.")
+    for name, one in compose.own.items():
+        ports = [str(port) for port in one.get("ports", [])]
+        if ports and not any("PORT" in port for port in ports):
+            inside = ports[0].split("/")[0].split(":")[-1]
+            draft.fill(f'in {compose.path}, {name} must publish "127.0.0.1:${{PORT}}:{inside}", not {ports[0]!r}')
+        if one.get("container_name"):
+            draft.fill(f"in {compose.path}, {name} must have no container_name: two versions stand side by side")
+    draft.add("platform:", "  kind: compose", f'  file: "{{release_dir}}/{compose.path}"')
+    draft.add(f"  services: {{{', '.join(f'{name}: {role}' for name, role in services.items())}}}")
+    if any(one.get("build") for one in compose.own.values()):
+        draft.add("  build: true")
+    draft.add("  environment:", '    PORT: "{port}"')
+    draft.fill("from inside a container the DSN must lead to the database; 127.0.0.1 is the container's own", 4)
+    _environment(draft, facts, 4)
+    given = {"PORT", *(facts.variables.parts), *([facts.variables.url.value] if facts.variables.url else [])}
+    for name in (one for one in compose.unset if one not in given):
+        value = quoted_text(facts.dsn_for_program) if is_url(name) else f"${{env:{draft.prefix}_{name}}}"
+        draft.add(f"    {name}: {value}")
+    draft.add("")
+
+
+def _rollout(draft: Draft, facts: Facts) -> None:
+    draft.note("golive's own router takes the requests; nginx, haproxy or a caddy of yours do as well.")
+    draft.add(f"router: {{kind: embedded, listen: {facts.port}}}", "")
+    draft.add("rollout:", "  kind: blue_green")
+    draft.add(f"  ports: [{facts.port + 101}, {facts.port + 102}]")
+    _about_health(draft, facts, 2)
+    draft.add(f"  ready: {{path: {quoted_text(_path(facts))}, within: 60s}}")
+    draft.add("")
+
+
+def _path(facts: Facts) -> str:
+    health = health_of(facts.repository)
+    if health is not None:
+        return health.value
+    is_fastapi = facts.repository.needs("fastapi") and "openapi_url=None" not in "".join(
+        facts.repository.text(path) for path in facts.repository.python[:200]
+    )
+    return "/openapi.json" if is_fastapi else "/"
+
+
+def _about_health(draft: Draft, facts: Facts, depth: int) -> None:
+    health, prefixes = health_of(facts.repository), prefixes_of(facts.repository)
+    if health is None:
+        draft.fill("the route by which it says that it is well; none was seen", depth)
+        return
+    draft.note(f"Seen in {health.where}.", depth)
+    if prefixes:
+        seen = ", ".join(dict.fromkeys(one.value for one in prefixes[:5]))
+        draft.fill(f"the prefix, if this route is mounted under one; seen were {seen}", depth)
+
+
+def _people(draft: Draft) -> None:
+    draft.fill("the roles that sign before production is touched, as in go: [technical_lead, dba]; and when it may be")
+    draft.add("sign_off: {go: []}", 'window: {days: [mon, tue, wed, thu, fri, sat, sun], between: "00:00-24:00"}', "")
+
+
+def _checks(draft: Draft, facts: Facts) -> None:
+    url = quoted_text(f"{{base_url}}{_path(facts)}")
+    draft.add("checks:")
+    draft.note("What every version must pass: old and new, on the rehearsed copy, and whichever serves in the end.", 2)
+    draft.add("  compatibility:")
+    _about_health(draft, facts, 4)
+    draft.add(f"    - {{kind: http, name: it is well, url: {url}, status: 200}}")
+    draft.fill("what else shows that it works: a page that reads the database, a scenario, its own tests", 4)
+    for one in (facts.tables or ())[:5]:
+        draft.add(
+            f"    - {{kind: table, name: {quoted_text(f'{one.name} is there')}, table: {quoted_text(one.quoted)}}}"
+        )
+    if facts.tables is not None:
+        draft.note(f"{len(facts.tables)} tables were seen in the database, the largest first.", 4)
+    draft.add(
+        "  health:",
+        f"    - {{kind: http, name: it answers, url: {url}, status: 200}}",
+        "",
+    )
+
+
+def _watch(draft: Draft) -> None:
+    draft.add("watch: {every: 1h, for: 24h, probe: {every: 30s, check: it answers}}", "", "rollback:", "  when:")
+    draft.add("    - {kind: down, for: 10 min}", "    - {kind: errors, above: 20%, for: 15 min}", "  automatic: true")

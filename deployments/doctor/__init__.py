@@ -1,0 +1,1 @@
+"""Looks at all that golive itself rests on."""

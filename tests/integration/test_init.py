@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from deployments.cli import app
+from tasks.domain.errors import Refused, UserError
+from tasks.spec.loading import load
+from tests.parts import git, require_part
+
+FASTAPI = {
+    "pyproject.toml": """
+        [project]
+        name = "orders"
+        description = "Takes orders: by post & \\"phone\\"."
+        dependencies = ["fastapi", "uvicorn", "sqlalchemy[asyncio]", "psycopg[binary]>=3", "alembic"]
+        [build-system]
+        requires = ["hatchling"]
+    """,
+    "alembic.ini": "[alembic]\nscript_location = %(here)s/db\n",
+    "db/env.py": 'import os\nurl = os.environ["ORDERS_DATABASE_URL"]\n',
+    "orders/__init__.py": "",
+    "orders/main.py": """
+        from fastapi import FastAPI
+
+        app = FastAPI(title="orders")
+
+        @app.get("/healthz")
+        def well(): return {}
+    """,
+    "tests/test_main.py": "from fastapi import FastAPI\nwrong = FastAPI()\n",
+    ".env.example": "ORDERS_DATABASE_URL=postgresql://dev:dev@localhost/orders\nPORT=8000\nSTRIPE_KEY=sk_test\n",
+    "Dockerfile": "FROM python:3.12\nEXPOSE 8080\n",
+}
+FLASK = {
+    "requirements.txt": "flask\nwaitress\npsycopg2-binary\nredis\n",
+    "Procfile": "web: gunicorn --bind 0.0.0.0:$PORT 'shop:create_app()'\nworker: python -m shop.worker\nrelease: x\n",
+    "shop/__init__.py": """
+        import os
+        from flask import Flask
+
+        def create_app():
+            app = Flask(__name__)
+            app.config["DSN"] = os.environ.get("DATABASE_URI")
+            app.add_url_rule("/status", view_func=lambda: "ok")
+            return app
+    """,
+    "migrations/001_item.up.sql": "CREATE TABLE item ();",
+    "migrations/001_item.down.sql": "DROP TABLE item;",
+    "node_modules/x/migrations/000_other.sql": "SELECT 1;",
+}
+COMPOSE = {
+    "docker-compose.yml": """
+        services:
+          api:
+            build: .
+            container_name: desk
+            ports: ["8000:8000"]
+            environment: {DATABASE_URL: "${DATABASE_URL}", KEY: "${SIGNING_KEY}", LOG: "${LEVEL:-info}"}
+            healthcheck: {test: [CMD, curl, -f, http://localhost:8000/health]}
+          worker: {build: ., command: python -m worker}
+          db: {image: "postgres:16"}
+          cache: {image: redis:7}
+    """,
+    "Dockerfile": "FROM python:3.12\nEXPOSE 8000\n",
+    "manage.py": 'import os, django\nos.environ.setdefault("DJANGO_SETTINGS_MODULE", "desk.settings")\n',
+    "desk/migrations/0001_initial.py": "",
+    "desk/urls.py": 'from django.urls import path\nurlpatterns = [path("health/", None)]\n',
+    "desk/settings.py": 'DATABASES = {"default": {"HOST": os.environ["DB_HOST"], "NAME": os.environ["DB_NAME"]}}\n',
+}
+NOTHING = {"README.md": "# nothing\n", "docker-compose.yml": "services: [not, a, mapping\n", "bad.py": "\x00"}
+IN_PARTS = {
+    "setup.py": "",
+    "desk/config.py": """
+        from pydantic_settings import BaseSettings
+
+        class Settings(BaseSettings):
+            POSTGRES_HOST: str = "localhost"
+            POSTGRES_DB: str | None = None
+            POSTGRES_PASSWORD: str
+            JWT_SECRET_KEY: str
+            LEVEL: str = "info"
+    """,
+    "desk/api.py": "from fastapi import APIRouter\nr = APIRouter(prefix='/v1')\n@r.get('/alive/')\ndef alive(): ...\n",
+    "desk/main.py": "import fastapi\n\n\ndef create_app(settings=None):\n    return fastapi.FastAPI()\n",
+}
+UNITS = {
+    "deploy/desk-api.service": "[Service]\nExecStart=/opt/desk/.venv/bin/uvicorn desk.api:app --port 9000\n",
+    "deploy/desk-worker.service": "[Service]\nExecStart=/opt/desk/.venv/bin/python -m desk.worker\n",
+}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOLIVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GOLIVE_SYSTEMS", str(tmp_path / "systems"))
+
+
+def golive(*words: str, code: int = 0) -> Any:
+    seen = CliRunner().invoke(app, list(words))
+    assert seen.exit_code == code, seen.output + repr(seen.exception)
+    return seen
+
+
+def a_repository(directory: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = text.strip("\n").splitlines()
+        indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
+        path.write_text("\n".join(line[indent:] for line in lines) + "\n")
+    return directory
+
+
+def begun(tmp_path: Path, name: str, files: Mapping[str, str], *words: str) -> tuple[dict[str, Any], str, Any]:
+    """Begin a release file for a repository, hold it valid, and return it as values and text, with what was said."""
+    said = golive("init", str(a_repository(tmp_path / name, files)), *words)
+    path = tmp_path / "systems" / name / "release.yaml"
+    golive("validate", name)
+    assert load(path).system == name
+    text = path.read_text()
+    return YAML(typ="safe").load(text), text, said
+
+
+def test_fastapi_with_alembic_and_a_settled_environment(tmp_path: Path) -> None:
+    file, text, said = begun(tmp_path, "orders", FASTAPI)
+    web = file["platform"]["processes"]["web"]
+    assert file["description"] == 'Takes orders: by post & "phone".'
+    assert web["command"][:4] == ["{release_dir}/.venv/bin/python", "-m", "uvicorn", "orders.main:app"]
+    assert web["environment"] == {"PORT": "{port}", "ORDERS_DATABASE_URL": "{dsn+psycopg}"}
+    assert "STRIPE_KEY: ${env:ORDERS_STRIPE_KEY}" in text
+    assert (file["base_url"], file["router"]["listen"]) == ("http://127.0.0.1:8080", 8080)
+    assert file["rollout"]["ready"]["path"] == "/healthz"
+    migration = file["migration"]
+    assert (migration["kind"], migration["dsn_variable"]) == ("alembic", "ORDERS_DATABASE_URL")
+    assert migration["dsn_scheme"] == "postgresql+psycopg"
+    assert file["source"]["build"][1]["command"] == [".venv/bin/pip", "install", "."]
+    assert "the route /healthz (orders/main.py:5)" in said.stderr
+    assert "FILL IN: the roles that sign" in said.stdout
+
+
+def test_flask_with_a_procfile_and_sql_files_both_ways(tmp_path: Path) -> None:
+    file, text, _said = begun(tmp_path, "shop", FLASK)
+    processes = file["platform"]["processes"]
+    assert processes["web"]["command"] == [
+        "{release_dir}/.venv/bin/gunicorn", "--bind", "0.0.0.0:{port}", "shop:create_app()"
+    ]  # fmt: skip
+    assert (processes["worker"]["role"], set(processes)) == ("background", {"web", "worker"})
+    assert processes["web"]["environment"]["DATABASE_URI"] == "{dsn}"
+    assert file["migration"]["files"] == ["migrations/*.up.sql"]
+    assert file["migration"]["down"] == ["migrations/*.down.sql"]
+    assert "FILL IN: what production has already must not be applied again" in text
+    assert file["checks"]["compatibility"][0]["url"] == "{base_url}/status"
+
+
+def test_compose_says_what_its_file_lacks_for_two_versions_side_by_side(tmp_path: Path) -> None:
+    file, text, _said = begun(tmp_path, "desk", COMPOSE)
+    platform = file["platform"]
+    assert platform["services"] == {"api": "web", "worker": "background"}
+    assert platform["file"] == "{release_dir}/docker-compose.yml"
+    assert platform["environment"]["SIGNING_KEY"] == "${env:DESK_SIGNING_KEY}"
+    assert "LEVEL" not in platform["environment"]
+    assert 'api must publish "127.0.0.1:${PORT}:8000"' in text
+    assert "api must have no container_name" in text
+    assert "db, cache belong to no version" in text
+    assert file["migration"]["kind"] == "command"
+    assert platform["environment"]["DATABASE_URL"] == "{dsn}"
+    assert file["migration"]["files"] == ["desk/migrations/*.py"]
+    assert platform["environment"]["DB_HOST"] == "{db_host}"
+    assert file["rollout"]["ready"]["path"] == "/health/"
+
+
+def test_settings_of_the_code_are_handed_over_in_parts_and_those_without_a_value_are_named(tmp_path: Path) -> None:
+    file, text, _said = begun(tmp_path, "desk", IN_PARTS)
+    environment = file["platform"]["processes"]["web"]["environment"]
+    assert environment == {
+        "PORT": "{port}", "POSTGRES_HOST": "{db_host}", "POSTGRES_DB": "{db_name}", "POSTGRES_PASSWORD": "{db_password}"
+    }  # fmt: skip
+    assert "JWT_SECRET_KEY: ${env:DESK_JWT_SECRET_KEY}" in text
+    assert "LEVEL" not in text
+    assert "FILL IN: the prefix, if this route is mounted under one; seen were /v1" in text
+    assert "--factory" in file["platform"]["processes"]["web"]["command"]
+
+
+def test_units_of_systemd_stay_units(tmp_path: Path) -> None:
+    file, text, _said = begun(tmp_path, "desk", UNITS)
+    units = file["platform"]["units"]
+    assert units["desk_api"]["command"][-2:] == ["--port", "{port}"]
+    assert units["desk_worker"]["role"] == "background"
+    assert "FILL IN: the command is started by the absolute paths of the unit" in text
+
+
+def test_a_repository_that_shows_nothing_is_said_to_show_nothing(tmp_path: Path) -> None:
+    file, text, said = begun(tmp_path, "nothing", NOTHING)
+    assert "nothing that golive knows" in said.stderr
+    assert file["migration"] == {"kind": "none"}
+    for words in ("the command that starts the service", "none was seen", "neither Alembic nor Django nor SQL files"):
+        assert f"{words}" in text
+    assert text.count("FILL IN") >= 8
+
+
+def test_a_part_of_a_git_repository_is_released_from_its_origin(tmp_path: Path) -> None:
+    require_part("git")
+    top = tmp_path / "mono"
+    a_repository(top / "services" / "orders", FASTAPI)
+    git(top, "init", "-q")
+    git(top, "remote", "add", "origin", "https://git.example.org/mono.git")
+    golive("init", str(top / "services" / "orders"))
+    file = YAML(typ="safe").load((tmp_path / "systems" / "orders" / "release.yaml").read_text())
+    source = {key: file["source"][key] for key in ("kind", "repository", "subdirectory")}
+    assert source == {
+        "kind": "git", "repository": "https://git.example.org/mono.git", "subdirectory": "services/orders"
+    }  # fmt: skip
+    git(top, "remote", "set-url", "origin", "https://ana:hidden-word@git.example.org/mono.git")
+    golive("init", str(top / "services" / "orders"), "--name", "again")
+    text = (tmp_path / "systems" / "again" / "release.yaml").read_text()
+    assert "hidden-word" not in text
+    assert "${env:AGAIN_REPOSITORY}" in text
+
+
+def test_a_database_that_is_named_shows_its_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, session: Any, database: str
+) -> None:
+    session.execute('CREATE TABLE "Order" (id integer); ')
+    monkeypatch.setenv("ORDERS_DSN", database)
+    file, _text, said = begun(tmp_path, "orders", FASTAPI, "--dsn", "${env:ORDERS_DSN}")
+    assert file["checks"]["compatibility"][1]["table"] == '"public"."Order"'
+    assert "1 tables" in said.stderr
+    refused = golive("init", str(tmp_path / "orders"), "--dsn", "postgresql://a:hidden@h/b", code=UserError.exit_code)
+    assert "hidden" not in refused.output
+
+
+def test_nothing_is_overwritten_and_a_checklist_is_made_only_if_wanted(tmp_path: Path) -> None:
+    begun(tmp_path, "orders", FASTAPI)
+    path = tmp_path / "systems" / "orders" / "release.yaml"
+    assert not path.with_name("checklist.csv").exists()
+    path.write_text("mine")
+    golive("init", str(tmp_path / "orders"), code=Refused.exit_code)
+    assert path.read_text() == "mine"
+    document = tmp_path / "GO.md"
+    document.write_text("# Before\n\n- [ ] All tests pass\n- [ ] The DBA has signed\n")
+    golive("init", str(tmp_path / "orders"), "--name", "more", "--checklist", str(document))
+    assert "All tests pass" in (tmp_path / "systems" / "more" / "checklist.csv").read_text()
+    golive("validate", "more")
+
+
+@pytest.mark.parametrize("words", [["./gone"], ["./a-file"], [".", "--name", "No Name"]])
+def test_what_is_no_directory_or_no_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.chdir(a_repository(tmp_path / "here", NOTHING))
+    (tmp_path / "here" / "a-file").write_text("")
+    assert "error: " in golive("init", *words, code=UserError.exit_code).stderr
+    assert not (tmp_path / "systems").exists() or not list((tmp_path / "systems").iterdir())

@@ -1,0 +1,77 @@
+"""What the documents say: each command of golive in them exists, each link leads somewhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import typer.main
+from ruamel.yaml import YAML
+
+from deployments.cli import app
+from deployments.new_system import TEMPLATE
+from deployments.reference import commands_of
+from tasks.domain.outcome import Outcome
+from tasks.spec.loading import parse
+from tasks.spec.release_file import ReleaseFile
+from tests.documents import DOCS, golive_commands
+
+ROOT = DOCS.parent
+WRITTEN = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("how-to/*.md"))]
+COMMANDS: dict[str, Any] = dict(commands_of(typer.main.get_command(app)))
+EVERYWHERE = {"--help", "--version", "--install-completion", "--show-completion"}
+
+
+@pytest.mark.parametrize("document", WRITTEN, ids=lambda path: path.name)
+def test_each_command_and_each_option_in_a_document_exists(document: Path) -> None:
+    faults = [f"{where}: {' '.join(words)}" for where, words in golive_commands(document) if not _exists(words[1:])]
+    assert not faults
+
+
+def _exists(words: list[str]) -> bool:
+    if not words or words[0] in EVERYWHERE or words[0].isupper():
+        return True
+    name = next((one for one in (" ".join(words[:2]), words[0], f"{words[0]} show") if one in COMMANDS), None)
+    if name is None:
+        return False
+    options = {option for one in COMMANDS[name].params for option in (*one.opts, *one.secondary_opts)} | EVERYWHERE
+    return all(word.partition("=")[0] in options for word in words if re.match(r"--[a-z]", word))
+
+
+@pytest.mark.parametrize("document", WRITTEN, ids=lambda path: path.name)
+def test_each_link_within_the_documents_leads_to_a_file(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", document.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (document.parent / link).exists()]
+
+
+HOW_TOS = [path for path in sorted(DOCS.glob("how-to/*.md")) if path.name != "bring-your-checklist.md"]
+"""Those whose parts of a release file stand for themselves; a checklist's rows need the checklist."""
+
+
+@pytest.mark.parametrize("document", HOW_TOS, ids=lambda path: path.name)
+def test_what_a_how_to_shows_of_a_release_file_is_valid(document: Path) -> None:
+    plain = TEMPLATE.replace("@NAME@", "shop").replace("@UPPER@", "SHOP")
+    for shown in re.findall(r"^```yaml\n(.*?)^```$", document.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        file = YAML(typ="safe").load(plain)
+        part = YAML(typ="safe").load(shown)
+        if not isinstance(part, dict) or not part.keys() <= file.keys() | ReleaseFile.model_fields.keys():
+            continue  # a part of a section, or another file
+        file["checks"] |= part.pop("checks", None) or {}
+        assert parse(json.dumps(file | part), document.name)
+
+
+def test_what_a_how_to_shows_of_a_check_is_one() -> None:
+    text = (DOCS / "how-to" / "write-a-check.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(compile(program, "queue_depth.py", "exec"), made)
+    made["QueueDepth"].model_rebuild(_types_namespace=made)
+    check = made["QueueDepth"](name="few wait", query="SELECT 1", most=3)
+    waiting = SimpleNamespace(value=lambda _query: 4)
+    world = SimpleNamespace(databases=SimpleNamespace(session=lambda *_a, **_k: nullcontext(waiting)))
+    assert check.look(SimpleNamespace(world=world, dsn="")).outcome is Outcome.FAILED
