@@ -1,7 +1,7 @@
 """A watch whose guard, monitor and ledger are killed at moments drawn from a seed: it goes on, and acts exactly once.
 
 Every few rounds the service fails and stays so, and what is killed then is killed around the rollback.
-``GOLIVE_KILL_ROUNDS`` says how many rounds each seed is given.
+``GOLIVE_KILL_ROUNDS`` says how many rounds each seed is given, ``GOLIVE_KILL_SEEDS`` which seeds there are (``1,2,3``).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from tests.watched import Probed, alerts_of, deploy, moves_of, probed, probes_of
 from tests.watched import watch_file as write_file
 
 ROUNDS = int(os.environ.get("GOLIVE_KILL_ROUNDS", "5"))
+SEEDS = [int(one) for one in os.environ.get("GOLIVE_KILL_SEEDS", "1").split(",")]
 KINDS = ("guard", "ledger", "sweep", "guard and ledger", "guard and sweep")
 WITHIN = 120.0
 
@@ -118,7 +119,7 @@ DOWN = {"when": [{"kind": "down", "for": "4s"}], "automatic": True}
 """An outage is seven answers in a row that fail or take longer than half a second: no busy machine comes to that."""
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_watch_that_is_killed_at_random_goes_on_loses_nothing_and_rolls_back_once(watch: Watch, seed: int) -> None:
     drawn = random.Random(seed)
     fired = []
