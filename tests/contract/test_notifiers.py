@@ -102,7 +102,7 @@ def message(kind: str = "root", text: str = "ordinaut 2.1.0: planned", **what: A
 
 
 def arrived(slack: FakeSlack, outlets: Outlets, box: MailBox) -> str:
-    texts = [str(one.get_payload(decode=True), "utf-8") for one in box.mails]  # type: ignore[call-overload]
+    texts = [str(one.get_payload()) for one in box.mails]
     return "\n".join([*outlets.lines, *(one["text"] for one in slack.messages), *texts])
 
 
