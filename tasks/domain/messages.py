@@ -171,6 +171,20 @@ def final_note(about: About, verdict: str, figures: Figures = (), text: str = ""
     )
 
 
+def digest_note(about: About, text: str, figures: Figures) -> Note:
+    """Return the message that tells once a day how a system stands."""
+    shown = ", ".join(f"{name} {value}" for name, value in figures)
+    return _note(
+        "digest",
+        f"{about.system} today: {text}; {shown}",
+        [
+            kit.header(f"{about.system} today: {text}"),
+            *kit.fields((name, kit.escape(value)) for name, value in figures),
+            kit.context(*_help(about)),
+        ],
+    )
+
+
 def announcement_note(about: About, at: datetime, text: str, *, edit: bool = False) -> Note:
     """Return the one message that stands for an announced release; ``edit`` makes it say what came of it."""
     line = f"{about.title} begins at {kit.utc(at)}"

@@ -248,6 +248,8 @@ class ReleaseFile(Strict):
     """Features and providers that can be switched off alone, by ``golive disable``."""
     notify: tuple[AnyNotifier, ...] = ()
     """Where messages go; the console, if nowhere else."""
+    digest: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^$", examples=["07:30"])] = ""
+    """When people are told once a day how the system stands, in ``window.timezone``; golive looks each hour."""
     runbook: str = ""
     """The URL of the page that a person needs at 03:00."""
 

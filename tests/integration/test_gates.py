@@ -329,3 +329,18 @@ def test_the_report_tells_who_signed_where_for_what_and_who_waived(system: Small
     page = Path(write_report(release)).read_text()
     for word in ("ann", "dba, gate go, by form", "waived", "the lead is ill", "lead waived by boss"):
         assert word in page
+
+
+def test_people_are_told_once_a_day_how_a_system_stands(system: SmallSystem, later: Later) -> None:
+    from tasks.digest import send_digests
+
+    system.write({"digest": "07:30"})
+    release = waiting_for_go(system)
+    assert send_digests.fn() == ["shop"]
+    assert send_digests.fn() == [], "once a day"
+    (told,) = messages(system, release, "digest")
+    assert "shop today: v2 is awaiting go" in told
+    assert "awaits dba, lead" in told
+    later(days=1, minutes=1)
+    assert send_digests.fn() == ["shop"]
+    system.write({"digest": ""})
