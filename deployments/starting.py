@@ -30,6 +30,7 @@ from tasks.adapters.interrupts import kept_interrupts
 from tasks.context import ledger
 from tasks.domain.errors import Refused, UserError
 from tasks.domain.release import FORWARD, State
+from tasks.release import wait_until_free
 from tasks.settings import Settings
 from tasks.signing import observed
 from tasks.telling import courier_for
@@ -99,6 +100,8 @@ def resume(release_id: str, by: str) -> str:
             do=f"look at it with: golive status {release_id}; if it touched production, to take it back: "
             f"golive rollback {row.system} --release {release_id}; if not, to end it: golive stop {release_id}",
         )
+    if state is State.AWAITING_GO:
+        wait_until_free(release_id)  # somebody may sign before the process that asked has let go
     return run(release(row.system, row.version, row.reason, by, resume=row.id))
 
 

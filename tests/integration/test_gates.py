@@ -260,6 +260,15 @@ def test_with_all_signatures_the_watch_ends_stable_at_once(system: SmallSystem, 
     assert all(len(one.plan_hash) == 64 for one in system.ledger.evidence.signatures(release))
 
 
+def test_a_gate_that_was_passed_stays_so(system: SmallSystem, later: Later) -> None:
+    release = live_and_asked(system)
+    give(release, "ops", "sam")
+    later(hours=30)
+    give(release, "ops", "kim")
+    assert roles_missing(observed(release)) == []
+    assert len(messages(system, release, "request")) == 1
+
+
 def test_a_no_to_what_is_live_takes_it_back_even_if_the_process_that_took_it_died(system: SmallSystem) -> None:
     release = live_and_asked(system)
     give(release, "ops", "sam", "reject", "customers complain")
