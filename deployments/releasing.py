@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import typer
@@ -36,9 +37,15 @@ def release(
     by: By = "",
     supersede: Annotated[bool, typer.Option("--supersede", help="End the watch of what is live now.")] = False,
     resume: Annotated[str, typer.Option("--resume", metavar="ID", help="Go on with a release left behind.")] = "",
+    at: Annotated[
+        str, typer.Option("--at", metavar="TIME", help="Announce it and begin then, as 2026-11-24T02:00+00:00.")
+    ] = "",
 ) -> None:
-    """Take a system to a version through all phases."""
+    """Take a system to a version through all phases, now or at a time that people are told of at once."""
     require_known(system, version)
+    if at:
+        say(_announce(system, version, _moment(at), by or getpass.getuser(), reason))
+        return
     if resume:
         row = book().releases.get(resume)
         if (row.system, row.version) != (system, version):
@@ -47,6 +54,48 @@ def release(
     from deployments import starting as flows
 
     say(flows.run(flows.release(system, version, reason, by, supersede, resume)))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise UserError(f"{text!r} is not a moment", expected="date, time and zone, as in 2026-11-24T02:00+00:00")
+    return found.astimezone(UTC)
+
+
+def _announce(system: str, version: str, at: datetime, by: str, reason: str) -> str:
+    connect_prefect()
+    from deployments import starting as flows
+    from tasks.announcing import announce
+
+    announcement = announce(system, version, at, by=by, reason=reason)
+    flows.tell_of(announcement)
+    try:
+        flows.schedule(system, version, at, reason=reason, by=by, announcement=announcement)
+    except Exception as error:  # noqa: BLE001 - Prefect raises of all kinds; the announcement stands in any case
+        note(f"Prefect did not take the start ({type(error).__name__}); golive up, or start it by hand at that time")
+    begins = f"{system} {version} begins at {at:%Y-%m-%d %H:%M} UTC"
+    return f"{announcement}: {begins}; golive cancel {announcement} calls it off"
+
+
+@command("cancel")
+def cancel(announcement: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
+    """Call a release off that was announced and has not begun."""
+    book().releases.get(announcement)
+    connect_prefect()
+    from deployments import starting as flows
+    from tasks.announcing import call_off
+
+    said = call_off(announcement, by=by, reason=reason)
+    flows.tell_of(announcement)
+    try:
+        flows.unschedule(announcement)
+    except Exception as error:  # noqa: BLE001 - as above
+        note(f"the run that Prefect has for it is still there ({type(error).__name__}); delete it in its UI")
+    say(f"{announcement}: {said}")
 
 
 @command("rollback")

@@ -9,6 +9,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.answer import answer
 from tasks.acting import AT_ONCE, perform
+from tasks.digest import send_digests
 from tasks.gatekeeping import keep_gates
 from tasks.guard import replace_dead_guard
 from tasks.metering import publish_metrics
@@ -36,6 +37,7 @@ async def monitor() -> list[str]:
                 told.append(await answer(looked.fired))
             elif looked.reported:
                 publish_report(release)
+        send_digests()
         deliver_messages()
         publish_metrics()
         return told

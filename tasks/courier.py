@@ -16,11 +16,13 @@ from random import SystemRandom
 from typing import Any
 
 from tasks.adapters.http import HttpxHttp
+from tasks.adapters.mail import Smtp
 from tasks.adapters.slack import SlackChat
 from tasks.domain.errors import GoliveError, OutsideError, ServerTrouble, TimedOut
-from tasks.domain.ports import ChatApi, Clock, Http, HttpAnswer, Secrets
+from tasks.domain.ports import ChatApi, Clock, Http, HttpAnswer, MailApi, MailServer, Secrets
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Message as Row
+from tasks.ledger.outbox import LEFT_OUT
 from tasks.notifiers import Message, Notifier
 from tasks.notifiers.console import Console
 
@@ -56,7 +58,8 @@ class Courier:
     ) -> None:
         self._clock = clock
         http = http or HttpxHttp()
-        told = notifiers if any(one.tells_people for one in notifiers) else (*notifiers, Console())
+        first = [one for one in notifiers if one.tells_people and not one.last_resort]
+        told = notifiers if first else (*notifiers, Console())
         given = {notifier.address: notifier for notifier in told}
         fallback = None if any(isinstance(one, Console) for one in given.values()) else Console()
         holder = f"{socket.gethostname()}/{os.getpid()}/{random_names.token_hex(4)}"
@@ -64,6 +67,8 @@ class Courier:
             Route(ledger, system, notifier, Outlet(secrets, write_line, http), clock, fallback, holder, lease)
             for notifier in given.values()
         )
+        for route in self.routes:
+            route.stands_in_for(first)
 
     def flush(self, limit_seconds: float) -> int:
         """Deliver what is due, as far as the time allows, and return how many messages went out. Raises nothing."""
@@ -136,6 +141,10 @@ class Outlet:
         within = max(0.1, min(timeout, self.within))
         return self._http.request(method, url, headers=headers, json=json, timeout=within, fresh=True)
 
+    def mail(self, server: MailServer) -> MailApi:
+        """Return a client of a mail server."""
+        return Smtp(server, self.within)
+
     def write_line(self, line: str) -> None:
         """Write a line for a person who looks on."""
         self._write_line(line)
@@ -158,6 +167,7 @@ class Route:
         self.name = notifier.address
         self.clock = clock
         self.woken = threading.Event()
+        self.refused_by: tuple[str, ...] | None = None
         self.ends = math.inf
         self._outbox, self._leases = ledger.outbox, ledger.leases
         self._system, self._notifier, self._outlet, self._fallback = system, notifier, outlet, fallback
@@ -166,6 +176,11 @@ class Route:
         self._silent_until = -math.inf
         self._said: set[str] = set()
         self._alone = threading.Lock()
+
+    def stands_in_for(self, others: Sequence[Notifier]) -> None:
+        """Let a last resort deliver only what one of these has given up."""
+        if self._notifier.last_resort:
+            self.refused_by = tuple(one.address for one in others)
 
     def run(self, stop: threading.Event, every: float) -> None:
         """Deliver until ``stop`` is set, and then what is left until ``ends``, even if another process is at it."""
@@ -195,7 +210,7 @@ class Route:
     def waits(self) -> bool:
         """Tell whether anything is left to deliver, or that cannot be known now."""
         try:
-            return self._outbox.waits(self.name, self._system)
+            return self._outbox.waits(self.name, self._system, self.refused_by)
         except GoliveError:
             return True
 
@@ -215,7 +230,7 @@ class Route:
             return False
 
     def _due(self) -> Sequence[Row]:
-        return self._outbox.due(self.name, system=self._system)
+        return self._outbox.due(self.name, system=self._system, refused_by=self.refused_by)
 
     def _hold(self) -> bool:
         return self._leases.take(self._job, self._holder, self._lease) is not None
@@ -229,6 +244,9 @@ class Route:
                 # Renewed before each message, for another process may deliver once the lease has run out.
                 if self.clock.monotonic() >= min(ends, self.ends) or not self._hold():
                     return went
+                if not self._notifier.wants(row.kind):
+                    self._outbox.delivered(row.id, self.name, {LEFT_OUT: True})
+                    continue
                 if row.kind == "root_edit" and row.id != last_edit[row.release_id]:
                     self._outbox.delivered(row.id, self.name, {"superseded": True})
                     continue

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from tasks.acting import act
+from tasks.announcing import remind_of_start
 from tasks.beside import start_golive
 from tasks.closing import time_is_up
 from tasks.context import Context, holder, is_gone, ledger, world
 from tasks.domain import requests
 from tasks.domain.errors import GoliveError, LedgerError, Refused
-from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, state_of
+from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, START, state_of
 from tasks.domain.messages import report_note
 from tasks.domain.release import State
 from tasks.domain.triggers import Alarm, Finding
@@ -22,11 +23,11 @@ from tasks.domain.units import show_seconds
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import GateEvent, Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
-from tasks.preflight import is_open
 from tasks.settings import Settings
 from tasks.signing import ask, observed, request_of, roles_missing, standing_of
 from tasks.telling import about
 from tasks.watching import Fired, Watched, fired
+from tasks.windows import is_open
 
 LOG_FILE = "signed.log"
 """Where in golive's home the output goes of what follows a signature that was given by a button."""
@@ -121,11 +122,14 @@ def _keep(book: Ledger, asked: GateEvent) -> str:
     row, now = ctx.release, book.evidence.now()
     events = [one for one in book.gates.events(row.id, asked.gate) if one.id >= asked.id]
     newest = events[-1].id
+    if asked.gate == START and State(row.state) is State.PLANNED:
+        reminded = any(one.event == "reminded" for one in events)
+        return remind_of_start(ctx, asked, newest, reminded=reminded, now=now)
     if State(row.state) is not state_of(asked.gate):
         request = request_of(ctx, asked)
         over = requests.over_note(request, asked.nonce or "", f"is over: the release is {row.state.replace('_', ' ')}")
-        book.gates.note(asked, "ended", seen=newest, tell=[over] if asked.nonce else [])
-        return f"the request at {asked.gate} is over"
+        book.gates.note(asked, "ended", seen=newest, tell=[over] if asked.gate != START else [])
+        return f"the request at {asked.gate} is over" if asked.gate != START else ""
     if asked.gate == CONTROLS:
         return ""
     stands = standing_of(ctx, asked.gate)

@@ -72,7 +72,8 @@ def _standing(book: Ledger, row: Release, now: datetime) -> Standing:
     waiting = 0
     try:
         watched = watching.observe(row)
-        waiting = sum(book.outbox.waiting(route.name, row.system) for route in courier_for(watched.ctx).routes)
+        routes = courier_for(watched.ctx).routes
+        waiting = sum(book.outbox.waiting(one.name, row.system, one.refused_by) for one in routes)
         numbers = _numbers(book, watched, now)
     except GoliveError as error:
         # A release file that this golive cannot read any more; all else of the system is told.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from tasks import checks
 from tasks.acting import act, do_one
+from tasks.announcing import require_notice
 from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
@@ -22,10 +22,10 @@ from tasks.keeping import backups_directory, require_keepable
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
 from tasks.spec.kinds import kinds_in
-from tasks.spec.release_file import ReleaseFile, Window
+from tasks.spec.release_file import ReleaseFile
+from tasks.windows import is_open, next_opening
 
 PHASE = "preflight"
-_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def when_open(ctx: Context) -> str:
@@ -51,7 +51,8 @@ def check_window(claim: Claim, phase: str = PHASE) -> str:
                 expected=f"{', '.join(ctx.file.window.days)} {ctx.file.window.between} {ctx.file.window.timezone}",
                 do=f"start it again at {opens:%Y-%m-%d %H:%M} UTC" if opens else "mend window in the release file",
             )
-        return {"at": now.isoformat()}
+        begins = require_notice(ctx) if ctx.release.scope == "release" and phase == PHASE else ""
+        return {"at": now.isoformat(), **({"announced": begins} if begins else {})}
 
     do_one(ctx, phase, Step("check the change window", check, mutates=False))
     return now.isoformat()
@@ -184,32 +185,3 @@ def _rights(file: ReleaseFile) -> list[str]:
     if file.database.scratch.place == "same_server":
         rights.append("create_database")
     return rights
-
-
-def is_open(window: Window, at: datetime) -> bool:
-    """Tell whether a moment lies in the change window."""
-    local = at.astimezone(ZoneInfo(window.timezone))
-    start, end = _bounds(window)
-    since_midnight = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second)
-    today, yesterday = _DAYS[local.weekday()], _DAYS[local.weekday() - 1]
-    if start <= end:
-        return today in window.days and start <= since_midnight < end
-    return (today in window.days and since_midnight >= start) or (yesterday in window.days and since_midnight < end)
-
-
-def next_opening(window: Window, after: datetime) -> datetime | None:
-    """Return the next full minute, in UTC and within eight days, at which the window is open."""
-    # Every minute is looked at, because a clock that is put forward or back moves where a window begins.
-    minute = after.astimezone(UTC).replace(second=0, microsecond=0)
-    for _ in range(8 * 24 * 60):
-        minute += timedelta(minutes=1)
-        if is_open(window, minute):
-            return minute
-    return None
-
-
-def _bounds(window: Window) -> tuple[timedelta, timedelta]:
-    start, end = (
-        timedelta(hours=int(part[:2]), minutes=int(part[3:])) for part in window.between.split("-", maxsplit=1)
-    )
-    return start, end

@@ -100,6 +100,8 @@ def ask(ctx: Context, gate: str) -> GateEvent | None:
         return None
     gates, of = ctx.ledger.gates, ctx.release.id
     before, now = gates.opened(of, gate), ctx.ledger.evidence.now()
+    if gate != GO and before is not None and gates.has_passed(of, gate):
+        return before
     until = now + _expires(ctx)
     stands = gate != GO and before is not None and (before.until is None or before.until > now)
     shown = before.plan_hash if before is not None and stands else plan_hash(ctx) if gate == GO else evidence_hash(ctx)

@@ -9,11 +9,11 @@ from tests.flows import SmallSystem
 from tests.watched import put_under_watch
 
 
-def waiting_for_go(system: SmallSystem) -> str:
+def waiting_for_go(system: SmallSystem, version: str = "v2") -> str:
     """Put a release on record that waits for its go, which no process drives, and ask for it."""
     from tasks.signing import ask, observed
 
-    release = put_under_watch(system, state=State.AWAITING_GO)
+    release = put_under_watch(system, version, state=State.AWAITING_GO)
     system.ledger.releases.let_go(system.ledger.releases.take(release, "the test", force=True))
     ask(observed(release), "go")
     return release

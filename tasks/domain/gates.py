@@ -12,9 +12,9 @@ from tasks.domain.release import State
 
 Decision = Literal["approve", "reject", "waive"]
 
-GO, LIVE, STABLE, CONTROLS = "go", "live", "stable", "watch"
+GO, LIVE, STABLE, CONTROLS, START = "go", "live", "stable", "watch", "start"
 """Before production is touched; once the new version serves; at the end of the watch. ``watch`` asks for no signature:
-its request is what people act on meanwhile."""
+its request is what people act on meanwhile. ``start`` is the moment at which an announced release begins."""
 GATE_PATTERN = r"^(go|live|stable|stage-[1-9][0-9]?)?$"
 _STAGE = "stage-"
 
@@ -28,7 +28,7 @@ def state_of(gate: str) -> State:
     """Return the state in which a release waits at a gate."""
     if gate.startswith(_STAGE):
         return State.STABLE
-    return State.AWAITING_GO if gate == GO else State.WATCHING
+    return {GO: State.AWAITING_GO, START: State.PLANNED}.get(gate, State.WATCHING)
 
 
 class Signature(Protocol):

@@ -171,6 +171,34 @@ def final_note(about: About, verdict: str, figures: Figures = (), text: str = ""
     )
 
 
+def digest_note(about: About, text: str, figures: Figures) -> Note:
+    """Return the message that tells once a day how a system stands."""
+    shown = ", ".join(f"{name} {value}" for name, value in figures)
+    return _note(
+        "digest",
+        f"{about.system} today: {text}; {shown}",
+        [
+            kit.header(f"{about.system} today: {text}"),
+            *kit.fields((name, kit.escape(value)) for name, value in figures),
+            kit.context(*_help(about)),
+        ],
+    )
+
+
+def announcement_note(about: About, at: datetime, text: str, *, edit: bool = False) -> Note:
+    """Return the one message that stands for an announced release; ``edit`` makes it say what came of it."""
+    line = f"{about.title} begins at {kit.utc(at)}"
+    return _note(
+        "root_edit" if edit else "root",
+        f"{line}: {text}",
+        [
+            kit.header(f"{about.title} is announced"),
+            *kit.fields([("Begins", kit.moment(at)), ("State", _short(text))]),
+            kit.context(*_origin(about)),
+        ],
+    )
+
+
 def _note(kind: str, text: str, blocks: Sequence[kit.Block], state: str = "") -> Note:
     told = {"state": str(state)} if state else {}
     return Note(kind, kit.one_line(text) or "–", {"blocks": kit.fit(blocks), **told})

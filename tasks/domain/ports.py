@@ -547,6 +547,39 @@ class ChatApi(Protocol):
 
 
 @dataclass(frozen=True)
+class MailServer:
+    """A server that takes mails; ``timeout`` is in seconds, ``trust`` a file of certificates, the system's if empty."""
+
+    host: str
+    port: int
+    security: str
+    trust: str
+    user: str
+    password: str = field(repr=False)
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail; ``id`` is the same for each copy of it, ``answers`` the id of the one that it stands beneath."""
+
+    id: str
+    sender: str
+    to: Sequence[str]
+    subject: str
+    text: str
+    answers: str = ""
+
+
+class MailApi(Protocol):
+    """A server that takes mails. Errors come as in `ChatApi`."""
+
+    def send(self, mail: Mail) -> None:
+        """Hand a mail over to all its receivers."""
+        ...
+
+
+@dataclass(frozen=True)
 class Press:
     """A button that was pressed in a chat, or a dialog that was sent.
 

@@ -13,6 +13,9 @@ from sqlalchemy.orm import aliased
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Delivery, Lease, Message, Release
 
+LEFT_OUT = "left_out"
+"""What is kept instead of a reference of a message that a notifier was not to deliver."""
+
 
 class Outbox:
     """The messages that were written with a change of state and go out afterwards, at least once each."""
@@ -20,14 +23,17 @@ class Outbox:
     def __init__(self, engine: LedgerEngine) -> None:
         self._engine = engine
 
-    def due(self, notifier: str, limit: int = 100, *, system: str | None = None) -> Sequence[Message]:
+    def due(
+        self, notifier: str, limit: int = 100, *, system: str | None = None, refused_by: Sequence[str] | None = None
+    ) -> Sequence[Message]:
         """Return the messages that a notifier has neither delivered nor given up, the oldest first.
 
         A message whose next try lies in the future holds back the later ones of its own release only, so that a
         thread stays in order. With ``system`` only its releases count, and of those that ended more than a day ago
-        only the ones that the notifier has told of before: a new notifier does not tell of the past.
+        only the ones that the notifier has told of before: a new notifier does not tell of the past. With
+        ``refused_by`` only what one of those notifiers has given up counts.
         """
-        waiting_messages = _waiting(notifier, system).order_by(Message.id).limit(limit)
+        waiting_messages = _waiting(notifier, system, refused_by).order_by(Message.id).limit(limit)
         with self._engine.transaction() as session:
             waiting = session.scalars(waiting_messages).all()
             later = session.execute(
@@ -47,10 +53,12 @@ class Outbox:
                 due.append(message)
         return due
 
-    def waiting(self, notifier: str, system: str) -> int:
+    def waiting(self, notifier: str, system: str, refused_by: Sequence[str] | None = None) -> int:
         """Return how many messages of a system a notifier has neither delivered nor given up."""
         with self._engine.transaction() as session:
-            return session.scalar(select(func.count()).select_from(_waiting(notifier, system).subquery())) or 0
+            return (
+                session.scalar(select(func.count()).select_from(_waiting(notifier, system, refused_by).subquery())) or 0
+            )
 
     def written(self, release_ids: Sequence[str]) -> Mapping[str, int]:
         """Return how many messages each release has that has any, delivered or not."""
@@ -58,10 +66,10 @@ class Outbox:
         with self._engine.transaction() as session:
             return dict(session.execute(query.group_by(Message.release_id)).tuples().all())
 
-    def waits(self, notifier: str, system: str) -> bool:
+    def waits(self, notifier: str, system: str, refused_by: Sequence[str] | None = None) -> bool:
         """Tell whether anything is left for a notifier to deliver, now or later."""
         with self._engine.transaction() as session:
-            return session.scalar(_waiting(notifier, system).limit(1)) is not None
+            return session.scalar(_waiting(notifier, system, refused_by).limit(1)) is not None
 
     def sending(self, message_id: int, notifier: str) -> int:
         """Put on record that a message is about to be sent, and return how often it was so before.
@@ -141,7 +149,7 @@ class Outbox:
                 .order_by(Delivery.id)
                 .limit(1)
             )
-        return found or {}
+        return found if found and LEFT_OUT not in found else {}
 
     def request_ref(self, release_id: str, notifier: str, nonce: str) -> Mapping[str, Any]:
         """Return what the notifier gave back for the request with a nonce; empty if that was not sent yet."""
@@ -159,7 +167,7 @@ class Outbox:
                 .order_by(Delivery.id)
                 .limit(1)
             )
-        return found or {}
+        return found if found and LEFT_OUT not in found else {}
 
     def messages(self, release_id: str) -> Sequence[Message]:
         """Return all messages of a release in order."""
@@ -195,7 +203,7 @@ class Outbox:
         return [(message, delivery) for message, delivery in rows]
 
 
-def _waiting(notifier: str, system: str | None) -> Select[tuple[Message]]:
+def _waiting(notifier: str, system: str | None, refused_by: Sequence[str] | None) -> Select[tuple[Message]]:
     """Return the query of `Outbox.due`, without order or limit."""
     ended = exists().where(
         Delivery.message_id == Message.id,
@@ -203,6 +211,11 @@ def _waiting(notifier: str, system: str | None) -> Select[tuple[Message]]:
         Delivery.outcome.in_(["delivered", "dead"]),
     )
     query = select(Message).where(~ended)
+    if refused_by is not None:
+        given_up = exists().where(
+            Delivery.message_id == Message.id, Delivery.notifier.in_(refused_by), Delivery.outcome == "dead"
+        )
+        query = query.where(given_up)
     if system is None:
         return query
     earlier = aliased(Message)

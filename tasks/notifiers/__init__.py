@@ -6,10 +6,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from tasks.domain.kind import Kind
-from tasks.domain.ports import ChatApi, HttpAnswer, Secrets
+from tasks.domain.ports import ChatApi, HttpAnswer, MailApi, MailServer, Secrets
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,23 @@ class Outlets(Protocol):
         """Ask a service over HTTP and return its answer; raises `Unreachable`, `ConnectionLost` or `TimedOut`."""
         ...
 
+    def mail(self, server: MailServer) -> MailApi:
+        """Return a client of a mail server."""
+        ...
+
     def write_line(self, line: str) -> None:
         """Write a line for a person who looks on."""
         ...
+
+
+Group = Literal["critical", "sign", "progress", "digest"]
+_GROUPS: Mapping[str, Group] = {
+    "alert": "critical",
+    "request": "sign",
+    "request_edit": "sign",
+    "reminder": "sign",
+    "digest": "digest",
+}
 
 
 class Notifier(Kind):
@@ -63,6 +77,18 @@ class Notifier(Kind):
 
     tells_people: ClassVar[bool] = True
     """Whether people read there what a message says; where no notifier does that, the console does."""
+    shows_edits: ClassVar[bool] = True
+    """Whether a message can say something else later, so that edits are of use."""
+
+    only: tuple[Group, ...] = ()
+    """Which messages it gets, all if left out: ``critical`` alerts, ``sign`` for requests to sign and their reminders,
+    ``progress`` of releases, the ``digest``."""
+    last_resort: bool = False
+    """Whether it gets only what another notifier could not deliver: a refused token, a channel that is gone."""
+
+    def wants(self, kind: str) -> bool:
+        """Tell whether a message of this kind is for it."""
+        return not self.only or _GROUPS.get(kind, "progress") in self.only
 
     @property
     def address(self) -> str:

@@ -20,7 +20,7 @@ from tasks.domain.checklist import Checklist
 from tasks.domain.docker import Address
 from tasks.domain.errors import ReleaseFileError
 from tasks.domain.gates import GO, LIVE, STABLE, of_stage
-from tasks.domain.kind import Strict
+from tasks.domain.kind import Duration, Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.silence import Silence
 from tasks.domain.triggers import Trigger
@@ -117,6 +117,8 @@ class Window(Strict):
     """From and to, in ``timezone``; may pass midnight, and then belongs to the day on which it began."""
     timezone: str = "UTC"
     """An IANA name, as in ``Europe/Berlin``."""
+    notice: Duration = 0.0
+    """How long ahead a release must be announced (``golive release --at``); a rollback needs no notice."""
 
     @field_validator("timezone")
     @classmethod
@@ -246,6 +248,8 @@ class ReleaseFile(Strict):
     """Features and providers that can be switched off alone, by ``golive disable``."""
     notify: tuple[AnyNotifier, ...] = ()
     """Where messages go; the console, if nowhere else."""
+    digest: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$|^$", examples=["07:30"])] = ""
+    """When people are told once a day how the system stands, in ``window.timezone``; golive looks each hour."""
     runbook: str = ""
     """The URL of the page that a person needs at 03:00."""
 

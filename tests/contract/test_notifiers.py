@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +11,21 @@ from pydantic import ValidationError
 from examples.slack_server import TOKEN, FakeSlack, fake_slack
 from tasks import notifiers
 from tasks.adapters.http import HttpxHttp
+from tasks.adapters.mail import Smtp
 from tasks.adapters.secrets import SecretStore
 from tasks.adapters.slack import SlackChat
-from tasks.domain.errors import AccessDenied, ConnectionLost, OutsideError, SecretMissing, ServerTrouble
+from tasks.domain.errors import AccessDenied, ConnectionLost, GoliveError, OutsideError, SecretMissing, ServerTrouble
 from tasks.domain.kind import Kind
-from tasks.domain.ports import HttpAnswer
+from tasks.domain.ports import HttpAnswer, MailApi, MailServer
 from tasks.notifiers import Message, Notifier
 from tasks.notifiers.console import Console
+from tasks.notifiers.email import Email
 from tasks.notifiers.grafana import Grafana
 from tasks.notifiers.slack import Slack
 from tasks.spec.kinds import kinds_in
 from tests.grafanas import TOKEN as GRAFANA_TOKEN
 from tests.grafanas import FakeGrafana, fake_grafana
+from tests.mails import PASSWORD, USER, MailBox, mail_server
 
 AT = datetime(2026, 11, 22, 2, 5, 11, tzinfo=UTC)
 
@@ -39,6 +43,9 @@ class Outlets:
     ) -> HttpAnswer:
         return HttpxHttp().request(method, url, headers=headers, json=json, timeout=timeout)
 
+    def mail(self, server: MailServer) -> MailApi:
+        return Smtp(server, 30.0)
+
     def write_line(self, line: str) -> None:
         self.lines.append(line)
 
@@ -51,7 +58,7 @@ def slack() -> Iterator[FakeSlack]:
 
 @pytest.fixture
 def outlets() -> Outlets:
-    return Outlets({"SLACK_BOT_TOKEN": TOKEN, "GRAFANA_TOKEN": GRAFANA_TOKEN})
+    return Outlets({"SLACK_BOT_TOKEN": TOKEN, "GRAFANA_TOKEN": GRAFANA_TOKEN, "MAIL_PASSWORD": PASSWORD})
 
 
 @pytest.fixture
@@ -60,12 +67,32 @@ def grafana() -> Iterator[FakeGrafana]:
         yield server
 
 
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[MailBox]:
+    with mail_server(tmp_path) as server:
+        yield server
+
+
+def by_mail(box: MailBox, **given: Any) -> dict[str, Any]:
+    return {
+        "host": "localhost",
+        "port": box.port,
+        "trust": str(box.trust),
+        "user": USER,
+        "password": "${env:MAIL_PASSWORD}",
+        "sender": "golive@example.org",
+        "to": ["ops@example.org", "dba@example.org"],
+        **given,
+    }
+
+
 @pytest.fixture(params=sorted(kinds_in(notifiers)))
-def notifier(request: pytest.FixtureRequest, slack: FakeSlack, grafana: FakeGrafana) -> Kind:
-    given: dict[str, dict[str, str]] = {
+def notifier(request: pytest.FixtureRequest, slack: FakeSlack, grafana: FakeGrafana, box: MailBox) -> Kind:
+    given: dict[str, dict[str, Any]] = {
         "console": {},
-        "grafana": {"url": grafana.url},
         "slack": {"channel": "#ops", "base_url": slack.base_url},
+        "email": by_mail(box),
+        "grafana": {"url": grafana.url},
     }
     return kinds_in(notifiers)[request.param](**given[request.param])
 
@@ -74,18 +101,20 @@ def message(kind: str = "root", text: str = "ordinaut 2.1.0: planned", **what: A
     return Message(key=f"r-1/{kind}", release_id="r-1", kind=kind, text=text, at=what.pop("at", AT), **what)
 
 
-def arrived(slack: FakeSlack, outlets: Outlets) -> str:
-    return "\n".join([*outlets.lines, *(one["text"] for one in slack.messages)])
+def arrived(slack: FakeSlack, outlets: Outlets, box: MailBox) -> str:
+    texts = [str(one.get_payload()) for one in box.mails]
+    return "\n".join([*outlets.lines, *(one["text"] for one in slack.messages), *texts])
 
 
 def test_a_notifier_for_people_delivers_each_kind_of_message(
-    notifier: Notifier, slack: FakeSlack, outlets: Outlets
+    notifier: Notifier, slack: FakeSlack, outlets: Outlets, box: MailBox
 ) -> None:
     root = notifier.deliver(message(), outlets)
     for kind in ("reply", "alert", "root_edit", "final"):
         notifier.deliver(message(kind, f"this is the {kind}", root_ref=root), outlets)
     for kind in ("reply", "alert", "root_edit", "final"):
-        assert (f"this is the {kind}" in arrived(slack, outlets)) is notifier.tells_people
+        told = notifier.tells_people and (notifier.shows_edits or kind != "root_edit")
+        assert (f"this is the {kind}" in arrived(slack, outlets, box)) is told
 
 
 def test_what_a_notifier_returns_can_be_kept_as_json(notifier: Notifier, outlets: Outlets) -> None:
@@ -97,10 +126,10 @@ def test_a_notifier_delivers_even_an_empty_text_without_blocks(notifier: Notifie
 
 
 def test_a_notifier_lets_no_text_from_outside_ping_or_move_the_cursor(
-    notifier: Notifier, slack: FakeSlack, outlets: Outlets
+    notifier: Notifier, slack: FakeSlack, outlets: Outlets, box: MailBox
 ) -> None:
     notifier.deliver(message(text="failed: <!channel>\x1b[2J"), outlets)
-    assert "\x1b" not in arrived(slack, outlets)
+    assert "\x1b" not in arrived(slack, outlets, box)
     assert all("<!channel" not in one["text"] for one in slack.messages)
 
 
@@ -190,3 +219,61 @@ def test_what_grafana_refuses_is_tried_again_only_where_that_may_help(
 def test_grafana_refuses_a_token_in_clear_and_what_is_no_address(wrong: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         Grafana(**{"url": "https://grafana.example", **wrong})
+
+
+# -- by e-mail --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["starttls", "tls"])
+def test_a_mail_goes_encrypted_after_a_login_and_stands_beneath_the_first_of_its_release(
+    tmp_path: Path, outlets: Outlets, tls: bool
+) -> None:
+    (tmp_path / "other").mkdir()
+    with mail_server(tmp_path / "other", tls=tls) as box:
+        email = Email(**by_mail(box, security="tls" if tls else "starttls"))
+        root = email.deliver(message(), outlets)
+        email.deliver(message("alert", "down\nBcc: evil@example.org", root_ref=root), outlets)
+        again = email.deliver(message("alert", "down", root_ref=root, maybe_sent=True), outlets)
+        assert (box.logins, box.encrypted) == (3, [True] * 3)
+        assert box.subjects()[:2] == ["ordinaut 2.1.0: planned", "ALERT: down Bcc: evil@example.org"]
+        assert box.mails[1]["Bcc"] is None
+        assert box.mails[1]["In-Reply-To"] == root["id"] == box.mails[0]["Message-ID"]
+        assert box.mails[1]["Message-ID"] == again["id"], "a second copy is known as such"
+        assert box.mails[0]["To"] == "ops@example.org, dba@example.org"
+
+
+@pytest.mark.parametrize(
+    ("given", "fault", "kind", "again"),
+    [
+        ({}, "451", ServerTrouble, True),
+        ({}, "550", OutsideError, False),
+        ({}, "drop", ConnectionLost, True),
+        ({"trust": ""}, "", OutsideError, False),
+        ({"user": "somebody"}, "", AccessDenied, False),
+        ({"security": "tls"}, "", GoliveError, True),
+    ],
+)
+def test_a_mail_that_is_refused_is_told_apart_from_one_that_may_go_later(
+    box: MailBox, outlets: Outlets, given: dict[str, str], fault: str, kind: type[GoliveError], again: bool
+) -> None:
+    box.faults = [fault] if fault else []
+    with pytest.raises(kind) as caught:
+        Email(**by_mail(box, **given)).deliver(message(), outlets)
+    assert caught.value.retryable == again
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"security": "none", "host": "smtp.example.org"},
+        {"password": PASSWORD},
+        {"user": ""},
+        {"to": []},
+        {"to": ["ops@example.org\nBcc: evil@example.org"]},
+        {"sender": "golive"},
+    ],
+)
+def test_a_mail_that_would_leak_or_go_astray_is_refused_in_the_file(box: MailBox, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Email(**by_mail(box, **wrong))

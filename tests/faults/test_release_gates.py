@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +17,10 @@ from tasks.domain.release import State
 from tasks.release import open_or_resume
 from tasks.rollouts import Site, Step
 from tasks.rollouts.recreate import Recreate
-from tests.flows import SmallSystem
+from tests.flows import SmallSystem, wait_until
 from tests.watched import put_under_watch
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -36,6 +42,29 @@ def a_release_that_waits(shop: SmallSystem) -> Any:
     shop.add_version(version)
     assert "the signature of dba" in shop.release(version, started_by="ann")
     return shop.latest()
+
+
+_SIGN_AND_DIE = """
+import os, signal, sys
+from tasks.signing import sign
+
+sign(sys.argv[1], role="dba", person_name="bob", decision="reject", reason="not on a Friday")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_process_killed_right_after_a_signature_left_undone_is_done_by_another(shop):
+    from tasks.gatekeeping import see_to_gates
+    from tests.waiting import waiting_for_go
+
+    shop.add_version(version := f"k{uuid.uuid4().hex[:6]}")
+    release = waiting_for_go(shop, version)
+    died = subprocess.run([sys.executable, "-c", _SIGN_AND_DIE, release], check=False, timeout=120, cwd=ROOT)
+    assert died.returncode == -signal.SIGKILL
+    assert shop.ledger.releases.get(release).state == State.AWAITING_GO
+    assert any(release in line and "goes on as process" in line for line in see_to_gates())
+    wait_until(lambda: shop.ledger.releases.get(release).state == State.STOPPED, 120)
+    assert "bob (dba) said no: not on a Friday" in shop.notes(release)
 
 
 @pytest.mark.parametrize("phase", ["migrate", "deploy"])

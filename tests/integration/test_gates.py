@@ -260,6 +260,15 @@ def test_with_all_signatures_the_watch_ends_stable_at_once(system: SmallSystem, 
     assert all(len(one.plan_hash) == 64 for one in system.ledger.evidence.signatures(release))
 
 
+def test_a_gate_that_was_passed_stays_so(system: SmallSystem, later: Later) -> None:
+    release = live_and_asked(system)
+    give(release, "ops", "sam")
+    later(hours=30)
+    give(release, "ops", "kim")
+    assert roles_missing(observed(release)) == []
+    assert len(messages(system, release, "request")) == 1
+
+
 def test_a_no_to_what_is_live_takes_it_back_even_if_the_process_that_took_it_died(system: SmallSystem) -> None:
     release = live_and_asked(system)
     give(release, "ops", "sam", "reject", "customers complain")
@@ -329,3 +338,18 @@ def test_the_report_tells_who_signed_where_for_what_and_who_waived(system: Small
     page = Path(write_report(release)).read_text()
     for word in ("ann", "dba, gate go, by form", "waived", "the lead is ill", "lead waived by boss"):
         assert word in page
+
+
+def test_people_are_told_once_a_day_how_a_system_stands(system: SmallSystem, later: Later) -> None:
+    from tasks.digest import send_digests
+
+    system.write({"digest": "07:30"})
+    release = waiting_for_go(system)
+    assert send_digests.fn() == ["shop"]
+    assert send_digests.fn() == [], "once a day"
+    (told,) = messages(system, release, "digest")
+    assert "shop today: v2 is awaiting go" in told
+    assert "awaits dba, lead" in told
+    later(days=1, minutes=1)
+    assert send_digests.fn() == ["shop"]
+    system.write({"digest": ""})

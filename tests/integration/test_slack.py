@@ -371,3 +371,35 @@ def test_annotations_wait_for_a_grafana_that_is_away_hold_up_nobody_and_come_onc
         until(lambda: come(3), 20)
         until(lambda: courier.flush(5) >= 0 and not ledger.outbox.due(f"grafana:{grafana.url}"))
         assert grafana.events(about.release_id) == ["started", "live", "rolled back"]
+
+
+# --- several ways out ---
+
+
+def test_each_channel_gets_what_it_is_for(ledger: Ledger, slack: FakeSlack) -> None:
+    slack.channels["alerts"] = "C0123ALRT"
+    about = open_release(ledger)
+    alert = Alert("down", "no answer", "10 min", NOW, "roll back")
+    ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []), Note("reply", "one", {}))
+    ledger.releases.tell(about.release_id, alert_note(about, alert), root_note(about, State.BACKUP, [], edit=True))
+    loud = ops(slack).model_copy(update={"channel": "#alerts", "only": ("critical",)})
+    quiet = ops(slack).model_copy(update={"only": ("progress",)})
+    courier_of(ledger, loud, quiet).flush(5)
+    told = sorted(one["text"].partition(";")[0] for one in slack.messages)
+    assert told == ["one", "ordinaut 2.1.0: backup", "ordinaut 2.1.0: down: no answer"]
+    assert ledger.outbox.dead_letters() == []
+    assert [ledger.outbox.due(name) for name in (loud.address, quiet.address)] == [[], []]
+
+
+def test_what_slack_refuses_goes_out_by_the_last_resort_and_nothing_else_does(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    for text in ("one", "two", "three"):
+        ledger.releases.tell(about.release_id, Note("reply", text, {}))
+    slack.fail("chat.postMessage", "channel_not_found", times=2)
+    lines: list[str] = []
+    last = Console(last_resort=True)
+    couriers = courier_of(ledger, ops(slack), last, lines=lines)
+    couriers.flush(5)
+    couriers.flush(5)
+    assert [one["text"] for one in slack.messages] == ["three"]
+    assert [line.rpartition("] ")[2] for line in lines if "[ordinaut-1]" in line] == ["one", "two"]

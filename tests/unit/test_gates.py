@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,7 @@ from tasks.domain.messages import About
 from tasks.domain.release import State
 from tasks.domain.requests import Request, changed_note, over_note, reminder_note, request_note
 from tasks.spec.loading import parse
-from tests.unit.test_release_file import SMALL
+from tests.unit.test_release_file import ROOT, SMALL
 
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -133,3 +134,12 @@ def test_a_request_that_is_over_says_who_signed_and_has_no_buttons() -> None:
     assert "actions" not in [block["type"] for block in over.blocks["blocks"]]
     assert "ann" in str(over.blocks)
     assert "still awaits the signature of lead" in reminder_note(a_request("go", stands), "4 h").text
+
+
+def test_what_the_how_to_shows_is_a_release_file() -> None:
+    text = (ROOT / "docs/how-to/sign-and-slack.md").read_text(encoding="utf-8")
+    shown = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "display_information" not in block]
+    assert len(shown) == 3
+    assert parse(SMALL + shown[0]).gates() == ["go", "live", "stable", "stage-1"]
+    assert [one.has_buttons for one in parse(SMALL + shown[1]).notify] == [True]
+    assert [one.last_resort for one in parse(SMALL + shown[2]).notify] == [False, False, True]

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from tasks.preflight import is_open, next_opening
 from tasks.spec.release_file import Window
+from tasks.windows import is_open, next_opening
 
 
 def at(text: str) -> datetime:

@@ -1,0 +1,39 @@
+"""When the change window of a release file is open."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from tasks.spec.release_file import Window
+
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def is_open(window: Window, at: datetime) -> bool:
+    """Tell whether a moment lies in the change window."""
+    local = at.astimezone(ZoneInfo(window.timezone))
+    start, end = _bounds(window)
+    since_midnight = timedelta(hours=local.hour, minutes=local.minute, seconds=local.second)
+    today, yesterday = _DAYS[local.weekday()], _DAYS[local.weekday() - 1]
+    if start <= end:
+        return today in window.days and start <= since_midnight < end
+    return (today in window.days and since_midnight >= start) or (yesterday in window.days and since_midnight < end)
+
+
+def next_opening(window: Window, after: datetime) -> datetime | None:
+    """Return the next full minute, in UTC and within eight days, at which the window is open."""
+    # Every minute is looked at, because a clock that is put forward or back moves where a window begins.
+    minute = after.astimezone(UTC).replace(second=0, microsecond=0)
+    for _ in range(8 * 24 * 60):
+        minute += timedelta(minutes=1)
+        if is_open(window, minute):
+            return minute
+    return None
+
+
+def _bounds(window: Window) -> tuple[timedelta, timedelta]:
+    start, end = (
+        timedelta(hours=int(part[:2]), minutes=int(part[3:])) for part in window.between.split("-", maxsplit=1)
+    )
+    return start, end

@@ -1,0 +1,129 @@
+"""Announced releases: on record, told, reminded of, called off, and required where the release file wants notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from tasks.announcing import announce, announced, call_off, require_notice
+from tasks.domain.errors import Refused, WindowClosed
+from tasks.domain.ports import RunningServer
+from tasks.domain.release import State
+from tasks.gatekeeping import see_to_gates
+from tasks.ledger.evidence import Evidence
+from tests.flows import SmallSystem
+from tests.systems import without_prefect
+from tests.waiting import end_active, messages
+from tests.watched import deploy, put_under_watch
+
+Later = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, pg_server: RunningServer) -> Iterator[SmallSystem]:
+    system = SmallSystem.make(tmp_path_factory.mktemp("announced"), pg_server)
+    try:
+        system.add_version("v2")
+        with without_prefect():
+            deploy(system)
+        yield system
+    finally:
+        system.close()
+
+
+@pytest.fixture
+def system(made: SmallSystem) -> Iterator[SmallSystem]:
+    with made.in_environment(), without_prefect():
+        made.write({"window": {"notice": "24h"}})
+        yield made
+        for row, _at in announced(made.ledger, made.name, "v2"):
+            made.ledger.releases.seize(row.id, State.PLANNED, State.STOPPED, "the test")
+        end_active(made)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    """Let the ledger's clock show so much more than it does."""
+    real = Evidence.now
+
+    def move_on(**by: float) -> None:
+        monkeypatch.setattr(Evidence, "now", lambda evidence: real(evidence) + timedelta(**by))
+
+    return move_on
+
+
+def in_hours(system: SmallSystem, hours: float) -> str:
+    return announce("shop", "v2", system.ledger.evidence.now() + timedelta(hours=hours), by="ann", reason="new year")
+
+
+def test_a_release_is_announced_far_enough_ahead_and_within_the_window(system: SmallSystem) -> None:
+    with pytest.raises(Refused, match="at least 24 h"):
+        in_hours(system, 23)
+    now = system.ledger.evidence.now()
+    weekday = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")[now.weekday()]
+    system.write({"window": {"notice": "24h", "days": [weekday]}})
+    with pytest.raises(WindowClosed, match="the change window is closed"):
+        in_hours(system, 48)
+    system.write({"window": {"notice": "24h"}})
+    announcement = in_hours(system, 25)
+    (told,) = messages(system, announcement, "root")
+    assert "shop v2 begins at" in told
+    assert system.ledger.releases.active("shop") is None, "an announcement holds up no other release"
+
+
+def test_people_are_reminded_once_in_the_hour_before(system: SmallSystem, later: Later) -> None:
+    announcement = in_hours(system, 25)
+    later(hours=23)
+    see_to_gates()
+    later(hours=24, minutes=30)
+    for _ in range(2):
+        see_to_gates()
+    (reminder,) = messages(system, announcement, "reminder")
+    assert "begins at" in reminder
+    later(hours=50)
+    see_to_gates()
+    assert system.ledger.releases.get(announcement).state == State.STOPPED
+
+
+def test_who_calls_it_off_is_told_and_it_does_not_begin(system: SmallSystem, later: Later) -> None:
+    announcement = in_hours(system, 25)
+    call_off(announcement, by="bob", reason="the vendor is not ready")
+    assert "called off by bob: the vendor is not ready" in messages(system, announcement, "root_edit")[-1]
+    with pytest.raises(Refused, match="is stopped"):
+        call_off(announcement, by="bob", reason="once more")
+    release = put_under_watch(system, state=State.PREFLIGHT)
+    later(hours=25, minutes=5)
+    from tasks.signing import observed
+
+    with pytest.raises(WindowClosed, match="people were not told"):
+        require_notice(observed(release))
+    end_planned(system, release)
+
+
+def test_a_release_begins_by_its_announcement_once_and_not_before_its_time(system: SmallSystem, later: Later) -> None:
+    from tasks.signing import observed
+
+    announcement = in_hours(system, 25)
+    release = put_under_watch(system, state=State.PREFLIGHT)
+    with pytest.raises(WindowClosed, match="it is announced for"):
+        require_notice(observed(release))
+    later(hours=25, minutes=5)
+    assert require_notice(observed(release)) == announcement
+    assert system.ledger.releases.get(announcement).state == State.DONE
+    assert f"has begun as {release}" in messages(system, announcement, "root_edit")[-1]
+    with pytest.raises(WindowClosed):
+        require_notice(observed(release))
+    end_planned(system, release)
+
+
+def test_a_release_that_was_not_announced_changes_nothing(system: SmallSystem) -> None:
+    with pytest.raises(WindowClosed, match="people were not told"):
+        system.release("v2")
+    row = system.latest()
+    assert (row.state, row.mutation_started_at) == (State.STOPPED, None)
+
+
+def end_planned(system: SmallSystem, release: str) -> None:
+    system.ledger.releases.seize(release, State.PREFLIGHT, State.STOPPED, "the test")
