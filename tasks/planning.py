@@ -22,7 +22,6 @@ from tasks.domain.way_back import WayBack, choose
 from tasks.driving import require_secrets
 from tasks.ledger.ledger import Ledger
 from tasks.outline import told_by
-from tasks.preflight import is_open, next_opening
 from tasks.reporting.plan import UNKNOWN
 from tasks.rollback import roll_code_back
 from tasks.rollouts import Site, Step
@@ -32,6 +31,7 @@ from tasks.sources.image import Image
 from tasks.spec import loading
 from tasks.spec.commands import commands_in
 from tasks.spec.release_file import ReleaseFile
+from tasks.windows import is_open, next_opening
 
 
 @dataclass(frozen=True)

@@ -36,13 +36,13 @@ def golive_commands(document: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield each command of golive in a document's blocks and between its lines, with where it stands."""
     for block in blocks_of(document):
         joined = block.text.replace("\\\n", " ")
-        for number, line in enumerate(joined.splitlines(), block.line):
-            found = re.match(r"\s*(?:\$ )?(golive\s[^#|&;]*)", line)
+        for number, text in enumerate(joined.splitlines(), block.line):
+            found = re.match(r"\s*(?:\$ )?(golive\s[^#|&;]*)", text)
             if found:
                 yield f"{document.name}:{number}", _words(found[1])
-    text = document.read_text(encoding="utf-8")
-    for match in _INLINE.finditer(text):
-        line = text.count("\n", 0, match.start()) + 1
+    whole = document.read_text(encoding="utf-8")
+    for match in _INLINE.finditer(whole):
+        line = whole.count("\n", 0, match.start()) + 1
         yield f"{document.name}:{line}", _words(" ".join(match[1].split()))
 
 
