@@ -11,6 +11,7 @@ from tasks.domain.outcome import Measurement, Outcome
 from tasks.domain.triggers import Alarm, Finding, limit_of
 from tasks.domain.watch import signal
 from tasks.ledger.models import Look
+from tasks.moving import moved_most
 from tasks.telling import alert
 
 TITLES = {
@@ -69,5 +70,17 @@ def alert_of(
             since=now,
             next_act=next_act,
             next_at=next_at,
+            moved=moved_most(ctx) if what else (),
+            help=_help(ctx, what),
         ),
     )
+
+
+def _help(ctx: Context, what: Mapping[str, str]) -> list[str]:
+    """Return what a person should look at, of each check that is told of."""
+    return [
+        f"{check.name}: {text}"
+        for _, check in ctx.file.checks.every()
+        if (text := check.help or check.advice)
+        and any(f"{check.name} {outcome}" in what for outcome in (Outcome.FAILED, Outcome.UNKNOWN))
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from tasks.domain import block_kit as kit
+from tasks.domain.ports import Attachment
 from tasks.domain.release import State
 from tasks.domain.units import show_seconds
 
@@ -21,10 +23,10 @@ class Note:
     """A message for people that goes into the outbox in the same transaction as what it tells of.
 
     ``kind`` is ``root`` (once for each release), ``root_edit`` (what the root shall say from now on), ``reply``,
-    ``alert``, ``final``, ``request`` (people are asked to sign), ``request_edit`` (what a request shall say from now
-    on), ``reminder`` or ``digest``. ``text`` is one line and no markup; ``blocks`` holds Block Kit under the key
-    ``blocks``, under ``state`` which state the release has moved to, where the message tells of that, and the nonce of
-    a request under ``nonce``.
+    ``alert``, ``final``, ``evidence`` (the hash of its bundle), ``plots`` (files and nothing else), ``request`` (people
+    are asked to sign), ``request_edit`` (what a request shall say from now on), ``reminder`` or ``digest``. ``text`` is
+    one line and no markup; ``blocks`` holds Block Kit under the key ``blocks``, files under ``files``, under ``state``
+    which state the release has moved to, where the message tells of that, and the nonce of a request under ``nonce``.
     """
 
     kind: str
@@ -73,7 +75,10 @@ class About:
 
 @dataclass(frozen=True)
 class Alert:
-    """What is wrong, and what golive does next; without ``next_at`` it waits for a person."""
+    """What is wrong, and what golive does next; without ``next_at`` it waits for a person.
+
+    ``moved`` is what moved most against before the release, ``help`` what a person should look at.
+    """
 
     title: str
     seen: str
@@ -82,6 +87,8 @@ class Alert:
     next_act: str
     next_at: datetime | None = None
     evidence: Sequence[str] = ()
+    moved: Sequence[str] = ()
+    help: Sequence[str] = ()
 
 
 def root_note(
@@ -137,7 +144,7 @@ def alert_note(about: About, alert: Alert) -> Note:
     return _note(
         "alert",
         f"{about.title}: {alert.title}: {alert.seen}; limit {alert.limit}; since {kit.utc(alert.since)}; "
-        f"next: {alert.next_act}{when}",
+        f"next: {alert.next_act}{when}" + (f"; moved most: {alert.moved[0]}" if alert.moved else ""),
         [
             kit.header(f"{about.title}: {alert.title}"),
             *kit.fields(
@@ -150,6 +157,8 @@ def alert_note(about: About, alert: Alert) -> Note:
             ),
             kit.context(*_help(about)),
             *(kit.section(f"• {kit.escape(one)}") for one in alert.evidence),
+            *(kit.section(f"• moved most: {kit.escape(one)}") for one in alert.moved),
+            *(kit.section(f"→ {kit.escape(one)}") for one in alert.help),
         ],
     )
 
@@ -196,6 +205,36 @@ def announcement_note(about: About, at: datetime, text: str, *, edit: bool = Fal
             *kit.fields([("Begins", kit.moment(at)), ("State", _short(text))]),
             kit.context(*_origin(about)),
         ],
+    )
+
+
+def evidence_note(about: About, sha256: str, path: str) -> Note:
+    """Return the message that names the evidence bundle of a release, by the hash that it can be held against."""
+    return _note(
+        "evidence",
+        f"{about.title}: evidence bundle, SHA-256 {sha256}",
+        [
+            kit.section(f"*evidence bundle*\nSHA-256 `{kit.escape(sha256)}`\nin `{kit.escape(path)}`"),
+            kit.context("check it with: golive verify BUNDLE", *_help(about)),
+        ],
+    )
+
+
+def plots_note(about: About, plots: Sequence[Attachment]) -> Note:
+    """Return the message that shows plots; it is apart from the texts, which go out whether plots can or not."""
+    shown = "; ".join(one.title for one in plots)
+    files = [
+        {"name": one.name, "title": one.title, "alt": one.alt, "data": base64.b64encode(one.data).decode()}
+        for one in plots
+    ]
+    return Note("plots", kit.one_line(f"{about.title}: plots of {shown}"), {"files": files})
+
+
+def files_of(blocks: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    """Return the files that a message goes with, as the ledger keeps them."""
+    return tuple(
+        Attachment(one["name"], one["title"], one["alt"], base64.b64decode(one["data"]))
+        for one in blocks.get("files", ())
     )
 
 

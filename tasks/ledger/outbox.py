@@ -29,9 +29,9 @@ class Outbox:
         """Return the messages that a notifier has neither delivered nor given up, the oldest first.
 
         A message whose next try lies in the future holds back the later ones of its own release only, so that a
-        thread stays in order. With ``system`` only its releases count, and of those that ended more than a day ago
-        only the ones that the notifier has told of before: a new notifier does not tell of the past. With
-        ``refused_by`` only what one of those notifiers has given up counts.
+        thread stays in order; plots hold nothing back. With ``system`` only its releases count, and of those that
+        ended more than a day ago only the ones that the notifier has told of before: a new one does not tell of the
+        past. With ``refused_by`` only what one of those notifiers has given up counts.
         """
         waiting_messages = _waiting(notifier, system, refused_by).order_by(Message.id).limit(limit)
         with self._engine.transaction() as session:
@@ -48,7 +48,8 @@ class Outbox:
         stuck: set[str] = set()
         for message in waiting:
             if message.id in held:
-                stuck.add(message.release_id)
+                if message.kind != "plots":
+                    stuck.add(message.release_id)
             elif message.release_id not in stuck:
                 due.append(message)
         return due
@@ -173,24 +174,6 @@ class Outbox:
         """Return all messages of a release in order."""
         with self._engine.transaction() as session:
             return session.scalars(select(Message).where(Message.release_id == release_id).order_by(Message.id)).all()
-
-    def ends(self, release_id: str) -> Mapping[int, tuple[bool, str]]:
-        """Return whether a notifier has delivered a message of a release, and how one failed that has given it up.
-
-        A message that is still on its way to all of them is not among them.
-        """
-        query = (
-            select(Delivery.message_id, Delivery.outcome, Delivery.notifier, Delivery.error)
-            .join(Message, Message.id == Delivery.message_id)
-            .where(Message.release_id == release_id, Delivery.outcome.in_(["delivered", "dead"]))
-            .order_by(Delivery.id)
-        )
-        found: dict[int, tuple[bool, str]] = {}
-        with self._engine.transaction() as session:
-            for message_id, outcome, notifier, error in session.execute(query):
-                arrived, lost = found.get(message_id, (False, ""))
-                found[message_id] = (True, lost) if outcome == "delivered" else (arrived, f"{notifier}: {error}")
-        return found
 
     def dead_letters(self) -> Sequence[tuple[Message, Delivery]]:
         """Return what could not be delivered, the newest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,14 +10,18 @@ from typing import Any
 from tasks.domain.errors import ReleaseFileError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
+from tasks.domain.statistics import percentile
+from tasks.domain.triggers import Errors, Slower
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
-from tasks.reporting import deriving, stages
+from tasks.ledger.record import BUNDLE, WORKLOAD, Record
+from tasks.reporting import deriving, movements, stages
 from tasks.reporting.checklist import filled_in
 from tasks.reporting.missing import not_measured
 from tasks.reporting.values import (
     Decision,
     Event,
+    Limits,
     Lock,
     LookRun,
     Period,
@@ -30,25 +34,33 @@ from tasks.reporting.values import (
     WayBack,
 )
 from tasks.reporting.words import PLAN_WORDS, label, verdict_of
+from tasks.spec import loading
+from tasks.spec.release_file import ReleaseFile
 
 _PROOF_TOLD = {"tables", "manifest", "manifest_sha256", "sha256", "restore_seconds"}
 
-__all__ = ["ReleaseFacts", "gather"]
+__all__ = ["ReleaseFacts", "facts_of", "gather"]
 
 
 def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
     """Return all that the ledger holds of a release; raises `NotFound` and `LedgerUnreachable`."""
-    release, evidence = ledger.releases.get(release_id), ledger.evidence
-    now = evidence.now()
-    moves = ledger.releases.moves(release_id)
-    steps = deriving.steps_of(ledger.releases.steps(release_id))
-    measurements, looks = evidence.measurements(release_id), evidence.looks(release_id)
-    baselines = evidence.baselines(release_id)
+    return facts_of(ledger.record(release_id))
+
+
+def facts_of(record: Record) -> ReleaseFacts:
+    """Return what a record tells; it depends on nothing else."""
+    release, now = record.release, record.as_of
+    moves = record.of(models.Move)
+    steps = deriving.steps_of(record.of(models.Step))
+    measurements = record.of(models.Measurement)
+    looks = [row for row in record.of(models.Look) if row.source not in {BUNDLE, WORKLOAD}]
+    baselines = {row.name: row.detail for row in record.of(models.Baseline) if row.name != WORKLOAD}
     periods = deriving.periods_of(moves, now)
     watched_until = next((p.ended for p in reversed(periods) if p.name == State.WATCHING and p.ended), None)
-    probes = evidence.probes(release_id)
+    probes = sorted(record.of(models.Probe), key=lambda row: row.at)
     probing = deriving.probing_of(probes, release.live_at, watched_until or release.ended_at or now)
-    backup, rehearsal = evidence.backup_of(release_id), evidence.rehearsal(release_id)
+    backup = next((row for row in reversed(record.of(models.Backup)) if row.proven), None)
+    rehearsal = next(reversed(record.of(models.Rehearsal)), None)
     facts = ReleaseFacts(
         id=release.id,
         system=release.system,
@@ -88,24 +100,44 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
         way_back=_way_back(rehearsal, periods, looks),
         signatures=tuple(
             Signature(row.at, row.gate, row.role, row.person, row.decision, row.reason, row.plan_hash, row.via)
-            for row in evidence.signatures(release_id)
+            for row in record.of(models.Approval)
         ),
-        messages=_messages(ledger, release_id),
+        messages=_messages(record),
         decisions=_decisions(moves, deriving.looks_of(looks)),
         events=_events(release.live_at, moves, looks),
     )
-    missing = not_measured(facts, any_baseline=bool(baselines))
+    facts = movements.held(facts, record, baselines)
+    facts = replace(facts, not_measured=not_measured(facts, any_baseline=bool(baselines)))
     try:
-        rows = filled_in(facts, release.file_text, release.checklist_text)
+        file = loading.parse(release.file_text, release.file)
+        facts = replace(facts, limits=_limits(file, baselines))
+        return replace(facts, checklist=filled_in(facts, file, release.checklist_text))
     except ReleaseFileError as error:
-        return replace(facts, not_measured=(*missing, f"The checklist could not be filled in: {error}"))
-    return replace(facts, not_measured=missing, checklist=rows)
+        untold = (f"The checklist could not be filled in: {error}",) if release.checklist_text else ()
+        return replace(facts, not_measured=(*facts.not_measured, *untold))
 
 
-def _messages(ledger: Ledger, release_id: str) -> tuple[Sent, ...]:
-    ends = ledger.outbox.ends(release_id)
+def _limits(file: ReleaseFile, baselines: Mapping[str, Mapping[str, Any]]) -> Limits:
+    """Return what the probes are held against, by the triggers of the release file."""
+    found = deriving.latencies_of(baselines.get(file.watch.probe.check, {})) if file.watch.probe is not None else ()
+    before = percentile(found, 0.5) if found else None
+    limits = Limits(before=before)
+    for trigger in file.rollback.when:
+        if isinstance(trigger, Errors):
+            limits = replace(limits, errors=trigger.above, window=float(trigger.for_))
+        elif isinstance(trigger, Slower) and before is not None:
+            limits = replace(limits, slower=max((1 + trigger.than) * before, before + trigger.floor))
+    return limits
+
+
+def _messages(record: Record) -> tuple[Sent, ...]:
+    """Return the messages, with whether a notifier has delivered each, and how one failed that has given it up."""
+    ended = record.of(models.Delivery)
+    arrived = {row.message_id for row in ended if row.outcome == "delivered"}
+    lost = {row.message_id: f"{row.notifier}: {row.error}" for row in ended if row.outcome == "dead"}
     return tuple(
-        Sent(row.at, row.kind, row.text, *ends.get(row.id, (False, ""))) for row in ledger.outbox.messages(release_id)
+        Sent(row.at, row.kind, row.text, arrived=row.id in arrived, lost=lost.get(row.id, ""))
+        for row in record.of(models.Message)
     )
 
 

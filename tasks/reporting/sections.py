@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,7 +86,7 @@ def checks(facts: ReleaseFacts) -> list[tuple[str, Table]]:
             for check in sorted(runs, key=lambda check: worst[check.name])
         ]
         heads = "Outcome|Check|What was seen|Took|When (UTC)|Covers"
-        found.append((phase, table(f"Checks of {phase}", heads, rows, [3], (14, 18, 30, 8, 20, 10))))
+        found.append((phase, table(f"Checks of {phase}", heads, rows, [3], (16, 17, 30, 8, 19, 10))))
     return found
 
 
@@ -112,7 +113,7 @@ def checklist(facts: ReleaseFacts) -> list[tuple[str, Table]]:
             )
             for row in sorted(rows, key=lambda row: WORST_FIRST.index(row.standing))
         ]
-        found.append((phase, table(f"Checklist: {phase}", heads, cells, (), (12, 9, 36, 32, 11))))
+        found.append((phase, table(f"Checklist: {phase}", heads, cells, (), (14, 9, 35, 31, 11))))
     return found
 
 
@@ -164,6 +165,15 @@ def comparisons(facts: ReleaseFacts) -> Table:
 
 def _percentiles(summary: Any) -> tuple[float, float, float]:
     return summary.p50, summary.p95, summary.p99
+
+
+def moved(facts: ReleaseFacts) -> Table:
+    """Return what moved most against before, the farthest first."""
+    rows = [
+        (one.of.value, Cell(one.name), f"{one.factor:.1f}×" if math.isfinite(one.factor) else "new", one.seen)
+        for one in facts.moved
+    ]
+    return table("Moved most against before", "What|Which|By|Seen", rows, [2], (10, 46, 9, 35))
 
 
 def outages(facts: ReleaseFacts) -> Table:

@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from typing import Any, TypeVar, cast
 
 from tasks.domain.filling import Filled
+from tasks.domain.moved import Moved
 from tasks.domain.outcome import Outcome
 from tasks.domain.statistics import Summary, summarise
 
@@ -155,6 +156,20 @@ class Comparison:
     def has(self) -> Summary:
         """The percentiles now."""
         return summarise(self.now)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the probes of the watch are held against.
+
+    ``before`` and ``slower`` are the median before the release and the limit for it, in seconds; ``errors`` is a share,
+    counted over ``window`` seconds.
+    """
+
+    before: float | None = None
+    slower: float | None = None
+    errors: float | None = None
+    window: float = 900.0
 
 
 @dataclass(frozen=True)
@@ -314,7 +329,10 @@ class ReleaseFacts:
     lock_limit: float | None = None
     migration: float | None = None
     probing: Probing = field(default_factory=Probing)
+    limits: Limits = field(default_factory=Limits)
     comparisons: tuple[Comparison, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    not_held: tuple[str, ...] = ()
     looks: tuple[LookRun, ...] = ()
     stages: tuple[StageRun, ...] = ()
     statuses: tuple[Status, ...] = ()
