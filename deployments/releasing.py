@@ -188,8 +188,11 @@ def accept(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
     row = book().releases.get(release_id)
     connect_prefect()
     from tasks.release import accept as accept_step
+    from tasks.report import publish
 
-    say(f"{row.id}: {accept_step(release_id, person_name=by, reason=reason)}")
+    said = accept_step(release_id, person_name=by, reason=reason)
+    publish(release_id)
+    say(f"{row.id}: {said}")
 
 
 @command("stop")
@@ -201,8 +204,11 @@ def stop(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
     except GoliveError as error:
         note(f"without Prefect: {error}")
     from tasks.release import stop_by_person
+    from tasks.report import publish
 
-    say(f"{row.id}: {stop_by_person(release_id, person_name=by, reason=reason)}")
+    said = stop_by_person(release_id, person_name=by, reason=reason)
+    publish(release_id)
+    say(f"{row.id}: {said}")
 
 
 @command("resume")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deployments.commands import AsJson, ReleaseId, System, book, command, either_like, print_json, settings
 from deployments.output import console, masked, note, say
-from tasks.domain.errors import NotFound, ReleaseFileError
+from tasks.domain.errors import LedgerError, NotFound, NotGenuine, OutsideError, ReleaseFileError, UserError
+
+if TYPE_CHECKING:
+    from tasks.reporting.bundle import Bundle
 
 
 @command("status")
@@ -133,15 +137,86 @@ def metrics() -> None:
 @command("report")
 def report(
     release_id: ReleaseId,
+    path: Annotated[
+        Path | None, typer.Argument(metavar="[PATH]", help="Where the bundle goes; only with --bundle.")
+    ] = None,
     *,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="Write all evidence as one archive too, and put its hash on record.")
+    ] = False,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser too.")] = False,
 ) -> None:
-    """Write a release's report as one HTML file and print its path."""
-    from tasks.report import told_of, write_report
+    """Write a release's report as one HTML file and print its path; with --bundle, the evidence as one archive."""
+    if path is not None and not bundle:
+        raise UserError(f"{path} is given without --bundle", do=f"golive report {release_id} --bundle {path}")
+    from tasks.report import told_of, write_bundle, write_report
 
-    path = write_report(release_id)
-    say(str(path))
+    written = write_report(release_id)
+    say(str(written))
+    if bundle:
+        archive, sha256 = write_bundle(release_id, path)
+        say(f"{sha256}  {archive}")
     if line := told_of(release_id):
         note(f"checklist: {line}")
     if show:
-        typer.launch(path.as_uri())
+        typer.launch(written.as_uri())
+
+
+@command("verify")
+def verify(
+    bundle: Annotated[Path, typer.Argument(help="The archive that golive report --bundle wrote.", show_default=False)],
+    *,
+    against_ledger: Annotated[
+        bool | None,
+        typer.Option(
+            "--against-ledger/--offline",
+            help="Require the ledger to have it on record, or do not ask; by default it is asked where it answers.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that an evidence bundle is as it was made, by itself and against the ledger; any fault is exit code 12."""
+    from tasks.reporting.bundle import made_elsewhere, verified
+
+    try:
+        found = verified(bundle.read_bytes())
+    except OSError as error:
+        raise NotFound(f"cannot be read: {error.strerror}", where=str(bundle)) from error
+    ledger_says = "not asked" if found.faults or against_ledger is False else _of_ledger(found, against_ledger)
+    if as_json:
+        faults = [{"file": one.file, "expected": one.expected, "seen": one.seen} for one in found.faults]
+        print_json({"sha256": found.sha256, "manifest": found.manifest, "faults": faults, "ledger": ledger_says})
+    for fault in found.faults:
+        note(str(fault))
+    if found.faults:
+        raise NotGenuine(
+            f"{len(found.faults)} {'thing is' if len(found.faults) == 1 else 'things are'} not as they were made, "
+            f"the first: {found.faults[0]}",
+            where=str(bundle),
+            do="do not rely on it; take another copy, or have one made: golive report ID --bundle",
+        )
+    if as_json:
+        return
+    told, figures = found.manifest, found.manifest["figures"]
+    say(f"{found.sha256}  {bundle}")
+    say(f"{told['system']} {told['version']} ({told['release']}): {figures['verdict']}", "bold")
+    say(f"{len(told['files'])} files, as of {told['as_of']}: whole, and the figures are those of the evidence")
+    if made_elsewhere(told):
+        made = ", ".join(f"{name} {number}" for name, number in told["made_with"].items())
+        note(f"made with {made}, which are not these; so its reports were not made once more from the evidence")
+    say(f"ledger: {ledger_says}")
+
+
+def _of_ledger(found: Bundle, required: bool | None) -> str:
+    """Return what the ledger says of a bundle; unless it is ``required``, it may be away or another one."""
+    from tasks.reporting.bundle import on_record
+
+    if not required and settings().ledger_url is None and not (settings().home / "ledger" / "data").exists():
+        return "not asked: there is none here"
+    try:
+        return f"has it on record since {on_record(book(), found)}"
+    except (NotFound, LedgerError, OutsideError) as error:
+        if required:
+            raise
+        return masked(f"not held against it: {error.seen}")

@@ -1,7 +1,10 @@
-"""The step that writes a release's report: an HTML file with plots, and a Markdown artifact in Prefect."""
+"""The step that writes a release's report: an HTML file with plots, a Markdown artifact in Prefect, and a bundle."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +14,69 @@ from prefect.context import FlowRunContext
 from tasks.acting import act
 from tasks.context import ledger, root_of, world
 from tasks.domain import filling
-from tasks.reporting.facts import gather
-from tasks.reporting.html import write_html
+from tasks.domain.errors import GoliveError
+from tasks.domain.messages import evidence_note
+from tasks.domain.release import TERMINAL, State
+from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Release
+from tasks.ledger.record import Record
+from tasks.reporting.bundle import PAGE, SHORT, Bundle, bundle_of
+from tasks.reporting.facts import facts_of, gather
+from tasks.reporting.html import render, write_html, write_whole
 from tasks.reporting.markdown import to_markdown
+from tasks.reporting.values import masked
 from tasks.settings import Settings
 from tasks.spec import loading
+from tasks.spec.release_file import REFERENCE
+from tasks.telling import about
 
 
 def write_report(release_id: str) -> Path:
     """Write a release's report as a self-contained HTML file and return its path."""
     settings = Settings.from_environment()
     book = ledger(settings)
-    row = book.releases.get(release_id)
-    root = root_of(loading.parse(row.file_text, row.file), settings)
-    path = root / "reports" / f"{release_id}.html"
+    path = _place(book, settings, release_id, ".html")
     write_html(gather(book, release_id), path, world().secrets.mask)
     return path
+
+
+def write_bundle(release_id: str, path: Path | None = None) -> tuple[Path, str]:
+    """Write the evidence of a release as one file, put its hash on record, and return the path and the hash.
+
+    People are told of a release that has ended, once for each bundle that differs.
+    """
+    settings = Settings.from_environment()
+    book = ledger(settings)
+    record = book.record(release_id)
+    made = bundle_of(record, _mask_all(record.release.file_text))
+    path = path or _place(book, settings, release_id, ".zip")
+    _keep(book, record, made, path)
+    return path, made.sha256
+
+
+def _keep(book: Ledger, record: Record, made: Bundle, path: Path) -> None:
+    write_whole(path, made.data)
+    findings = {"sha256": made.sha256, "bytes": len(made.data), "as_of": made.manifest["as_of"], "path": str(path)}
+    notes = [evidence_note(about(record.release), made.sha256, str(path))] if _has_ended(record.release) else []
+    book.evidence.bundled(record.release.id, findings, tell=notes)
+
+
+def _has_ended(row: Release) -> bool:
+    return row.scope == "release" and State(row.state) in TERMINAL
+
+
+def _mask_all(file_text: str) -> Callable[[str], str]:
+    """Return what masks every secret that a release file names, not only those that this process has used."""
+    for reference in dict.fromkeys(REFERENCE.findall(file_text)):
+        if not reference.startswith("${block:"):  # those are known where they were used; Prefect need not be there
+            with suppress(GoliveError):
+                world().secrets.resolve(reference)
+    return cache(world().secrets.mask)
+
+
+def _place(book: Ledger, settings: Settings, release_id: str, suffix: str) -> Path:
+    row = book.releases.get(release_id)
+    return root_of(loading.parse(row.file_text, row.file), settings) / "reports" / f"{release_id}{suffix}"
 
 
 def told_of(release_id: str) -> str:
@@ -37,7 +87,12 @@ def told_of(release_id: str) -> str:
 
 @act
 def publish_report(release_id: str) -> str:
-    """Write a release's report, put its short form into Prefect as an artifact, and return the file's path.
+    """Write a release's report, put its short form into Prefect as an artifact, and return the file's path."""
+    return publish(release_id)
+
+
+def publish(release_id: str) -> str:
+    """Write a release's report, with its evidence as a bundle if it has ended, and return the report's path.
 
     A report that cannot be written never hides how the release itself came out.
     """
@@ -51,9 +106,18 @@ def publish_report(release_id: str) -> str:
 
 def _publish(release_id: str) -> str:
     settings = Settings.from_environment()
-    path = write_report(release_id)
+    book = ledger(settings)
+    record = book.record(release_id)
+    path = _place(book, settings, release_id, ".html")
+    if _has_ended(record.release):
+        made = bundle_of(record, _mask_all(record.release.file_text))
+        _keep(book, record, made, path.with_suffix(".zip"))
+        page, text = made.files[PAGE], made.files[SHORT].decode()
+    else:
+        facts = masked(facts_of(record), cache(world().secrets.mask))
+        page, text = render(facts).encode(), to_markdown(facts)
+    write_whole(path, page)
     if FlowRunContext.get() is not None:
-        text = world().secrets.mask(to_markdown(gather(ledger(settings), release_id)))
         create: Any = create_markdown_artifact  # its stub does not know _sync
         create(
             key=release_id,

@@ -32,7 +32,8 @@ GoliveError                     1
 ├── RehearsalFailed             9   the migration did not survive its rehearsal
 ├── RolloutFailed              10   the new version did not take over
 │   └── SeveralServe                not all places that get requests run the same version
-└── NeedsPerson                11   golive may not or cannot go on by itself
+├── NeedsPerson                11   golive may not or cannot go on by itself
+└── NotGenuine                 12   an evidence bundle that is not as it was made
 """
 
 from __future__ import annotations
@@ -255,3 +256,9 @@ class NeedsPerson(GoliveError):
     """golive may not, or cannot, go on by itself."""
 
     exit_code = 11
+
+
+class NotGenuine(GoliveError):
+    """An evidence bundle is not as it was made, or not one that is on record."""
+
+    exit_code = 12

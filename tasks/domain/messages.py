@@ -21,10 +21,10 @@ class Note:
     """A message for people that goes into the outbox in the same transaction as what it tells of.
 
     ``kind`` is ``root`` (once for each release), ``root_edit`` (what the root shall say from now on), ``reply``,
-    ``alert``, ``final``, ``request`` (people are asked to sign), ``request_edit`` (what a request shall say from now
-    on), ``reminder`` or ``digest``. ``text`` is one line and no markup; ``blocks`` holds Block Kit under the key
-    ``blocks``, under ``state`` which state the release has moved to, where the message tells of that, and the nonce of
-    a request under ``nonce``.
+    ``alert``, ``final``, ``evidence`` (the hash of its bundle), ``request`` (people are asked to sign), ``request_edit``
+    (what a request shall say from now on), ``reminder`` or ``digest``. ``text`` is one line and no markup; ``blocks``
+    holds Block Kit under the key ``blocks``, under ``state`` which state the release has moved to, where the message
+    tells of that, and the nonce of a request under ``nonce``.
     """
 
     kind: str
@@ -195,6 +195,18 @@ def announcement_note(about: About, at: datetime, text: str, *, edit: bool = Fal
             kit.header(f"{about.title} is announced"),
             *kit.fields([("Begins", kit.moment(at)), ("State", _short(text))]),
             kit.context(*_origin(about)),
+        ],
+    )
+
+
+def evidence_note(about: About, sha256: str, path: str) -> Note:
+    """Return the message that names the evidence bundle of a release, by the hash that it can be held against."""
+    return _note(
+        "evidence",
+        f"{about.title}: evidence bundle, SHA-256 {sha256}",
+        [
+            kit.section(f"*evidence bundle*\nSHA-256 `{kit.escape(sha256)}`\nin `{kit.escape(path)}`"),
+            kit.context("check it with: golive verify BUNDLE", *_help(about)),
         ],
     )
 

@@ -13,6 +13,7 @@ from tasks.domain.outcome import Measurement as Seen
 from tasks.domain.outcome import Outcome
 from tasks.ledger import models
 from tasks.ledger.engine import LedgerEngine
+from tasks.ledger.record import BUNDLE
 from tasks.ledger.releases import Note, message_of
 
 DRILL = "restore drill"
@@ -134,6 +135,16 @@ class Evidence:
             query = query.where(models.Look.source == source)
         with self._engine.transaction() as session:
             return session.scalars(query.order_by(models.Look.id)).all()
+
+    def bundled(self, release_id: str, findings: Mapping[str, Any], *, tell: Sequence[Note] = ()) -> bool:
+        """Put on record that an evidence bundle was made, by its ``sha256``, unless that one is on record already.
+
+        Returns whether it was new; only then people are told.
+        """
+        if any(one.findings["sha256"] == findings["sha256"] for one in self.looks(release_id, BUNDLE)):
+            return False
+        self.looked(release_id, BUNDLE, "passed", findings, tell=tell)
+        return True
 
     def backed_up(
         self,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tasks.ledger import record
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.evidence import Evidence
 from tasks.ledger.gates import Gates
 from tasks.ledger.outbox import Leases, Outbox
+from tasks.ledger.record import Record
 from tasks.ledger.releases import Releases
 
 
@@ -24,6 +26,10 @@ class Ledger:
     def ensure_ready(self) -> None:
         """Bring the schema up to date; raises `LedgerUnreachable` or `LedgerTooNew`."""
         self._engine.ensure_ready()
+
+    def record(self, release_id: str) -> Record:
+        """Return all that is on record of a release at this moment; raises `NotFound` and `LedgerUnreachable`."""
+        return record.read(self._engine, release_id)
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,20 @@ from tasks.ledger.models import Delivery, Lease, Message, Release
 
 LEFT_OUT = "left_out"
 """What is kept instead of a reference of a message that a notifier was not to deliver."""
+
+
+def ends_of(deliveries: Iterable[tuple[int, str, str, str]]) -> Mapping[int, tuple[bool, str]]:
+    """Return of each message whether a notifier has delivered it, and how one failed that has given it up.
+
+    Deliveries are message, outcome, notifier and error, in order. A message that is still on its way to all of them is
+    not among those returned.
+    """
+    found: dict[int, tuple[bool, str]] = {}
+    for message_id, outcome, notifier, error in deliveries:
+        arrived, lost = found.get(message_id, (False, ""))
+        if outcome in {"delivered", "dead"}:
+            found[message_id] = (True, lost) if outcome == "delivered" else (arrived, f"{notifier}: {error}")
+    return found
 
 
 class Outbox:
@@ -173,24 +187,6 @@ class Outbox:
         """Return all messages of a release in order."""
         with self._engine.transaction() as session:
             return session.scalars(select(Message).where(Message.release_id == release_id).order_by(Message.id)).all()
-
-    def ends(self, release_id: str) -> Mapping[int, tuple[bool, str]]:
-        """Return whether a notifier has delivered a message of a release, and how one failed that has given it up.
-
-        A message that is still on its way to all of them is not among them.
-        """
-        query = (
-            select(Delivery.message_id, Delivery.outcome, Delivery.notifier, Delivery.error)
-            .join(Message, Message.id == Delivery.message_id)
-            .where(Message.release_id == release_id, Delivery.outcome.in_(["delivered", "dead"]))
-            .order_by(Delivery.id)
-        )
-        found: dict[int, tuple[bool, str]] = {}
-        with self._engine.transaction() as session:
-            for message_id, outcome, notifier, error in session.execute(query):
-                arrived, lost = found.get(message_id, (False, ""))
-                found[message_id] = (True, lost) if outcome == "delivered" else (arrived, f"{notifier}: {error}")
-        return found
 
     def dead_letters(self) -> Sequence[tuple[Message, Delivery]]:
         """Return what could not be delivered, the newest first."""

@@ -12,6 +12,8 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.outbox import ends_of
+from tasks.ledger.record import BUNDLE, Record
 from tasks.reporting import deriving, stages
 from tasks.reporting.checklist import filled_in
 from tasks.reporting.missing import not_measured
@@ -33,22 +35,28 @@ from tasks.reporting.words import PLAN_WORDS, label, verdict_of
 
 _PROOF_TOLD = {"tables", "manifest", "manifest_sha256", "sha256", "restore_seconds"}
 
-__all__ = ["ReleaseFacts", "gather"]
+__all__ = ["ReleaseFacts", "facts_of", "gather"]
 
 
 def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
     """Return all that the ledger holds of a release; raises `NotFound` and `LedgerUnreachable`."""
-    release, evidence = ledger.releases.get(release_id), ledger.evidence
-    now = evidence.now()
-    moves = ledger.releases.moves(release_id)
-    steps = deriving.steps_of(ledger.releases.steps(release_id))
-    measurements, looks = evidence.measurements(release_id), evidence.looks(release_id)
-    baselines = evidence.baselines(release_id)
+    return facts_of(ledger.record(release_id))
+
+
+def facts_of(record: Record) -> ReleaseFacts:
+    """Return what a record tells; it depends on nothing else."""
+    release, now = record.release, record.as_of
+    moves = record.of(models.Move)
+    steps = deriving.steps_of(record.of(models.Step))
+    measurements = record.of(models.Measurement)
+    looks = [row for row in record.of(models.Look) if row.source != BUNDLE]
+    baselines = {row.name: row.detail for row in record.of(models.Baseline)}
     periods = deriving.periods_of(moves, now)
     watched_until = next((p.ended for p in reversed(periods) if p.name == State.WATCHING and p.ended), None)
-    probes = evidence.probes(release_id)
+    probes = sorted(record.of(models.Probe), key=lambda row: row.at)
     probing = deriving.probing_of(probes, release.live_at, watched_until or release.ended_at or now)
-    backup, rehearsal = evidence.backup_of(release_id), evidence.rehearsal(release_id)
+    backup = next((row for row in reversed(record.of(models.Backup)) if row.proven), None)
+    rehearsal = next(reversed(record.of(models.Rehearsal)), None)
     facts = ReleaseFacts(
         id=release.id,
         system=release.system,
@@ -88,9 +96,9 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
         way_back=_way_back(rehearsal, periods, looks),
         signatures=tuple(
             Signature(row.at, row.gate, row.role, row.person, row.decision, row.reason, row.plan_hash, row.via)
-            for row in evidence.signatures(release_id)
+            for row in record.of(models.Approval)
         ),
-        messages=_messages(ledger, release_id),
+        messages=_messages(record),
         decisions=_decisions(moves, deriving.looks_of(looks)),
         events=_events(release.live_at, moves, looks),
     )
@@ -102,11 +110,9 @@ def gather(ledger: Ledger, release_id: str) -> ReleaseFacts:
     return replace(facts, not_measured=missing, checklist=rows)
 
 
-def _messages(ledger: Ledger, release_id: str) -> tuple[Sent, ...]:
-    ends = ledger.outbox.ends(release_id)
-    return tuple(
-        Sent(row.at, row.kind, row.text, *ends.get(row.id, (False, ""))) for row in ledger.outbox.messages(release_id)
-    )
+def _messages(record: Record) -> tuple[Sent, ...]:
+    ends = ends_of((row.message_id, row.outcome, row.notifier, row.error) for row in record.of(models.Delivery))
+    return tuple(Sent(row.at, row.kind, row.text, *ends.get(row.id, (False, ""))) for row in record.of(models.Message))
 
 
 def _migration(periods: Sequence[Period], steps: Sequence[StepRun]) -> float | None:

@@ -19,12 +19,16 @@ def write_html(facts: ReleaseFacts, path: Path, mask: Callable[[str], str]) -> N
 
     Raises `OSError` if it cannot be written.
     """
-    page = render(masked(facts, cache(mask)))
+    write_whole(path, render(masked(facts, cache(mask))).encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one step, readable by its owner only; raises `OSError` if it cannot be written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-            out.write(page)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(data)
         Path(name).replace(path)
     except OSError:
         Path(name).unlink(missing_ok=True)
