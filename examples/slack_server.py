@@ -37,7 +37,8 @@ class FakeSlack:
 
     base_url: str
     channels: dict[str, str] = field(default_factory=lambda: {"ops": "C0123OPS4"})
-    scopes: set[str] = field(default_factory=lambda: {"chat:write", "channels:read", "channels:history"})
+    scopes: set[str] = field(default_factory=lambda: {"chat:write", "channels:read", "channels:history", "files:write"})
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: list[dict[str, Any]] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     times: list[tuple[float, str]] = field(default_factory=list)
@@ -74,7 +75,12 @@ class FakeSlack:
     def keys(self) -> list[str]:
         """Return the keys of all messages, in the order in which they came."""
         with self.lock:
-            return [message["metadata"]["event_payload"]["key"] for message in self.messages]
+            return [one["metadata"]["event_payload"]["key"] for one in self.messages if one["metadata"]]
+
+    def shown(self) -> list[list[dict[str, Any]]]:
+        """Return the files of each message that shows some."""
+        with self.lock:
+            return [message["files"] for message in self.messages if message.get("files")]
 
     def next_fault(self, method: str) -> Fault | None:
         """Count a call and return what is to go wrong with it."""
@@ -96,6 +102,8 @@ class FakeSlack:
                 "apps.connections.open": lambda _asked: {"ok": True, "url": self.socket_url},
                 "chat.postEphemeral": self._whisper,
                 "views.open": self._open_dialog,
+                "files.getUploadURLExternal": self._upload_url,
+                "files.completeUploadExternal": self._complete_upload,
                 "auth.test": lambda _asked: {"ok": True, "user_id": "U1"},
             }
             answer = does[method](asked) if method in does else _no("unknown_method")
@@ -121,6 +129,36 @@ class FakeSlack:
         self.messages.append(message)
         self.took.set()
         return {"ok": True, "channel": channel, "ts": message["ts"]}
+
+    def _upload_url(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if "files:write" not in self.scopes:
+            return _no("missing_scope") | {"needed": "files:write"}
+        id_ = f"F{len(self.files):04d}"
+        self.files[id_] = {"id": id_, "name": asked["filename"], "length": int(asked["length"]), "data": b""}
+        self.files[id_]["alt"] = asked.get("alt_txt", "")
+        return {"ok": True, "file_id": id_, "upload_url": self.base_url.replace("/api/", f"/upload/{id_}")}
+
+    def _complete_upload(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if "files:write" not in self.scopes:
+            return _no("missing_scope") | {"needed": "files:write"}
+        if asked.get("channel_id") not in self.channels.values():
+            return _no("channel_not_found")  # names are not taken here, only IDs
+        given = [{**self.files[one["id"]], "title": one["title"]} for one in json.loads(asked["files"])]
+        if any(len(one["data"]) != one["length"] for one in given):
+            return _no("file_not_found")
+        self.messages.append(
+            {
+                "ts": f"{time.time():.0f}.{len(self.messages):06d}",
+                "text": "",
+                "blocks": [],
+                "metadata": {},
+                "thread_ts": asked.get("thread_ts") or "",
+                "broadcast": False,
+                "edits": 0,
+                "files": given,
+            }
+        )
+        return {"ok": True, "files": [{"id": one["id"], "title": one["title"]} for one in given]}
 
     def _update(self, asked: dict[str, Any]) -> dict[str, Any]:
         if asked["channel"] not in self.channels.values():
@@ -164,6 +202,9 @@ class FakeSlack:
         end = begin + (self.page or int(asked.get("limit") or 100))
         hidden = () if asked.get("include_all_metadata") in {"1", "true"} else ("metadata",)
         shown = [{key: value for key, value in one.items() if key not in hidden} for one in those[begin:end]]
+        for one in shown:
+            files = one.get("files", [])
+            one["files"] = [{key: value for key, value in file.items() if key != "data"} for file in files]
         following = str(end) if end < len(those) else ""
         return {"ok": True, "messages": shown, "response_metadata": {"next_cursor": following}}
 
@@ -207,8 +248,12 @@ class _Handler(BaseHTTPRequestHandler):
     slack: FakeSlack
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
+        if url.path.startswith("/upload/"):
+            self._take_upload(url.path.removeprefix("/upload/"), data)
+            return
+        body = data.decode()
         method = url.path.rpartition("/")[2]
         if self.headers.get("Content-Type", "").startswith("application/json"):
             asked: dict[str, Any] = json.loads(body or "{}")
@@ -221,6 +266,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, _no("invalid_auth"))
         else:
             self._send(200, self.slack.answer(method, asked))
+
+    def _take_upload(self, id_: str, data: bytes) -> None:
+        fault = self.slack.next_fault("upload")
+        if fault is not None and fault.kind == "drop_first":
+            self._drop()
+            return
+        if fault is not None and fault.kind == "trouble":
+            self._send(503, None)
+            return
+        with self.slack.lock:
+            self.slack.files[id_]["data"] = data
+        if fault is not None:
+            self._drop()
+        else:
+            self._send(200, {"ok": True})
 
     def _go_wrong(self, fault: Fault, method: str, asked: dict[str, Any]) -> None:
         if fault.kind in {"drop", "hang"}:

@@ -19,6 +19,7 @@ from tasks.adapters.http import HttpxHttp
 from tasks.adapters.mail import Smtp
 from tasks.adapters.slack import SlackChat
 from tasks.domain.errors import GoliveError, OutsideError, ServerTrouble, TimedOut
+from tasks.domain.messages import files_of
 from tasks.domain.ports import ChatApi, Clock, Http, HttpAnswer, MailApi, MailServer, Secrets
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Message as Row
@@ -269,6 +270,7 @@ class Route:
             root_ref=self._ref_of(row),
             # On record before it is sent, so that whoever goes on after a kill asks Slack instead of sending again.
             maybe_sent=self._outbox.sending(row.id, self.name) > 0,
+            files=files_of(row.blocks),
         )
         self._outlet.within = min(0.8 * self._lease, ends - self.clock.monotonic())
         try:
@@ -304,6 +306,9 @@ class Route:
         return _Went.LATER
 
     def _show_instead(self, message: Message, error_id: str, said: str) -> None:
+        if message.files:
+            self._say_once("files", f"golive: {self.name} does not get plots, the reports have them: {said}")
+            return
         self._say_once(
             error_id, f"golive: {self.name} does not get messages, they appear here and in the ledger: {said}"
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -15,15 +15,16 @@ from tasks.acting import act
 from tasks.context import ledger, root_of, world
 from tasks.domain import filling
 from tasks.domain.errors import GoliveError
-from tasks.domain.messages import evidence_note
+from tasks.domain.messages import Note, evidence_note, files_of, plots_note
 from tasks.domain.release import TERMINAL, State
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Release
+from tasks.ledger.models import Message, Release
 from tasks.ledger.record import Record
 from tasks.reporting.bundle import PAGE, SHORT, Bundle, bundle_of
 from tasks.reporting.facts import facts_of, gather
 from tasks.reporting.html import render, write_html, write_whole
 from tasks.reporting.markdown import to_markdown
+from tasks.reporting.pictures import pictures_of
 from tasks.reporting.values import masked
 from tasks.settings import Settings
 from tasks.spec import loading
@@ -41,24 +42,28 @@ def write_report(release_id: str) -> Path:
 
 
 def write_bundle(release_id: str, path: Path | None = None) -> tuple[Path, str]:
-    """Write the evidence of a release as one file, put its hash on record, and return the path and the hash.
-
-    People are told of a release that has ended, once for each bundle that differs.
-    """
+    """Write the evidence of a release as one file, put its hash on record, and return the path and the hash."""
     settings = Settings.from_environment()
     book = ledger(settings)
     record = book.record(release_id)
     made = bundle_of(record, _mask_all(record.release.file_text))
     path = path or _place(book, settings, release_id, ".zip")
-    _keep(book, record, made, path)
+    _keep(book, made, path)
     return path, made.sha256
 
 
-def _keep(book: Ledger, record: Record, made: Bundle, path: Path) -> None:
+def _keep(book: Ledger, made: Bundle, path: Path, tell: Sequence[Note] = ()) -> None:
     write_whole(path, made.data)
     findings = {"sha256": made.sha256, "bytes": len(made.data), "as_of": made.manifest["as_of"], "path": str(path)}
-    notes = [evidence_note(about(record.release), made.sha256, str(path))] if _has_ended(record.release) else []
-    book.evidence.bundled(record.release.id, findings, tell=notes)
+    book.evidence.bundled(made.release, findings, tell=tell)
+
+
+def _notes(record: Record, made: Bundle, path: Path) -> list[Note]:
+    """Return the messages that go with the report of a release that has ended: its bundle's hash, and new plots."""
+    of = about(record.release)
+    shown = {one.data for row in record.of(Message) for one in files_of(row.blocks)}
+    plots = [one for one in pictures_of(made.facts) if one.data not in shown] if made.facts is not None else []
+    return [evidence_note(of, made.sha256, str(path)), *([plots_note(of, plots)] if plots else [])]
 
 
 def _has_ended(row: Release) -> bool:
@@ -111,7 +116,8 @@ def _publish(release_id: str) -> str:
     path = _place(book, settings, release_id, ".html")
     if _has_ended(record.release):
         made = bundle_of(record, _mask_all(record.release.file_text))
-        _keep(book, record, made, path.with_suffix(".zip"))
+        place = path.with_suffix(".zip")
+        _keep(book, made, place, _notes(record, made, place))
         page, text = made.files[PAGE], made.files[SHORT].decode()
     else:
         facts = masked(facts_of(record), cache(world().secrets.mask))

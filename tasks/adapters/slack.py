@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from slack_sdk.errors import SlackApiError
+from slack_sdk.errors import SlackApiError, SlackRequestError
 from slack_sdk.web import SlackResponse, WebClient
 
 from tasks.domain.errors import (
@@ -24,6 +24,7 @@ from tasks.domain.errors import (
     TimedOut,
     Unreachable,
 )
+from tasks.domain.ports import Attachment
 
 EVENT_TYPE = "golive_message"
 """The type of the metadata by which a message is found again."""
@@ -31,6 +32,7 @@ EVENT_TYPE = "golive_message"
 _SKEW = 300.0  # seconds that the ledger's clock may be ahead of Slack's
 _PAGES = 10
 _PER_PAGE = 200
+_ALT = 1000  # characters of the text that stands for a picture
 _CHANNEL_ID = re.compile(r"[CGD][A-Z0-9]{7,}")
 _TROUBLE = frozenset({"internal_error", "fatal_error", "service_unavailable", "request_timeout"})
 _BAD_BLOCKS = frozenset({"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long"})
@@ -59,7 +61,7 @@ _DENIED: Mapping[str, str] = {
 
 
 class SlackChat:
-    """Posts, edits and finds messages.
+    """Posts, edits and finds messages, and shows files.
 
     ``timeout`` holds for each call and ``within`` for all calls of this object together, both in seconds.
     """
@@ -119,6 +121,31 @@ class SlackChat:
         Raises `AccessDenied` where the token may not read the channel.
         """
         where = self._channel_id(channel)
+        for message in self._since(where, since, thread_ts):
+            seen = message.get("metadata") or {}
+            if seen.get("event_type") == EVENT_TYPE and (seen.get("event_payload") or {}).get("key") == key:
+                return {"channel": where, "ts": str(message["ts"])}
+        return None
+
+    def upload(self, channel: str, files: Sequence[Attachment], *, thread_ts: str = "") -> None:
+        """Show files in one message; all of them, or none."""
+        where = self._channel_id(channel)
+        given = [
+            {"content": one.data, "filename": one.name, "title": one.title, "alt_txt": one.alt[:_ALT]} for one in files
+        ]
+        self._call(
+            "files.completeUploadExternal",
+            lambda: self._client.files_upload_v2(file_uploads=given, channel=where, thread_ts=thread_ts or None),
+            calls=2 * len(files) + 1,
+        )
+
+    def uploaded(self, channel: str, *, since: datetime, thread_ts: str = "") -> frozenset[str]:
+        """Return the names of the files that have been shown there since then."""
+        messages = self._since(self._channel_id(channel), since, thread_ts)
+        return frozenset(str(one.get("name")) for message in messages for one in message.get("files") or ())
+
+    def _since(self, where: str, since: datetime, thread_ts: str) -> Iterator[Mapping[str, Any]]:
+        """Yield the messages of a channel, or of a thread in it, that came since then."""
         oldest = f"{since.timestamp() - _SKEW:.6f}"
 
         def ask(cursor: str) -> SlackResponse:
@@ -133,11 +160,7 @@ class SlackChat:
             return self._client.conversations_history(channel=where, **those)
 
         for page in self._pages("conversations.replies" if thread_ts else "conversations.history", ask):
-            for message in page.get("messages") or ():
-                seen = message.get("metadata") or {}
-                if seen.get("event_type") == EVENT_TYPE and (seen.get("event_payload") or {}).get("key") == key:
-                    return {"channel": where, "ts": str(message["ts"])}
-        return None
+            yield from page.get("messages") or ()
 
     def whisper(self, channel: str, user: str, text: str) -> None:
         """Say something in a channel that one user alone sees."""
@@ -183,16 +206,23 @@ class SlackChat:
             # The line says the same in short, and a message without its blocks is better than none.
             return self._call(method, lambda: send([]))
 
-    def _call(self, method: str, send: Callable[[], SlackResponse]) -> SlackResponse:
+    def _call(self, method: str, send: Callable[[], SlackResponse], *, calls: int = 1) -> SlackResponse:
+        """Return the answer; where ``send`` makes several requests they share the time that is left."""
         left = self._ends - time.monotonic()
         where = f"Slack {method}"
         if left <= 0:
             raise TimedOut("no time is left for this call", where=where)
-        self._client.timeout = max(1, math.ceil(min(self._timeout, left)))
+        self._client.timeout = max(1, math.ceil(min(self._timeout, left / calls)))
         try:
             return send()
         except SlackApiError as error:
             raise _refusal(error.response, where) from None  # its text holds the whole answer
+        except SlackRequestError:
+            raise OutsideError(
+                "the answer is none of Slack's", where=where
+            ) from None  # its text holds the whole answer
+        except urllib.error.HTTPError as error:
+            raise _no_upload(error, where) from error
         except urllib.error.URLError as error:
             raise _unsent(error.reason, where) from error
         except TimeoutError as error:
@@ -207,6 +237,14 @@ class _BlocksRefused(OutsideError):
 
 def _ref(answer: SlackResponse) -> Mapping[str, str]:
     return {"channel": str(answer["channel"]), "ts": str(answer["ts"])}
+
+
+def _no_upload(error: urllib.error.HTTPError, where: str) -> GoliveError:
+    """Return the error for a file that the place which Slack named for it did not take."""
+    if error.code == 429:
+        return ServerTrouble(f"HTTP {error.code}", retry_after=_seconds(error.headers.get("Retry-After")), where=where)
+    kind = ServerTrouble if error.code >= 500 else OutsideError
+    return kind(f"HTTP {error.code} for the upload", expected="HTTP 200", where=where)
 
 
 def _unsent(reason: str | BaseException, where: str) -> GoliveError:

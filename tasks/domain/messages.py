@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from tasks.domain import block_kit as kit
+from tasks.domain.ports import Attachment
 from tasks.domain.release import State
 from tasks.domain.units import show_seconds
 
@@ -21,10 +23,10 @@ class Note:
     """A message for people that goes into the outbox in the same transaction as what it tells of.
 
     ``kind`` is ``root`` (once for each release), ``root_edit`` (what the root shall say from now on), ``reply``,
-    ``alert``, ``final``, ``evidence`` (the hash of its bundle), ``request`` (people are asked to sign), ``request_edit``
-    (what a request shall say from now on), ``reminder`` or ``digest``. ``text`` is one line and no markup; ``blocks``
-    holds Block Kit under the key ``blocks``, under ``state`` which state the release has moved to, where the message
-    tells of that, and the nonce of a request under ``nonce``.
+    ``alert``, ``final``, ``evidence`` (the hash of its bundle), ``plots`` (files and nothing else), ``request`` (people
+    are asked to sign), ``request_edit`` (what a request shall say from now on), ``reminder`` or ``digest``. ``text`` is
+    one line and no markup; ``blocks`` holds Block Kit under the key ``blocks``, files under ``files``, under ``state``
+    which state the release has moved to, where the message tells of that, and the nonce of a request under ``nonce``.
     """
 
     kind: str
@@ -208,6 +210,24 @@ def evidence_note(about: About, sha256: str, path: str) -> Note:
             kit.section(f"*evidence bundle*\nSHA-256 `{kit.escape(sha256)}`\nin `{kit.escape(path)}`"),
             kit.context("check it with: golive verify BUNDLE", *_help(about)),
         ],
+    )
+
+
+def plots_note(about: About, plots: Sequence[Attachment]) -> Note:
+    """Return the message that shows plots; it is apart from the texts, which go out whether plots can or not."""
+    shown = "; ".join(one.title for one in plots)
+    files = [
+        {"name": one.name, "title": one.title, "alt": one.alt, "data": base64.b64encode(one.data).decode()}
+        for one in plots
+    ]
+    return Note("plots", kit.one_line(f"{about.title}: plots of {shown}"), {"files": files})
+
+
+def files_of(blocks: Mapping[str, Any]) -> tuple[Attachment, ...]:
+    """Return the files that a message goes with, as the ledger keeps them."""
+    return tuple(
+        Attachment(one["name"], one["title"], one["alt"], base64.b64decode(one["data"]))
+        for one in blocks.get("files", ())
     )
 
 

@@ -503,6 +503,16 @@ class Network(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Attachment:
+    """A file that goes with a message; ``name`` is its own for ever, ``alt`` says what a reader would see."""
+
+    name: str
+    title: str
+    alt: str
+    data: bytes = field(repr=False)
+
+
 class ChatApi(Protocol):
     """A chat that keeps threads. Texts are markup; ``blocks`` are Block Kit.
 
@@ -543,6 +553,17 @@ class ChatApi(Protocol):
 
     def open_dialog(self, trigger: str, view: Mapping[str, Any]) -> None:
         """Show a dialog to whoever pressed a button, within seconds of which ``trigger`` is good for it."""
+        ...
+
+    def upload(self, channel: str, files: Sequence[Attachment], *, thread_ts: str = "") -> None:
+        """Show files in one message; all of them, or none. Raises `AccessDenied` where the token may not do that."""
+        ...
+
+    def uploaded(self, channel: str, *, since: datetime, thread_ts: str = "") -> frozenset[str]:
+        """Return the names of the files that have been shown there since then.
+
+        Raises `AccessDenied` where the token may not read the channel.
+        """
         ...
 
 

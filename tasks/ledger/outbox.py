@@ -43,9 +43,9 @@ class Outbox:
         """Return the messages that a notifier has neither delivered nor given up, the oldest first.
 
         A message whose next try lies in the future holds back the later ones of its own release only, so that a
-        thread stays in order. With ``system`` only its releases count, and of those that ended more than a day ago
-        only the ones that the notifier has told of before: a new notifier does not tell of the past. With
-        ``refused_by`` only what one of those notifiers has given up counts.
+        thread stays in order; plots hold nothing back. With ``system`` only its releases count, and of those that
+        ended more than a day ago only the ones that the notifier has told of before: a new one does not tell of the
+        past. With ``refused_by`` only what one of those notifiers has given up counts.
         """
         waiting_messages = _waiting(notifier, system, refused_by).order_by(Message.id).limit(limit)
         with self._engine.transaction() as session:
@@ -62,7 +62,8 @@ class Outbox:
         stuck: set[str] = set()
         for message in waiting:
             if message.id in held:
-                stuck.add(message.release_id)
+                if message.kind != "plots":
+                    stuck.add(message.release_id)
             elif message.release_id not in stuck:
                 due.append(message)
         return due

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
 
 from tasks.domain.kind import Kind
-from tasks.domain.ports import ChatApi, HttpAnswer, MailApi, MailServer, Secrets
+from tasks.domain.ports import Attachment, ChatApi, HttpAnswer, MailApi, MailServer, Secrets
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class Message:
     ``state`` is the one that the release has moved to, if the message tells of that.
     ``root_ref`` is what the notifier returned for the release's root message, if that was delivered; of a
     ``request_edit`` it is the one for the request.
-    ``maybe_sent`` tells that an earlier try may have arrived without golive having heard of it.
+    ``maybe_sent`` tells that an earlier try may have arrived without golive having heard of it. One of the kind
+    ``plots`` is nothing but its ``files``; what cannot show files says its text.
     """
 
     key: str
@@ -33,6 +34,7 @@ class Message:
     root_ref: Mapping[str, str] = field(default_factory=dict)
     maybe_sent: bool = False
     state: str = ""
+    files: tuple[Attachment, ...] = ()
 
 
 class Outlets(Protocol):

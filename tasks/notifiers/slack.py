@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -37,7 +38,8 @@ class Slack(Notifier):
     """Which kind this is."""
     token: Annotated[str, Field(pattern=_REFERENCE)] = "${env:SLACK_BOT_TOKEN}"  # noqa: S105 - a name
     """The bot token (scope chat:write), as a secret reference; with channels:history golive can also tell, after a
-    connection broke, whether a message arrived (channels:read too, where ``channel`` is a name)."""
+    connection broke, whether a message arrived (channels:read too, where ``channel`` is a name), with files:write it
+    shows plots."""
     app_token: Annotated[str, Field(pattern=_REFERENCE)] | None = None
     """The app's token for Socket Mode (xapp-…, scope connections:write), as a secret reference; without it messages
     have no buttons."""
@@ -75,6 +77,8 @@ class Slack(Notifier):
         # A request stands in the channel, where those who are to sign see it.
         thread = "" if message.kind in _IN_CHANNEL else root.get("ts", "")
         channel = root.get("channel", self.channel)
+        if message.files:
+            return _show(chat, channel, message, thread)
         if message.maybe_sent and (found := _sent(chat, channel, message, thread)):
             return found
         return chat.post(
@@ -93,3 +97,13 @@ def _sent(chat: ChatApi, channel: str, message: Message, thread: str) -> Mapping
     except AccessDenied:
         # The token may write and not read. Then twice is better than not at all.
         return None
+
+
+def _show(chat: ChatApi, channel: str, message: Message, thread: str) -> Mapping[str, str]:
+    there: frozenset[str] = frozenset()
+    if message.maybe_sent:
+        with suppress(AccessDenied):  # as in `_sent`
+            there = chat.uploaded(channel, since=message.at, thread_ts=thread)
+    if missing := [one for one in message.files if one.name not in there]:
+        chat.upload(channel, missing, thread_ts=thread)
+    return {"channel": channel, "files": ", ".join(one.name for one in message.files)}

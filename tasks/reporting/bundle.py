@@ -40,6 +40,7 @@ class Bundle:
     sha256: str
     files: Mapping[str, bytes]
     manifest: Mapping[str, Any]
+    facts: ReleaseFacts | None = None
     faults: tuple[Fault, ...] = ()
 
     @property
@@ -52,10 +53,10 @@ def bundle_of(record: Record, mask: Callable[[str], str]) -> Bundle:
     """Return the bundle of a record, in which every text is masked; the same record always makes the same bytes."""
     values = record.before_bundles().values(mask)
     values["release"]["file_text"] = _masked_file(record.release.file_text, mask)
-    contents, about = _made_from(archive.as_json(values))
+    contents, about, facts = _made_from(archive.as_json(values))
     data = archive.pack(contents, {**about, "made_with": _made_with()})
     files = archive.unpack(data)[0]
-    return Bundle(data, archive.digest(data), files, archive.manifest_of(files))
+    return Bundle(data, archive.digest(data), files, archive.manifest_of(files), facts)
 
 
 def verified(data: bytes) -> Bundle:
@@ -75,7 +76,7 @@ def verified(data: bytes) -> Bundle:
         manifest = {}
     if EVIDENCE in contents and manifest:
         faults += _against_evidence(contents, manifest)
-    return Bundle(data, archive.digest(data), contents, manifest, tuple(dict.fromkeys(faults)))
+    return Bundle(data, archive.digest(data), contents, manifest, faults=tuple(dict.fromkeys(faults)))
 
 
 def on_record(book: Ledger, bundle: Bundle) -> str:
@@ -103,7 +104,7 @@ def made_elsewhere(manifest: Mapping[str, Any]) -> bool:
 
 def _against_evidence(contents: Mapping[str, bytes], manifest: Mapping[str, Any]) -> list[Fault]:
     try:
-        made, about = _made_from(contents[EVIDENCE])
+        made, about, _ = _made_from(contents[EVIDENCE])
     except Exception as error:  # noqa: BLE001 - whatever a stranger's record does to the reports, it is a fault of it
         return [Fault(EVIDENCE, "the record of a release", f"cannot be read: {type(error).__name__}: {error}")]
     told = {key: manifest.get(key) for key in about}
@@ -119,8 +120,8 @@ def _against_evidence(contents: Mapping[str, bytes], manifest: Mapping[str, Any]
     return faults
 
 
-def _made_from(evidence: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """Return the files that the evidence makes, itself among them, and what the manifest tells of it."""
+def _made_from(evidence: bytes) -> tuple[dict[str, bytes], dict[str, Any], ReleaseFacts]:
+    """Return the files that the evidence makes, itself among them, what the manifest tells of it, and the facts."""
     record = from_values(json.loads(evidence))
     facts = facts_of(record)
     files = {
@@ -136,7 +137,7 @@ def _made_from(evidence: bytes) -> tuple[dict[str, bytes], dict[str, Any]]:
         "as_of": record.as_of.isoformat(),
         "figures": figures_of(facts),
     }
-    return files, about
+    return files, about, facts
 
 
 def _made_with() -> dict[str, str]:

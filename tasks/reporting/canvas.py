@@ -1,12 +1,17 @@
-"""A canvas in pixels that matplotlib turns into SVG whose colours and fonts come from the page around it."""
+"""A canvas in pixels: as SVG its colours and fonts come from the page around it, as PNG it stands by itself."""
 
 from __future__ import annotations
 
 import io
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 WIDTH = 960
 """The width of a plot in pixels, at which its texts have the size of small print."""
@@ -38,6 +43,22 @@ class Paint(StrEnum):
     def css(self) -> str:
         """The CSS variable that it stands for."""
         return f"var(--{self.name.lower()})"
+
+
+ON_WHITE: Mapping[Paint, str] = {
+    Paint.INK: "#1a1e23",
+    Paint.MUTED: "#59636e",
+    Paint.LINE: "#dfe3e8",
+    Paint.ACCENT: "#0f5f80",
+    Paint.SOFT: "#cfe2ea",
+    Paint.GOOD: "#17673a",
+    Paint.BAD: "#b42318",
+    Paint.WARN: "#855300",
+    Paint.PAPER: "#ffffff",
+}
+"""The colours where there is no page, as the report has them on paper; a test holds the two together."""
+_MARGIN, _HEADING = 20, 40
+_DPI = 144
 
 
 class Canvas:
@@ -145,6 +166,51 @@ class Canvas:
             nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
             self._figure.savefig(out, format="svg", transparent=True, metadata=nothing)
         return _fit_for_page(out.getvalue(), name, title, self.width, self.height)
+
+    def png(self, heading: str) -> bytes:
+        """Return the drawing as a PNG file on white, beneath a line that says what it is; that ends the drawing."""
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        self.text(0, -14, heading, bold=True)
+        wide, high = self.width + 2 * _MARGIN, self.height + _HEADING + _MARGIN
+        self._figure.set_size_inches(wide / 72, high / 72)
+        self._axes.set_xlim(-_MARGIN, self.width + _MARGIN)
+        self._axes.set_ylim(self.height + _MARGIN, -_HEADING)
+        _repaint(self._axes)
+        FigureCanvasAgg(self._figure)
+        out = io.BytesIO()
+        with _SETTINGS:
+            self._figure.savefig(
+                out, format="png", dpi=_DPI, facecolor=ON_WHITE[Paint.PAPER], metadata={"Software": None}
+            )
+        return out.getvalue()
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A canvas with what is drawn on it: a short ``name``, and in ``title`` what a reader sees who cannot see."""
+
+    canvas: Canvas
+    name: str
+    title: str
+
+    def svg(self) -> str:
+        """Return it as an ``<svg>`` element."""
+        return self.canvas.svg(self.name, self.title)
+
+
+def _repaint(axes: Axes) -> None:
+    """Give everything that was drawn the colour that its paint has on white."""
+    from matplotlib.colors import to_hex
+
+    shown = {paint.value: colour for paint, colour in ON_WHITE.items()}
+    texts_and_lines: Iterable[Any] = (*axes.texts, *axes.lines)
+    for one in texts_and_lines:
+        one.set_color(shown[str(one.get_color())])
+    for patch in axes.patches:
+        face, edge = (to_hex(one, keep_alpha=True) for one in (patch.get_facecolor(), patch.get_edgecolor()))
+        patch.set_facecolor("none" if face.endswith("00") else shown[face[:7]])
+        patch.set_edgecolor("none" if edge.endswith("00") else shown[edge[:7]])
 
 
 def _fit_for_page(svg: str, name: str, title: str, width: float, height: float) -> str:

@@ -12,8 +12,8 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import TERMINAL, Phase, State
 from tasks.reporting.values import CheckRun, Period, ReleaseFacts
 from tasks.reporting.words import counted, duration
-from tasks.spec import loading
 from tasks.spec.checklist import Timing, claims_of
+from tasks.spec.release_file import ReleaseFile
 
 _STANDING = {
     Outcome.PASSED: Standing.PASSED,
@@ -27,15 +27,12 @@ _NOT_OF_THIS_ROLLOUT = Found(Standing.NOT_REACHED, "the rollout of this release 
 _MARKS = {mark.name: mark for mark in MARKS}
 
 
-def filled_in(facts: ReleaseFacts, file_text: str, checklist_text: str) -> tuple[Filled, ...]:
+def filled_in(facts: ReleaseFacts, file: ReleaseFile, checklist_text: str) -> tuple[Filled, ...]:
     """Return the rows of the checklist that is on record with a release as they stand; none if there is none.
 
     Raises `ReleaseFileError` if what is on record cannot be read any more.
     """
-    if not checklist_text:
-        return ()
-    file = loading.parse(file_text, facts.file)
-    rows = coverage(read_checklist(checklist_text), claims_of(file))
+    rows = coverage(read_checklist(checklist_text), claims_of(file)) if checklist_text else ()
     timings = {timing.words: timing for timing in file.checklist.timings}
     return fill(rows, lambda cover: _found(facts, cover, timings))
 

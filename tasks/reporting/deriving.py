@@ -195,10 +195,10 @@ def comparisons_of(
     """Return each baseline of latencies with the newest latencies of the same check, else with its newest probes'."""
     comparisons = []
     for name, detail in baselines.items():
-        if not (before := _latencies(detail)):
+        if not (before := latencies_of(detail)):
             continue
         looks = (row for row in reversed(rows) if row.name == name and row.phase in _PHASES_OF_NOW)
-        now, source = next((found for row in looks if (found := _latencies(row.detail))), ()), "newest look"
+        now, source = next((found for row in looks if (found := latencies_of(row.detail))), ()), "newest look"
         if not now:
             now = _of_probes(name, probing)
             source = f"last {len(now)} probes that passed" if now else ""
@@ -211,7 +211,8 @@ def _of_probes(check: str, probing: Probing) -> tuple[float, ...]:
     return tuple(itertools.islice((elapsed for elapsed in newest if elapsed is not None), ENOUGH_BASELINE))
 
 
-def _latencies(detail: Mapping[str, Any]) -> tuple[float, ...]:
+def latencies_of(detail: Mapping[str, Any]) -> tuple[float, ...]:
+    """Return the seconds that answers took, as a measurement or a baseline has them; none if it has none."""
     values = detail.get("latencies")
     if not isinstance(values, Sequence) or isinstance(values, str):
         return ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 from tasks.domain.errors import ReleaseFileError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
+from tasks.domain.statistics import percentile
+from tasks.domain.triggers import Errors, Slower
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.outbox import ends_of
@@ -20,6 +22,7 @@ from tasks.reporting.missing import not_measured
 from tasks.reporting.values import (
     Decision,
     Event,
+    Limits,
     Lock,
     LookRun,
     Period,
@@ -32,6 +35,8 @@ from tasks.reporting.values import (
     WayBack,
 )
 from tasks.reporting.words import PLAN_WORDS, label, verdict_of
+from tasks.spec import loading
+from tasks.spec.release_file import ReleaseFile
 
 _PROOF_TOLD = {"tables", "manifest", "manifest_sha256", "sha256", "restore_seconds"}
 
@@ -102,12 +107,27 @@ def facts_of(record: Record) -> ReleaseFacts:
         decisions=_decisions(moves, deriving.looks_of(looks)),
         events=_events(release.live_at, moves, looks),
     )
-    missing = not_measured(facts, any_baseline=bool(baselines))
+    facts = replace(facts, not_measured=not_measured(facts, any_baseline=bool(baselines)))
     try:
-        rows = filled_in(facts, release.file_text, release.checklist_text)
+        file = loading.parse(release.file_text, release.file)
+        facts = replace(facts, limits=_limits(file, baselines))
+        return replace(facts, checklist=filled_in(facts, file, release.checklist_text))
     except ReleaseFileError as error:
-        return replace(facts, not_measured=(*missing, f"The checklist could not be filled in: {error}"))
-    return replace(facts, not_measured=missing, checklist=rows)
+        untold = (f"The checklist could not be filled in: {error}",) if release.checklist_text else ()
+        return replace(facts, not_measured=(*facts.not_measured, *untold))
+
+
+def _limits(file: ReleaseFile, baselines: Mapping[str, Mapping[str, Any]]) -> Limits:
+    """Return what the probes are held against, by the triggers of the release file."""
+    found = deriving.latencies_of(baselines.get(file.watch.probe.check, {})) if file.watch.probe is not None else ()
+    before = percentile(found, 0.5) if found else None
+    limits = Limits(before=before)
+    for trigger in file.rollback.when:
+        if isinstance(trigger, Errors):
+            limits = replace(limits, errors=trigger.above, window=float(trigger.for_))
+        elif isinstance(trigger, Slower) and before is not None:
+            limits = replace(limits, slower=max((1 + trigger.than) * before, before + trigger.floor))
+    return limits
 
 
 def _messages(record: Record) -> tuple[Sent, ...]:

@@ -9,7 +9,7 @@ from datetime import UTC
 
 from tasks.domain.outcome import Outcome
 from tasks.domain.statistics import percentile
-from tasks.reporting.canvas import WIDTH, Canvas, Paint
+from tasks.reporting.canvas import WIDTH, Canvas, Drawing, Paint
 from tasks.reporting.scales import linear, nice
 from tasks.reporting.values import Lock, Period, ReleaseFacts
 from tasks.reporting.words import SYMBOL, change, duration
@@ -142,9 +142,15 @@ def _short(text: str, most: int = 90) -> str:
 
 def comparison(facts: ReleaseFacts) -> str:
     """Draw, for each check with a baseline, how long its answers took before and now."""
+    drawn = comparison_drawing(facts)
+    return drawn.svg() if drawn else ""
+
+
+def comparison_drawing(facts: ReleaseFacts) -> Drawing | None:
+    """Return that drawing, or None if there is nothing to compare."""
     shown = facts.comparisons[:MOST_COMPARISONS]
     if not shown:
-        return ""
+        return None
     left, right, row = 70, 260, 92
     canvas = Canvas(WIDTH, row * len(shown))
     for i, one in enumerate(shown):
@@ -170,7 +176,7 @@ def comparison(facts: ReleaseFacts) -> str:
     told = "; ".join(
         f"{c.check}: median {duration(c.was.p50)} before, {duration(c.has.p50)} now" for c in facts.comparisons
     )
-    return canvas.svg("comparison", f"Answer times before and now. {told}.")
+    return Drawing(canvas, "comparison", f"Answer times before and now. {told}.")
 
 
 def _range(canvas: Canvas, x: Sequence[float], y: float, *, now: bool) -> None:

@@ -158,6 +158,20 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What the probes of the watch are held against.
+
+    ``before`` and ``slower`` are the median before the release and the limit for it, in seconds; ``errors`` is a share,
+    counted over ``window`` seconds.
+    """
+
+    before: float | None = None
+    slower: float | None = None
+    errors: float | None = None
+    window: float = 900.0
+
+
+@dataclass(frozen=True)
 class LookRun:
     """Judgements of one source that came out the same one after the other, with the findings of the last."""
 
@@ -314,6 +328,7 @@ class ReleaseFacts:
     lock_limit: float | None = None
     migration: float | None = None
     probing: Probing = field(default_factory=Probing)
+    limits: Limits = field(default_factory=Limits)
     comparisons: tuple[Comparison, ...] = ()
     looks: tuple[LookRun, ...] = ()
     stages: tuple[StageRun, ...] = ()

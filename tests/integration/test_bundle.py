@@ -17,6 +17,7 @@ from tasks.context import ledger as ledger_of
 from tasks.context import world
 from tasks.domain import bundle as archive
 from tasks.domain.errors import NotFound, NotGenuine
+from tasks.domain.messages import files_of
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Note
 from tasks.reporting.bundle import EVIDENCE, bundle_of, on_record, verified
@@ -219,7 +220,7 @@ def test_the_command_line_makes_a_bundle_and_holds_it_against_itself_and_the_led
     sha256 = archive.digest(path.read_bytes())
     assert f"{sha256}  {path}" in made.stdout
     assert path.stat().st_mode & 0o777 == 0o600
-    assert f"evidence bundle, SHA-256 {sha256}" in book.outbox.messages(release_id)[-1].text
+    assert "evidence" not in {one.kind for one in book.outbox.messages(release_id)}, "a person has asked, and knows"
     for words in ((), ("--against-ledger",)):
         checked = golive("verify", path, *words)
         assert checked.exit_code == 0, checked.output
@@ -234,6 +235,24 @@ def test_the_command_line_makes_a_bundle_and_holds_it_against_itself_and_the_led
     spoiled = golive("verify", path)
     assert spoiled.exit_code == NotGenuine.exit_code
     assert "SHA-256" in spoiled.output
+
+
+def test_a_release_that_has_ended_is_told_with_the_hash_of_its_bundle_and_with_plots_once(
+    recorded: Any, golive: Any, tmp_path: Path
+) -> None:
+    from tasks.report import publish
+
+    book, release_id = recorded[0], "glad-labs-20261122-0205-m2x8"
+    page = Path(publish(release_id))
+    assert page.read_bytes() == contents(page.with_suffix(".zip").read_bytes())["report.html"]
+    told = {one.kind: one for one in book.outbox.messages(release_id)}
+    assert archive.digest(page.with_suffix(".zip").read_bytes()) in told["evidence"].text
+    shown = files_of(told["plots"].blocks)
+    assert [one.data[:8] for one in shown] == [b"\x89PNG\r\n\x1a\n"] * 2
+    assert [one.title for one in shown] == ["latency and errors of the probes", "answer times before and now"]
+    assert "at most 10% errors" in shown[0].alt
+    publish(release_id)
+    assert [one.kind for one in book.outbox.messages(release_id)].count("plots") == 1
 
 
 def test_a_bundle_is_verified_where_there_is_no_ledger(

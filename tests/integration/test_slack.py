@@ -16,7 +16,19 @@ from tasks.adapters.secrets import SecretStore
 from tasks.adapters.slack import SlackChat
 from tasks.courier import Courier, running
 from tasks.domain.errors import AccessDenied, ConnectionLost, OutsideError, ServerTrouble, TimedOut, Unreachable
-from tasks.domain.messages import About, Alert, Mark, Note, PhaseLine, alert_note, final_note, reply_note, root_note
+from tasks.domain.messages import (
+    About,
+    Alert,
+    Mark,
+    Note,
+    PhaseLine,
+    alert_note,
+    final_note,
+    plots_note,
+    reply_note,
+    root_note,
+)
+from tasks.domain.ports import Attachment
 from tasks.domain.release import State
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Opening
@@ -403,3 +415,96 @@ def test_what_slack_refuses_goes_out_by_the_last_resort_and_nothing_else_does(le
     couriers.flush(5)
     assert [one["text"] for one in slack.messages] == ["three"]
     assert [line.rpartition("] ")[2] for line in lines if "[ordinaut-1]" in line] == ["one", "two"]
+
+
+# --- plots ---
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
+
+
+def tell_plots(ledger: Ledger) -> About:
+    about = open_release(ledger)
+    plots = [Attachment(f"{name}.png", name, f"what {name} shows", PNG + name.encode()) for name in ("watch", "before")]
+    ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []), plots_note(about, plots))
+    return about
+
+
+def test_plots_are_shown_in_the_thread_as_they_were_made(ledger: Ledger, slack: FakeSlack) -> None:
+    tell_plots(ledger)
+    assert courier_of(ledger, ops(slack)).flush(5) == 2
+    (shown,) = slack.shown()
+    assert [(one["name"], one["title"], one["alt"]) for one in shown] == [
+        ("watch.png", "watch", "what watch shows"),
+        ("before.png", "before", "what before shows"),
+    ]
+    assert [one["data"] for one in shown] == [PNG + b"watch", PNG + b"before"]
+    (root,) = slack.roots()
+    assert len(slack.thread(root["ts"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "fault"),
+    [
+        ("files.getUploadURLExternal", "trouble"),
+        ("files.getUploadURLExternal", "drop"),
+        ("upload", "trouble"),
+        ("upload", "drop"),
+        ("upload", "drop_first"),
+        ("files.completeUploadExternal", "limit"),
+        ("files.completeUploadExternal", "drop_first"),
+        ("files.completeUploadExternal", "drop"),
+    ],
+)
+def test_plots_are_neither_lost_nor_shown_twice_whatever_breaks(
+    ledger: Ledger, slack: FakeSlack, method: str, fault: str
+) -> None:
+    about = tell_plots(ledger)
+    slack.fail(method, fault)
+    courier = courier_of(ledger, ops(slack))
+    courier.flush(5)
+    ledger.releases.tell(about.release_id, Note("alert", "something else", {}))
+
+    def all_out() -> bool:
+        courier.flush(5)
+        return not ledger.outbox.due("slack:#ops") and len(slack.shown()) == 1 and len(slack.messages) == 3
+
+    until(all_out, within=20)
+    until(lambda: courier.flush(5) == 0 and not waiting(ledger), within=20)
+    assert [one["data"] for one in slack.shown()[0]] == [PNG + b"watch", PNG + b"before"]
+    assert len(slack.shown()) == 1
+
+
+def waiting(ledger: Ledger) -> bool:
+    """Tell whether a message has neither arrived nor been given up, due or not."""
+    from tasks.ledger.engine import LedgerEngine
+    from tasks.ledger.models import Delivery
+
+    engine = LedgerEngine(ledger.dsn)
+    try:
+        with engine.transaction() as session:
+            ended = {row.message_id for row in session.query(Delivery) if row.outcome in {"delivered", "dead"}}
+    finally:
+        engine.close()
+    return {row.id for row in ledger.outbox.messages("ordinaut-1")} != ended
+
+
+def test_without_the_right_to_show_files_texts_go_out_and_it_is_said_once(ledger: Ledger, slack: FakeSlack) -> None:
+    slack.scopes.discard("files:write")
+    about = tell_plots(ledger)
+    plots = plots_note(about, [Attachment("again.png", "again", "", PNG)])
+    ledger.releases.tell(about.release_id, Note("alert", "an alert", {}), plots)
+    lines: list[str] = []
+    assert courier_of(ledger, ops(slack), lines=lines).flush(5) == 2
+    assert [one["text"] for one in slack.messages] == ["ordinaut 2.1.0: planned", "an alert"]
+    (line,) = lines
+    assert "slack:#ops does not get plots, the reports have them" in line
+    assert "files:write" in line
+    assert [message.kind for message, _ in ledger.outbox.dead_letters()] == ["plots", "plots"]
+
+
+def test_where_files_cannot_be_shown_their_text_is_said(ledger: Ledger) -> None:
+    tell_plots(ledger)
+    lines: list[str] = []
+    assert courier_of(ledger, lines=lines).flush(5) == 2
+    assert lines[1].endswith("ordinaut 2.1.0: plots of watch; before")

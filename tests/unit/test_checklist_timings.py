@@ -72,14 +72,14 @@ WHOLE = (("migrate", 0, 290), ("deploy", 290, 310), ("health", 310, 400), ("watc
     ],
 )
 def test_a_row_is_ticked_if_its_phases_took_no_longer_than_it_allows(timing, periods, standing, seen):
-    (row,) = filled_in(facts(*periods), file(**timing), CHECKLIST)
+    (row,) = filled_in(facts(*periods), loading.parse(file(**timing), "release.yaml"), CHECKLIST)
     assert row.standing is standing
     assert seen in row.entries[0].found.seen
 
 
 def test_a_phase_that_is_run_alone_counts_too():
     alone = facts(("running", 0, 20), scope="migrate")
-    (row,) = filled_in(alone, file(since="migrate"), CHECKLIST)
+    (row,) = filled_in(alone, loading.parse(file(since="migrate"), "release.yaml"), CHECKLIST)
     assert (row.standing, row.entries[0].who) == (Standing.PASSED, "timing migrate takes ≤ 5 min")
 
 

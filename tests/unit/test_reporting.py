@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import math
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -9,12 +12,13 @@ import pytest
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.ledger import models
-from tasks.reporting import deriving, plots, scales, thinning, watch_plot, words
-from tasks.reporting.canvas import Canvas, Paint
+from tasks.reporting import deriving, error_plot, plots, scales, thinning, watch_plot, words
+from tasks.reporting.canvas import ON_WHITE, Canvas, Paint
 from tasks.reporting.markdown import escaped
 from tasks.reporting.values import (
     Comparison,
     Event,
+    Limits,
     Lock,
     Period,
     ProbePoint,
@@ -257,6 +261,44 @@ def test_latencies_far_apart_are_drawn_on_a_logarithmic_scale():
 def test_one_probe_alone_can_be_drawn():
     points = (ProbePoint(AT, "API", Outcome.PASSED, 0.02),)
     assert "<svg" in watch_plot.watch(_facts(probing=Probing(points)))
+
+
+def test_errors_are_counted_over_the_window_of_the_trigger_and_not_where_there_are_too_few_probes():
+    failed = {20, 21, 22}
+    points = [
+        ProbePoint(_after(30 * i), "API", Outcome.FAILED if i in failed else Outcome.PASSED, 0.1) for i in range(60)
+    ]
+    points[40] = ProbePoint(_after(30 * 40), "API", Outcome.UNKNOWN, None)
+    found = dict(error_plot.shares(points, 300.0))
+    assert min(found) == _after(30 * 9)
+    assert _after(30 * 40) not in found
+    assert found[_after(30 * 19)] == 0
+    assert found[_after(30 * 22)] == pytest.approx(3 / 11)
+    assert found[_after(30 * 33)] == 0
+
+
+def test_the_watch_is_drawn_against_its_baseline_and_limits():
+    points = tuple(ProbePoint(_after(30 * i), "API", Outcome.PASSED, 0.02) for i in range(60))
+    facts = _facts(probing=Probing(points, interval=30.0), limits=Limits(0.02, 0.07, 0.2, 900.0))
+    svg = watch_plot.watch(facts)
+    for said in (">before 20 ms<", ">limit 70 ms<", ">limit 20%<", "limit 70 ms, at most 20% errors"):
+        assert said in svg
+    far = watch_plot.watch(replace(facts, limits=Limits(0.02, 9.0)))
+    assert ">limit 9.0 s<" not in far
+    assert "limit 9.0 s" in far, "what lies far above the plot is told beside it"
+
+
+def test_a_drawing_stands_by_itself_as_png_in_the_colours_of_the_page():
+    points = tuple(ProbePoint(_after(30 * i), "API", Outcome.PASSED, 0.02) for i in range(60))
+    facts = _facts(
+        probing=Probing(points, gaps=((_after(60), _after(600)),), interval=30.0), events=(Event(AT, "live"),)
+    )
+    first, again = (one.canvas.png("a title") for _ in range(2) if (one := watch_plot.watch_drawing(facts)) is not None)
+    assert first[:8] == b"\x89PNG\r\n\x1a\n"
+    assert first == again
+    css = files("tasks.reporting").joinpath("report.css").read_text()
+    light = dict(re.findall(r"--(\w+): (#\w+);", css[: css.index("@media")]))
+    assert {paint.name.lower(): colour for paint, colour in ON_WHITE.items()} == light
 
 
 def test_a_lock_over_its_limit_is_said_in_words():
