@@ -11,6 +11,7 @@ from tasks.domain.outcome import Measurement, Outcome
 from tasks.domain.triggers import Alarm, Finding, limit_of
 from tasks.domain.watch import signal
 from tasks.ledger.models import Look
+from tasks.moving import moved_most
 from tasks.telling import alert
 
 TITLES = {
@@ -69,5 +70,6 @@ def alert_of(
             since=now,
             next_act=next_act,
             next_at=next_at,
+            moved=moved_most(ctx) if what else (),
         ),
     )

@@ -6,6 +6,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any
 
 from tasks import watching
@@ -19,6 +20,7 @@ from tasks.domain.release import State
 from tasks.domain.triggers import Finding, Probe
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Armed
+from tasks.moving import tell_moved
 from tasks.settings import Settings
 from tasks.telling import alert, courier_for
 from tasks.watching import Fired, Watched
@@ -27,6 +29,8 @@ LEASE = "guard"
 LEASE_SECONDS = 30.0
 READ_FOR = 1.0
 """Seconds for which release files are read at once; the others wait for the next look, so that the lease is kept."""
+HINT_WITHIN = 10.0
+"""Seconds that what moved most may still be looked for once a trigger has been answered."""
 DELIVER_EVERY = 5.0
 """Seconds between two tries to deliver the messages that no other process delivers."""
 LOOK_ANYWAY = 300.0
@@ -181,7 +185,10 @@ class Desk:
             return False
         found = {"findings": [watching.to_json(finding)], "checks": {}, "judged": basis.as_json()}
         self._book.evidence.looked(watched.release.id, "guard", Outcome.FAILED, found)
+        hint = Thread(target=tell_moved, args=(watched.ctx,), name="moved most", daemon=True)
+        hint.start()
         answer(watching.fired(watched, finding, "guard"))
+        hint.join(HINT_WITHIN)
         return True
 
     def deliver(self, posts: Sequence[Post]) -> None:

@@ -14,6 +14,7 @@ from tasks.domain.outcome import Measurement, Outcome
 from tasks.domain.ports import Row
 from tasks.everywhere import recorded
 from tasks.ledger.releases import Claim
+from tasks.moving import count_before
 
 PHASE = "health"
 SAMPLES = 480
@@ -43,6 +44,7 @@ def record_baselines(claim: Claim) -> dict[str, int]:
             continue
         ctx.ledger.evidence.baseline(ctx.release.id, check.name, detail)
         counts[check.name] = len(detail.get("latencies", ()))
+    count_before(ctx)
     if ctx.file.watch.probe is not None:
         counts |= _probe_baseline(ctx, ctx.file.check(ctx.file.watch.probe.check))
     return counts

@@ -27,6 +27,7 @@ from tasks.domain.units import show_seconds
 from tasks.domain.watch import Ended, WatchVerdict, watch_verdict
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Look
+from tasks.moving import count_now
 from tasks.signing import ask
 from tasks.spec.watch import Stage
 from tasks.staging import LOOK, VERDICT, began, checks_of, end_early, is_over, plans_of, replaced_by, standing_of
@@ -70,6 +71,7 @@ def _look(watched: Watched, dues: Sequence[Due], looks: Sequence[Look], now: dat
     findings = _findings(watched, checks, seen, burst, integrity, looks[-1] if looks else None)
     outcome = alerting.outcome_of(findings, [one.outcome for one in seen if not one.advisory])
     holding = watching.holding(watched, findings)
+    count_now(ctx)
     record = {
         **_numbers(ctx, dues),
         "findings": [watching.to_json(one) for one in findings],

@@ -26,6 +26,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Look, Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER, Claim
 from tasks.loss import loss_now
+from tasks.moving import count_now
 from tasks.settings import Settings
 from tasks.switch_back import end_old, kept_long_enough
 from tasks.telling import alert, courier_for, refresh_root
@@ -152,6 +153,7 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
     findings, basis = _findings(watched, now, checks, outcomes, previous)
     outcome = alerting.outcome_of(findings, [one.outcome for one in seen if not one.advisory])
     holding = watching.holding(watched, findings)
+    count_now(ctx)
     loss = loss_now(ctx)
     _put_on_record(ctx, outcome, findings, {**basis, "holds": holding and holding.kind}, outcomes, loss)
     fired = watching.fired(watched, holding, "monitor") if holding is not None else None

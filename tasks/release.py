@@ -15,6 +15,7 @@ from tasks.domain.messages import Alert
 from tasks.domain.release import FORWARD, MUTATING, TERMINAL, State
 from tasks.driving import advance, driving, join, open_release, person, shown, take_over
 from tasks.ledger.releases import Claim
+from tasks.moving import count_now
 from tasks.preflight import when_open
 from tasks.scratch import Scratch
 from tasks.settings import Settings
@@ -130,6 +131,7 @@ def go_live(claim: Claim) -> str:
     )
     _ask_while_watched(ctx)
     end_replaced(ctx.ledger, ctx.file.system)
+    count_now(ctx)
     return until.isoformat()
 
 

@@ -75,7 +75,10 @@ class About:
 
 @dataclass(frozen=True)
 class Alert:
-    """What is wrong, and what golive does next; without ``next_at`` it waits for a person."""
+    """What is wrong, and what golive does next; without ``next_at`` it waits for a person.
+
+    ``moved`` is what moved most against before the release, ``help`` what a person should look at.
+    """
 
     title: str
     seen: str
@@ -84,6 +87,8 @@ class Alert:
     next_act: str
     next_at: datetime | None = None
     evidence: Sequence[str] = ()
+    moved: Sequence[str] = ()
+    help: Sequence[str] = ()
 
 
 def root_note(
@@ -139,7 +144,7 @@ def alert_note(about: About, alert: Alert) -> Note:
     return _note(
         "alert",
         f"{about.title}: {alert.title}: {alert.seen}; limit {alert.limit}; since {kit.utc(alert.since)}; "
-        f"next: {alert.next_act}{when}",
+        f"next: {alert.next_act}{when}" + (f"; moved most: {alert.moved[0]}" if alert.moved else ""),
         [
             kit.header(f"{about.title}: {alert.title}"),
             *kit.fields(
@@ -152,6 +157,8 @@ def alert_note(about: About, alert: Alert) -> Note:
             ),
             kit.context(*_help(about)),
             *(kit.section(f"• {kit.escape(one)}") for one in alert.evidence),
+            *(kit.section(f"• moved most: {kit.escape(one)}") for one in alert.moved),
+            *(kit.section(f"→ {kit.escape(one)}") for one in alert.help),
         ],
     )
 

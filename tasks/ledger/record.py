@@ -18,6 +18,8 @@ R = TypeVar("R", bound=models.Base)
 
 BUNDLE = "bundle"
 """The source of a look that tells which evidence bundle was made; its findings name the bundle's SHA-256."""
+WORKLOAD = "golive: workload"
+"""The source of a look, and the name of a baseline, with what was counted of statements and tables."""
 OF_BUNDLE = frozenset({"evidence", "plots"})
 """The kinds of messages that tell of a bundle."""
 

@@ -15,8 +15,8 @@ from tasks.domain.triggers import Errors, Slower
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.outbox import ends_of
-from tasks.ledger.record import BUNDLE, Record
-from tasks.reporting import deriving, stages
+from tasks.ledger.record import BUNDLE, WORKLOAD, Record
+from tasks.reporting import deriving, movements, stages
 from tasks.reporting.checklist import filled_in
 from tasks.reporting.missing import not_measured
 from tasks.reporting.values import (
@@ -54,8 +54,8 @@ def facts_of(record: Record) -> ReleaseFacts:
     moves = record.of(models.Move)
     steps = deriving.steps_of(record.of(models.Step))
     measurements = record.of(models.Measurement)
-    looks = [row for row in record.of(models.Look) if row.source != BUNDLE]
-    baselines = {row.name: row.detail for row in record.of(models.Baseline)}
+    looks = [row for row in record.of(models.Look) if row.source not in {BUNDLE, WORKLOAD}]
+    baselines = {row.name: row.detail for row in record.of(models.Baseline) if row.name != WORKLOAD}
     periods = deriving.periods_of(moves, now)
     watched_until = next((p.ended for p in reversed(periods) if p.name == State.WATCHING and p.ended), None)
     probes = sorted(record.of(models.Probe), key=lambda row: row.at)
@@ -107,6 +107,7 @@ def facts_of(record: Record) -> ReleaseFacts:
         decisions=_decisions(moves, deriving.looks_of(looks)),
         events=_events(release.live_at, moves, looks),
     )
+    facts = movements.held(facts, record, baselines)
     facts = replace(facts, not_measured=not_measured(facts, any_baseline=bool(baselines)))
     try:
         file = loading.parse(release.file_text, release.file)

@@ -36,6 +36,7 @@ def to_markdown(facts: ReleaseFacts) -> str:
         _phases(facts),
         "## Migration",
         _migration(facts),
+        *(["## Moved most", _of(sections.moved(facts))] if facts.moved else []),
         "## Failed and unknown checks",
         _trouble(facts),
         *_stages(facts),

@@ -29,7 +29,7 @@ def not_measured(facts: ReleaseFacts, *, any_baseline: bool) -> tuple[str, ...]:
     compared = [
         f"“{c.check}” has a baseline and nothing newer to hold against it." for c in facts.comparisons if not c.now
     ]
-    return (*absent, *_unchecked(facts), *compared, *_probing(facts), *_unknown(facts))
+    return (*absent, *_unchecked(facts), *compared, *facts.not_held, *_probing(facts), *_unknown(facts))
 
 
 def _of_migration(facts: ReleaseFacts) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,6 +165,15 @@ def comparisons(facts: ReleaseFacts) -> Table:
 
 def _percentiles(summary: Any) -> tuple[float, float, float]:
     return summary.p50, summary.p95, summary.p99
+
+
+def moved(facts: ReleaseFacts) -> Table:
+    """Return what moved most against before, the farthest first."""
+    rows = [
+        (one.of.value, Cell(one.name), f"{one.factor:.1f}×" if math.isfinite(one.factor) else "new", one.seen)
+        for one in facts.moved
+    ]
+    return table("Moved most against before", "What|Which|By|Seen", rows, [2], (10, 46, 9, 35))
 
 
 def outages(facts: ReleaseFacts) -> Table:

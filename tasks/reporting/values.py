@@ -9,6 +9,7 @@ from enum import Enum, StrEnum
 from typing import Any, TypeVar, cast
 
 from tasks.domain.filling import Filled
+from tasks.domain.moved import Moved
 from tasks.domain.outcome import Outcome
 from tasks.domain.statistics import Summary, summarise
 
@@ -330,6 +331,8 @@ class ReleaseFacts:
     probing: Probing = field(default_factory=Probing)
     limits: Limits = field(default_factory=Limits)
     comparisons: tuple[Comparison, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    not_held: tuple[str, ...] = ()
     looks: tuple[LookRun, ...] = ()
     stages: tuple[StageRun, ...] = ()
     statuses: tuple[Status, ...] = ()
