@@ -71,5 +71,16 @@ def alert_of(
             next_act=next_act,
             next_at=next_at,
             moved=moved_most(ctx) if what else (),
+            help=_help(ctx, what),
         ),
     )
+
+
+def _help(ctx: Context, what: Mapping[str, str]) -> list[str]:
+    """Return what a person should look at, of each check that is told of."""
+    return [
+        f"{check.name}: {text}"
+        for _, check in ctx.file.checks.every()
+        if (text := check.help or check.advice)
+        and any(f"{check.name} {outcome}" in what for outcome in (Outcome.FAILED, Outcome.UNKNOWN))
+    ]

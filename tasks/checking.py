@@ -70,7 +70,7 @@ def _recorded(check: Check, reading: Reading, at: Any, took: float) -> Measureme
         took=took,
         advisory=check.advisory,
         covers=check.covers,
-        help=check.help,
+        help=check.help or check.advice,
     )
 
 

@@ -18,6 +18,9 @@ class Check(Kind):
     alone: ClassVar[bool] = False
     """Whether it counts what others do meanwhile as well, so that it looks once all others of its phase have looked."""
 
+    advice: ClassVar[str] = ""
+    """What a person should look at when a check of this kind fails and its ``help`` does not say it better."""
+
     name: Annotated[str, Field(min_length=1, max_length=120, examples=["API answers"])]
     """What is checked, in the words of the checklist; unique within a release file."""
     covers: tuple[str, ...] = ()
@@ -29,7 +32,8 @@ class Check(Kind):
     rollback: bool = False
     """While the release is watched, two failures in a row roll it back."""
     help: str = ""
-    """What a person should look at when it fails."""
+    """What a person should look at when it fails; by default the advice of its kind, where that has one. It stands in
+    alerts and reports."""
     on: Literal["hosts", "golive"] | None = None
     """Where it looks from: each of the file's ``hosts``, all of which must pass, or golive's own machine. By default
     what is looked at on a machine is looked at on each host, and what is asked for is asked from golive's own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,11 @@ FROM pg_prepared_xacts WHERE database = current_database() ORDER BY prepared
 
 class Activity(Check):
     """Looks at the sessions of the database: how many there are, and which transactions are left open or must wait."""
+
+    advice: ClassVar[str] = (
+        "see who waits for whom: SELECT pid, pg_blocking_pids(pid), state, query FROM pg_stat_activity WHERE "
+        "datname = current_database()"
+    )
 
     kind: Literal["activity"] = "activity"
     """Which kind of check this is."""

@@ -31,6 +31,8 @@ class Container(Check):
 
     of_machine: ClassVar[bool] = True
 
+    advice: ClassVar[str] = "read what it wrote last: docker logs --tail 50 NAME, and how it ended: docker inspect NAME"
+
     kind: Literal["container"] = "container"
     """Which kind of check this is."""
     containers: tuple[str, ...] = Field(default=(), examples=[["workflow-management-api"]])

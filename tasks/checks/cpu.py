@@ -22,6 +22,8 @@ class Cpu(Check):
 
     of_machine: ClassVar[bool] = True
 
+    advice: ClassVar[str] = "find what takes it: ps -eo pcpu,pid,args --sort=-pcpu | head"
+
     kind: Literal["cpu"] = "cpu"
     """Which kind of check this is."""
     cores: Annotated[int | None, Field(ge=1)] = None

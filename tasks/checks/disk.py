@@ -21,6 +21,10 @@ class Disk(Check):
 
     of_machine: ClassVar[bool] = True
 
+    advice: ClassVar[str] = (
+        "find what fills it: du -xh --max-depth=2 PATH | sort -h | tail; golive backups lists what backups take up"
+    )
+
     kind: Literal["disk"] = "disk"
     """Which kind of check this is."""
     path: str = "{root}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -24,6 +24,8 @@ Network = Annotated[str, AfterValidator(_network)]
 
 class Dns(Check):
     """Looks whether names lead to the right addresses, as golive's own machine resolves them."""
+
+    advice: ClassVar[str] = "ask each name server by itself: dig NAME @SERVER"
 
     kind: Literal["dns"] = "dns"
     """Which kind of check this is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import ConfigDict
 
@@ -17,6 +17,11 @@ class Http(Request, Answer, Controlled, Check):
     """Sends one HTTP request and judges its answer."""
 
     model_config = ConfigDict(populate_by_name=True)
+
+    advice: ClassVar[str] = (
+        "read what the instances wrote (golive logs SYSTEM), then ask for the URL by hand, past the router and "
+        "through it"
+    )
 
     kind: Literal["http"] = "http"
     """Which kind of check this is."""

@@ -49,6 +49,10 @@ class Log(Check):
 
     of_machine: ClassVar[bool] = True
 
+    advice: ClassVar[str] = (
+        "read the lines around the first of these in the log itself; what came before it is nearer to the cause"
+    )
+
     kind: Literal["log"] = "log"
     """Which kind of check this is."""
     files: tuple[Pattern, ...] = Field(default=(), examples=[["/var/log/shop/*.log"]])

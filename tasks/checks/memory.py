@@ -20,6 +20,11 @@ class Memory(Check):
 
     of_machine: ClassVar[bool] = True
 
+    advice: ClassVar[str] = (
+        "find what takes it: ps -eo rss,pid,args --sort=-rss | head; the kernel says whom it has killed: dmesg | "
+        "grep -i oom"
+    )
+
     kind: Literal["memory"] = "memory"
     """Which kind of check this is."""
     total: Size | None = None

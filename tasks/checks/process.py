@@ -39,6 +39,8 @@ class Process(Check):
 
     of_machine: ClassVar[bool] = True
 
+    advice: ClassVar[str] = "read what it wrote last: golive logs SYSTEM, or journalctl -u UNIT -n 50"
+
     kind: Literal["process"] = "process"
     """Which kind of check this is."""
     pattern: str | None = Field(default=None, examples=["gunicorn.*shop"])

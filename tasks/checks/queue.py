@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -16,6 +16,10 @@ from tasks.domain.target import Target
 
 class Queue(Check):
     """Looks how much work waits in a table, how long the oldest has waited, and how long work waits until it begins."""
+
+    advice: ClassVar[str] = (
+        "see whether its consumers run (golive logs SYSTEM) and whether what they take fails again and again"
+    )
 
     kind: Literal["queue"] = "queue"
     """Which kind of check this is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ _EXPIRES = 60
 
 class Redis(Check):
     """Looks whether Redis answers, holds what INFO tells against limits, and writes, reads and removes a key."""
+
+    advice: ClassVar[str] = "ask it by hand: redis-cli INFO memory, redis-cli SLOWLOG GET 10"
 
     kind: Literal["redis"] = "redis"
     """Which kind of check this is."""

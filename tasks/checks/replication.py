@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,10 @@ SELECT (SELECT status FROM pg_stat_wal_receiver) AS state, NOT EXISTS (SELECT FR
 
 class Replication(Check):
     """Looks how far standbys are behind, and whether replication slots keep the server's log from being removed."""
+
+    advice: ClassVar[str] = (
+        "see pg_stat_replication on the primary and pg_stat_wal_receiver on the replica, and the load of both"
+    )
 
     kind: Literal["replication"] = "replication"
     """Which kind of check this is."""

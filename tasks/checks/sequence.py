@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -47,6 +47,8 @@ ORDER BY 1
 
 class Sequence(Check):
     """Looks how much of their range sequences have used, and whether one lags behind the column that it fills."""
+
+    advice: ClassVar[str] = "change the column, and what refers to it, to bigint before the sequence ends"
 
     kind: Literal["sequence"] = "sequence"
     """Which kind of check this is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -19,6 +19,11 @@ from tasks.domain.visibility import hidden
 
 class SlowQueries(Counting):
     """Looks which statements took longer than they may since an earlier look, by pg_stat_statements."""
+
+    advice: ClassVar[str] = (
+        "look at its plan: EXPLAIN (ANALYZE, BUFFERS) of the query; what moved most in the report tells whether "
+        "it is new"
+    )
 
     kind: Literal["slow_queries"] = "slow_queries"
     """Which kind of check this is."""

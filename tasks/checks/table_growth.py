@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,6 +59,11 @@ class _Pace:
 
 class TableGrowth(Counting):
     """Looks how large tables, or the whole database, are, how fast they grow, and when they will reach a limit."""
+
+    advice: ClassVar[str] = (
+        "see who writes there: the statements with INSERT and UPDATE in pg_stat_statements; an old transaction "
+        "keeps dead rows"
+    )
 
     kind: Literal["table_growth"] = "table_growth"
     """Which kind of check this is."""

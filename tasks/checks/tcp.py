@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,8 @@ _TIMED_OUT = 124
 
 class Tcp(Check):
     """Looks whether something accepts connections at addresses, or nothing does."""
+
+    advice: ClassVar[str] = "see whether it listens there (ss -ltn), and whether a firewall lies between"
 
     kind: Literal["tcp"] = "tcp"
     """Which kind of check this is."""

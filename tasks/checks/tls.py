@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from cryptography import x509
 from pydantic import Field
@@ -21,6 +21,8 @@ _PROTOCOLS = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 class Tls(CertificateCondition, Check):
     """Shakes hands with a TLS server and judges its certificate and protocol."""
+
+    advice: ClassVar[str] = "look at what is presented there: openssl s_client -connect HOST:PORT -servername NAME"
 
     kind: Literal["tls"] = "tls"
     """Which kind of check this is."""

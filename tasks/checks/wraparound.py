@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,11 @@ ORDER BY 2 DESC NULLS LAST LIMIT 5
 
 class Wraparound(Check):
     """Looks how many of its transaction numbers the server can still give out before it must stop."""
+
+    advice: ClassVar[str] = (
+        "find what holds rows back: old transactions, prepared ones and replication slots; then VACUUM (FREEZE) "
+        "the oldest tables"
+    )
 
     kind: Literal["wraparound"] = "wraparound"
     """Which kind of check this is."""

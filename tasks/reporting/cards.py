@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tasks.domain.locks import blocks
+from tasks.domain.outcome import Outcome
 from tasks.domain.units import show_bytes
 from tasks.reporting.sections import error_share
-from tasks.reporting.values import ReleaseFacts
-from tasks.reporting.words import NO_DATA, change, count, counted, duration
+from tasks.reporting.values import ReleaseFacts, StepRun, Tone
+from tasks.reporting.words import NO_DATA, change, count, counted, duration, tone_of
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,33 @@ def rehearsed_in(facts: ReleaseFacts) -> str:
     if seconds is None:
         return "not timed in rehearsal"
     return f"its schema part rehearsed in {duration(seconds)}" if seconds else "nothing to undo in the schema"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that went wrong, and what a person should look at."""
+
+    tone: Tone
+    name: str
+    seen: str
+    help: str = ""
+
+
+def troubles(facts: ReleaseFacts) -> tuple[Trouble, ...]:
+    """Return the checks that came out badly when they were last made, failures first, and the steps that failed."""
+    last = {(check.phase, check.name): check for check in facts.checks if not check.advisory}
+    bad = sorted(
+        (check for check in last.values() if check.outcome is not Outcome.PASSED),
+        key=lambda check: (check.outcome is not Outcome.FAILED, -check.at.timestamp()),
+    )
+    found = [Trouble(tone_of(one.outcome), f"{one.name} ({one.phase})", one.seen, one.help) for one in bad]
+    ends = {(step.phase, step.name): step for step in facts.steps}
+    failed = [step for step in ends.values() if step.event == "failed"]
+    return (*found, *(Trouble(Tone.BAD, f"{one.name} ({one.phase})", _error(one)) for one in failed))
+
+
+def _error(step: StepRun) -> str:
+    return next((str(step.detail[key]) for key in ("seen", "error") if step.detail.get(key)), "it failed")
 
 
 def cards(facts: ReleaseFacts) -> tuple[Card, Card, Card]:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from tasks.domain import filling
 from tasks.domain.outcome import Outcome
 from tasks.reporting import rehearsal, sections, stages
-from tasks.reporting.cards import figures
+from tasks.reporting.cards import figures, troubles
 from tasks.reporting.sections import Cell, Table, backup_line, locks, tally
 from tasks.reporting.values import ReleaseFacts, Tone
-from tasks.reporting.words import SYMBOL, TONE_SYMBOL, duration, moment, sign_of
+from tasks.reporting.words import SYMBOL, TONE_SYMBOL, cut, duration, moment, sign_of
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
 
@@ -30,6 +30,7 @@ def to_markdown(facts: ReleaseFacts) -> str:
         f"# {escaped(facts.system)} {previous}{escaped(facts.version)}",
         f"**{TONE_SYMBOL[verdict.tone]} {verdict.words}**" + (f": {escaped(verdict.why)}" if verdict.why else ""),
         f"Started {moment(facts.created)} by {escaped(facts.started_by)}: {escaped(facts.reason) or 'no reason given'}",
+        *_look_first(facts),
         _table(("", "", ""), [(line.name, line.value, line.note) for line in figures(facts)]),
         f"Backup: {backup_line(facts)}" + (f", manifest sha256 `{facts.backup.manifest}`" if facts.backup else ""),
         "## Phases",
@@ -46,6 +47,15 @@ def to_markdown(facts: ReleaseFacts) -> str:
         f"- Whole report: `golive report {facts.id}`\n- Where it stands: `golive status {facts.system}`",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _look_first(facts: ReleaseFacts) -> list[str]:
+    lines = [
+        f"- {TONE_SYMBOL[one.tone]} {escaped(one.name)}: {escaped(cut(one.seen))}"
+        + (f" → {escaped(one.help)}" if one.help else "")
+        for one in troubles(facts)[:4]
+    ]
+    return ["\n".join(lines)] if lines else []
 
 
 def _stages(facts: ReleaseFacts) -> list[str]:

@@ -86,7 +86,7 @@ def checks(facts: ReleaseFacts) -> list[tuple[str, Table]]:
             for check in sorted(runs, key=lambda check: worst[check.name])
         ]
         heads = "Outcome|Check|What was seen|Took|When (UTC)|Covers"
-        found.append((phase, table(f"Checks of {phase}", heads, rows, [3], (14, 18, 30, 8, 20, 10))))
+        found.append((phase, table(f"Checks of {phase}", heads, rows, [3], (16, 17, 30, 8, 19, 10))))
     return found
 
 
@@ -113,7 +113,7 @@ def checklist(facts: ReleaseFacts) -> list[tuple[str, Table]]:
             )
             for row in sorted(rows, key=lambda row: WORST_FIRST.index(row.standing))
         ]
-        found.append((phase, table(f"Checklist: {phase}", heads, cells, (), (12, 9, 36, 32, 11))))
+        found.append((phase, table(f"Checklist: {phase}", heads, cells, (), (14, 9, 35, 31, 11))))
     return found
 
 

@@ -125,6 +125,12 @@ def change(before: float, now: float) -> str:
     return f"{now / before - 1:+.0%}".replace("-", "−")
 
 
+def cut(text: str, most: int = 240) -> str:
+    """Return a text no longer than what is taken in at a glance."""
+    plain = " ".join(text.split())
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"
+
+
 def told(value: Any) -> str:
     """Return a piece of evidence as text; a long row of numbers is told by its length."""
     if isinstance(value, Mapping):

@@ -10,6 +10,7 @@ import pytest
 
 from tasks import moving
 from tasks.alerting import alert_of
+from tasks.checks.http import Http
 from tasks.domain.ports import World
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.record import WORKLOAD
@@ -18,6 +19,10 @@ from tasks.reporting import gather, to_markdown
 from tasks.reporting.html import render
 from tests.observed import counting_server
 
+CHECKS = [
+    Http.model_validate({"name": "API", "url": "http://127.0.0.1:1/", "help": "ask the platform team"}),
+    Http.model_validate({"name": "search", "url": "http://127.0.0.1:1/"}),
+]
 SETUP = """
 CREATE TABLE jobs (id integer PRIMARY KEY, owner integer, note text);
 INSERT INTO jobs SELECT i, i % 5000, repeat('n', 40) FROM generate_series(1, 60000) i;
@@ -44,7 +49,11 @@ def ctx(world: World, counting: str, ledger: Ledger) -> Iterator[Any]:
         ledger=ledger,
         release=ledger.releases.get(release.id),
         target=lambda: SimpleNamespace(dsn=counting),
-        file=SimpleNamespace(runbook="", rollback=SimpleNamespace(when=())),
+        file=SimpleNamespace(
+            runbook="",
+            rollback=SimpleNamespace(when=()),
+            checks=SimpleNamespace(every=lambda: [("watch", one) for one in CHECKS]),
+        ),
     )
     with world.databases.session(counting) as session:
         session.script("DROP TABLE jobs")
@@ -71,10 +80,13 @@ def test_the_query_and_the_table_behind_a_lost_index_are_named_in_alert_and_repo
     assert line.startswith("query ")
     assert "× slower (mean " in line
 
-    alert_of(ctx, "the watch has failed", {"slower fires": "slower"}, ctx.ledger.evidence.now(), "look again", None)
+    what = {"slower fires": "slower", "API failed": "503", "search unknown": "no answer"}
+    alert_of(ctx, "the watch has failed", what, ctx.ledger.evidence.now(), "look again", None)
     told = ctx.ledger.outbox.messages("shop-1")[-1]
     assert f"; moved most: {lines[0][:40]}" in told.text
     assert "moved most: query" in str(told.blocks)
+    assert "→ API: ask the platform team" in str(told.blocks)
+    assert "→ search: read what the instances wrote" in str(told.blocks), "the advice of its kind"
     facts = gather(ctx.ledger, "shop-1")
     for text in (to_markdown(facts), render(facts)):
         assert "Moved most" in text

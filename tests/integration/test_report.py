@@ -146,6 +146,19 @@ def test_a_rollback_is_told_with_its_trigger_and_both_times_of_the_way_back(ledg
     assert "down: fires: down for 10 min 30 s" in text
 
 
+def test_what_went_wrong_and_what_to_look_at_stand_on_the_first_screen(ledger, rolled_back, stable, tmp_path):
+    text = _Page(_written(ledger, rolled_back, tmp_path).read_text()).text
+    first = text[: text.index("Not measured (")]
+    assert "answers (health) : status 503 == 200" in first
+    assert "→ journalctl -u glad-labs@green" in first
+    assert "stop slot green (rollback)" in first
+    short = to_markdown(gather(ledger, rolled_back))
+    assert "status 503 == 200" in short[: short.index("| Took |")]
+    assert "→ journalctl -u glad-labs@green" in short
+    fine = _Page(_written(ledger, stable, tmp_path).read_text())
+    assert "search answers" not in fine.text[: fine.text.index("Not measured (")], "it passed when it was last made"
+
+
 def test_a_release_without_data_says_so_in_every_section(ledger, empty, tmp_path):
     facts = gather(ledger, empty)
     page = _Page(_written(ledger, empty, tmp_path).read_text())
