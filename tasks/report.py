@@ -59,7 +59,12 @@ def _keep(book: Ledger, made: Bundle, path: Path, tell: Sequence[Note] = ()) -> 
 
 
 def _notes(record: Record, made: Bundle, path: Path) -> list[Note]:
-    """Return the messages that go with the report of a release that has ended: its bundle's hash, and new plots."""
+    """Return the messages that go with the report of a release that has ended: its bundle's hash, and new plots.
+
+    Nothing is told twice, however often the same report is written.
+    """
+    if any(row.kind == "evidence" and made.sha256 in row.text for row in record.of(Message)):
+        return []
     of = about(record.release)
     shown = {one.data for row in record.of(Message) for one in files_of(row.blocks)}
     plots = [one for one in pictures_of(made.facts) if one.data not in shown] if made.facts is not None else []

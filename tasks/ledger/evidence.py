@@ -137,14 +137,17 @@ class Evidence:
             return session.scalars(query.order_by(models.Look.id)).all()
 
     def bundled(self, release_id: str, findings: Mapping[str, Any], *, tell: Sequence[Note] = ()) -> bool:
-        """Put on record that an evidence bundle was made, by its ``sha256``, unless that one is on record already.
+        """Put on record that an evidence bundle was made, unless the one of its ``sha256`` is, and the messages of it.
 
-        Returns whether it was new; only then people are told.
+        Returns whether it was new.
         """
-        if any(one.findings["sha256"] == findings["sha256"] for one in self.looks(release_id, BUNDLE)):
-            return False
-        self.looked(release_id, BUNDLE, "passed", findings, tell=tell)
-        return True
+        known = any(one.findings["sha256"] == findings["sha256"] for one in self.looks(release_id, BUNDLE))
+        if not known:
+            self.looked(release_id, BUNDLE, "passed", findings, tell=tell)
+        elif tell:
+            with self._engine.transaction() as session:
+                session.add_all(message_of(release_id, one) for one in tell)
+        return not known
 
     def backed_up(
         self,

@@ -18,6 +18,8 @@ from tasks.context import world
 from tasks.domain import bundle as archive
 from tasks.domain.errors import NotFound, NotGenuine
 from tasks.domain.messages import files_of
+from tasks.ledger import models
+from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Note
 from tasks.reporting.bundle import EVIDENCE, bundle_of, on_record, verified
@@ -107,13 +109,23 @@ def test_the_same_record_makes_the_same_bytes_also_once_people_were_told_of_it(r
     assert bundle_of(book.record(release_id), mask).data == data
     findings = {"sha256": archive.digest(data)}
     assert book.evidence.bundled(release_id, findings, tell=[Note("evidence", "made", {})])
-    assert not book.evidence.bundled(release_id, findings, tell=[Note("evidence", "made", {})])
+    assert not book.evidence.bundled(release_id, findings)
     assert bundle_of(book.record(release_id), mask).data == data
     assert [one.kind for one in book.outbox.messages(release_id)].count("evidence") == 1
 
 
-def test_no_secret_is_in_a_bundle(recorded: Any) -> None:
-    _, _, data = recorded
+def test_no_secret_is_in_a_bundle_and_nothing_that_lets_anybody_sign(recorded: Any) -> None:
+    book, _, data = recorded
+    nonce, button = "a-nonce-of-a-gate", "a-nonce-in-a-button"
+    other = "glad-labs-20261122-0205-m2x8"
+    request = Note("request", "sign", {"blocks": [{"value": button}], "nonce": nonce})
+    book.releases.tell(other, request)
+    with LedgerEngine(book.dsn).transaction() as session:
+        session.add(models.GateEvent(release_id=other, gate="go", event="opened", nonce=nonce))
+    made = bundle_of(book.record(other), mask).data
+    assert b'"gate": "go"' in made
+    assert nonce.encode() not in made
+    assert button.encode() not in made
     assert SECRET.encode() not in data
     assert "golive:•••@db".encode() in data
     assert b"${env:" in data, "the names of secrets stay"
