@@ -9,7 +9,7 @@ from tasks.clearing import wait_until_clear
 from tasks.deploy import fetch_code
 from tasks.driving import operation
 from tasks.guard import ensure_guard
-from tasks.migrate import compare_with_rehearsal, migrate_production, require_rehearsal, verify_schema
+from tasks.migrate import compare_with_rehearsal, migrate_production, require_rehearsal, stop_ahead, verify_schema
 from tasks.preflight import check_window
 from tasks.silencing import silence_alerts
 
@@ -25,6 +25,7 @@ async def migrate(system: System, version: Version, started_by: StartedBy = "", 
         wait_until_clear(claim)
         if release:
             silence_alerts(claim)
+        stop_ahead(claim)
         run = migrate_production(claim)
         if release:
             ensure_guard()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.acting import act, act_once, do_one
+from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of
 from tasks.domain.errors import RehearsalFailed
@@ -41,6 +41,15 @@ def rehearsal_of(ctx: Context) -> Rehearsal:
             do="run the phases backup and rehearse, or a whole release",
         )
     return found
+
+
+@act
+def stop_ahead(claim: Claim) -> list[Mapping[str, Any]]:
+    """Stop what serves before the schema changes, if the release file asks for that and anything is pending."""
+    ctx, version = context_of(claim), context_of(claim).release.version
+    if not ctx.file.migration.stop or not ctx.file.migration.pending(ctx.target()):
+        return []
+    return do(ctx, PHASE, ctx.file.rollout.stop_ahead(ctx.site(version), version))
 
 
 @act_once

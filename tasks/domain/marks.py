@@ -94,8 +94,9 @@ MARKS: tuple[Mark, ...] = (
     _step("canary", "The new version is probed with a share of the requests.", _DEPLOY, "probe "),
     _step("hold", "Requests are held back while the versions change.", _DEPLOY, "hold requests back"),
     _step("background", "Background work is handed over.", _DEPLOY, "hand the background work over"),
-    # A rollout that keeps the old version for a while stops it at the end of the watch.
-    Mark("stop_old", "The old version is stopped.", phases=(_DEPLOY, "watch"), steps=("stop the old version",)),
+    # Before the migration where that asks for it; at the end of the watch by a rollout that keeps it for a while.
+    Mark("stop_old", "The old version is stopped.", phases=("migrate", _DEPLOY, "watch"),
+         steps=("stop the old version",)),
     _step("confirm", "The version that serves is the released one.", _DEPLOY, "confirm which version serves"),
     _step("show_current", "The link to what serves leads to it.", _DEPLOY, "show which version is current"),
     _step("prune", "Old releases are removed from the host.", _DEPLOY, "remove old releases"),

@@ -97,6 +97,10 @@ class Migrator(Kind):
     """How long at most the router holds requests back while production is migrated, so that they are late instead of
     failing; 0 if it shall not. The migration is stopped just before that is over, whatever its ``limits``. Only for
     a migration that is over in seconds, behind a router that can hold requests back."""
+    stop: bool = False
+    """Whether what serves is stopped before the schema changes, if anything is pending: for a version that could not
+    run meanwhile, or that would stand in the migration's way. Only with a rollout that stops it anyway. The phase
+    migrate, started alone, leaves it stopped."""
 
     def until(self, moment: float) -> Self:
         """Return this migrator as it gives up at a moment of the monotonic clock."""

@@ -169,6 +169,10 @@ class Rollout(Kind):
     def steps(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts that bring ``version`` into service."""
 
+    def stop_ahead(self, site: Site, version: str) -> Sequence[Step]:  # noqa: ARG002 - for those that stop first
+        """Return the acts that end what serves before the schema changes; none where the old version stays up."""
+        return ()
+
     @abstractmethod
     def finish(self, site: Site) -> Sequence[Step]:
         """Return the acts that end the release for good: what served before is stopped."""

@@ -14,6 +14,7 @@ from tasks.rollouts import ALIVE, Place, Rollout, Site, Step, router_of, timed
 from tasks.routers import Port, Router
 
 SLOT = "main"
+_STOP = "stop the old version"
 
 
 class Recreate(Rollout):
@@ -48,12 +49,15 @@ class Recreate(Rollout):
         stopped_at: list[float] = []
 
         def stop() -> Mapping[str, Any]:
-            stopped_at.append(site.target.world.clock.monotonic())
-            return {"stopped": together(lambda place: self._stop_other(site, place, version), places)}
+            began = site.target.world.clock.monotonic()
+            stopped = together(lambda place: self._stop_other(site, place, version), places)
+            if any(stopped):
+                stopped_at.append(began)
+            return {"stopped": stopped}
 
         def wait() -> Mapping[str, Any]:
             seen = together(lambda place: self.wait_ready(site, place), places)
-            # Not to be told by a process that took the release over between the stop and this.
+            # Not to be told where another process, or the migration before this, has stopped it.
             down = site.target.world.clock.monotonic() - stopped_at[0] if stopped_at else math.nan
             return {"places": seen} | ({"down": round(down, 3)} if math.isfinite(down) else {})
 
@@ -61,15 +65,22 @@ class Recreate(Rollout):
             return {"places": together(lambda place: self.start(site, place, version), places)}
 
         steps = [
-            Step("stop the old version", stop),
+            *self._holding(site, version),
+            Step(_STOP, stop),
             Step(f"start {version}", start),
             Step(f"wait until {version} is ready", wait),
         ]
         if router is not None:
             steps.append(Step(f"send requests to {version}", lambda: self._route(site, router)))
-        if self.pause:
-            steps.insert(0, Step("hold requests back", lambda: self._hold(site, version)))
         return [timed(site, step) for step in steps]
+
+    def stop_ahead(self, site: Site, version: str) -> Sequence[Step]:
+        """Return the acts that hold requests back, if `pause` asks for that, and stop what is not the new version."""
+
+        def stop() -> Mapping[str, Any]:
+            return {"stopped": together(lambda place: self._stop_other(site, place, version), self.places(site))}
+
+        return [timed(site, step) for step in (*self._holding(site, version), Step(_STOP, stop))]
 
     def finish(self, site: Site) -> Sequence[Step]:  # noqa: ARG002
         """Return nothing: the old version was stopped when the new one was started."""
@@ -79,6 +90,9 @@ class Recreate(Rollout):
     def longest_hold(self) -> float:
         """`pause`."""
         return float(self.pause)
+
+    def _holding(self, site: Site, version: str) -> Sequence[Step]:
+        return [Step("hold requests back", lambda: self._hold(site, version))] if self.pause else []
 
     def _hold(self, site: Site, version: str) -> Mapping[str, Any]:
         if all(self.version_in(site, place) == version for place in self.places(site)):

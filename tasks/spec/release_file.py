@@ -292,6 +292,10 @@ class ReleaseFile(Strict):
             )
         if type(self.rollout).needs_router and self.router is None:
             raise _misfit(f"rollout {self.rollout.kind} needs a router", "rollout", "kind")
+        if self.migration.stop and not type(self.rollout).stops_first:
+            able = " or ".join(name for name, kind in kinds_in(rollouts).items() if getattr(kind, "stops_first", False))
+            said = f"rollout {self.rollout.kind} keeps what serves up; expected {able}, or no stop"
+            raise _misfit(said, "migration", "stop")
         return self
 
     @model_validator(mode="after")

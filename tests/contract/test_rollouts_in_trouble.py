@@ -235,6 +235,7 @@ def test_a_canary_gets_no_more_requests_when_those_of_clients_fail_or_are_too_fe
         with Clients(way.port, path="/work") as clients:
             with pytest.raises(RolloutFailed, match=r"failed: (\d+) of \1 requests of clients failed, against 0 of"):
                 stage.go("v3", "errors")  # which its probes do not see
+            clients.until(clients.total + 50 * len(clients.threads))  # those that were under way then have ended
             lost = len(clients.lost)
             traffic = stage.go("v4")["send 50% of the requests to v4"]["traffic"]
         assert traffic["new"]["asked"] >= 10

@@ -359,8 +359,10 @@ def test_a_signed_release_waits_for_the_window(shop):
 # -- in production ----------------------------------------------------------------------------------------------------
 
 
-def test_a_migration_that_gets_no_lock_on_production_leaves_it_as_it_was_within_its_budget(shop):
-    shop.write({"migration.limits.lock": "60s"})  # so that the reader's transaction does not count as long
+@pytest.mark.parametrize("stop", [False, True], ids=["beside what serves", "after what serves was stopped"])
+def test_a_migration_that_gets_no_lock_on_production_leaves_it_as_it_was_within_its_budget(shop, stop):
+    # So that the reader's transaction does not count as long.
+    shop.write({"migration.limits.lock": "60s", "migration.stop": stop})
     version = a_version(shop)
     with (
         shop.untouched(),
@@ -377,8 +379,25 @@ def test_a_migration_that_gets_no_lock_on_production_leaves_it_as_it_was_within_
     took = [one.took for one in shop.ledger.releases.steps(row.id) if one.name == "migrate production" and one.took]
     assert len(took) == 1
     assert took[0] < 5
+    assert (("migrate", "stop the old version", "done") in shop.steps(row.id)) is stop
     # Nothing of it ever was in production, so nothing is known against the version.
     assert shop.ledger.releases.blocked("shop", version) is None
+
+
+def test_what_serves_is_stopped_before_the_schema_changes_where_the_file_asks_for_it(shop):
+    shop.write({"migration.stop": True})
+    version = a_version(shop, fault="in_production")
+    with pytest.raises(ChecksFailed):
+        shop.release(version)
+    steps = shop.steps()
+    stopped, migrated = ("migrate", "stop the old version", "done"), ("migrate", "migrate production", "started")
+    assert steps.index(stopped) < steps.index(migrated)
+    ended = shop.ledger.releases.steps(shop.latest().id)
+    (down,) = [one for one in ended if (one.phase, one.name, one.event) == stopped]
+    assert down.detail["stopped"] == ["v1"]
+    assert shop.serving() == "v1"
+    shop.sql("ALTER TABLE item DROP COLUMN colour")
+    shop.sql("DROP TABLE golive_migrations")
 
 
 def test_a_version_that_breaks_in_production_only_is_taken_back_and_blocked(shop):

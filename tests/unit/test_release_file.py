@@ -262,6 +262,15 @@ def test_a_rollout_that_needs_a_router_says_so():
     assert "rollout blue_green needs a router" in fault(text)
 
 
+def test_a_migration_for_which_what_serves_is_stopped_needs_a_rollout_that_stops_it():
+    stopping = SMALL.replace("migration: {kind: none", "migration: {stop: true, kind: none")
+    assert stopping != SMALL
+    assert loading.parse(stopping).migration.stop
+    text = stopping.replace("rollout: {kind: recreate, port: 8101}", "rollout: {kind: rolling, ports: [8101, 8102]}")
+    said = fault(text)
+    assert "migration.stop: rollout rolling keeps what serves up; expected recreate, or no stop" in said
+
+
 @pytest.mark.parametrize(
     ("place", "dsn"), [("server", ""), ("embedded", ', dsn: "${env:X}"'), ("same_server", ', dsn: "${env:X}"')]
 )
