@@ -30,6 +30,7 @@ from tasks.adapters.interrupts import kept_interrupts
 from tasks.context import ledger
 from tasks.domain.errors import Refused, UserError
 from tasks.domain.release import FORWARD, State
+from tasks.gatekeeping import what_follows
 from tasks.release import wait_until_free
 from tasks.settings import Settings
 from tasks.signing import observed
@@ -92,7 +93,9 @@ def resume(release_id: str, by: str) -> str:
     if state is State.ROLLING_BACK:
         return run(rollback(row.system, "resumed", by, release=row.id))
     if state is State.WATCHING and row.scope == "release":
-        return run(follow_up(release_id))
+        follows = what_follows(release_id)
+        if follows.refused is not None or follows.is_closed:
+            return run(follow_up(release_id))
     if row.scope != "release" or state not in _RESUMABLE:
         raise Refused(
             f"{release_id} ({row.scope}) is {state}",

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from itertools import chain, repeat
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, ClassVar, Literal
@@ -22,6 +23,9 @@ from tasks.platforms._process import Name, Process
 from tasks.platforms._slots import Slots, digest, plain_path
 
 _RUNS, _COMING, _CRASHED = "RUNNING", "STARTING", {"BACKOFF", "FATAL", "EXITED"}
+_FIRST_LOOKS = (0.4, 0.4)
+"""Seconds before the first looks at what was started, which cannot run before its one second is over; each look is a
+program that takes a fifth of a second."""
 _LONGEST_SOCKET = 90  # Linux allows 107 bytes; supervisord first binds a name with its process id appended.
 
 
@@ -156,14 +160,14 @@ class Supervisor(Platform):
         if not states:
             host.write(home / "slots" / f"{group}.conf", text)
             self._ctl(target, home, "update", group)
-        until = clock.monotonic() + self.start_within
+        until, pauses = clock.monotonic() + self.start_within, chain(_FIRST_LOOKS, repeat(0.2))
         while True:
             states = self._states(target, home, group, alone=True)
             if states and set(states.values()) == {_RUNS}:
                 return
             if _CRASHED & set(states.values()) or clock.monotonic() > until:
                 break
-            clock.sleep(0.1)
+            clock.sleep(next(pauses))
         lines = "\n".join(self.log(target, slot, 20))
         self._end_group(target, home, group)
         raise RolloutFailed(
@@ -190,7 +194,7 @@ class Supervisor(Platform):
 
     def _stop_group(self, target: Target, home: Path, group: str) -> None:
         """Stop a group, asking for something meanwhile: undisturbed, supervisord may notice an end a second late."""
-        pause = 0.05
+        pause = 0.2
         with ThreadPoolExecutor(1) as pool:
             stopping = pool.submit(self._ctl, target, home, "stop", f"{group}:*")
             while not wait([stopping], pause).done:

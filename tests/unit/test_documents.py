@@ -61,7 +61,8 @@ def test_what_a_how_to_shows_of_a_release_file_is_valid(document: Path) -> None:
         part = YAML(typ="safe").load(shown)
         if not isinstance(part, dict) or not part.keys() <= file.keys() | ReleaseFile.model_fields.keys():
             continue  # a part of a section, or another file
-        file["checks"] |= part.pop("checks", None) or {}
+        for section in ("checks", "watch"):
+            file[section] |= part.pop(section, None) or {}
         assert parse(json.dumps(file | part), document.name)
 
 
