@@ -26,7 +26,7 @@ from tests.watch_nursery import WatchNursery, a_watch_nursery
 from tests.watched import Probed, alerts_of, deploy, moves_of, probed, probes_of, put_under_watch, second_system
 from tests.watched import watch_file as write_file
 
-ROUNDS = int(os.environ.get("GOLIVE_KILL_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("GOLIVE_KILL_ROUNDS", "3"))
 SEEDS = [int(one) for one in os.environ.get("GOLIVE_KILL_SEEDS", "1").split(",")]
 KINDS = ("guard", "ledger", "sweep", "guard and ledger", "guard and sweep")
 WITHIN = 120.0

@@ -23,6 +23,11 @@ from tests.services import free_port
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture(autouse=True)
+def without_a_prefect_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)  # that of other tests in this process
+
+
 @pytest.fixture(scope="module")
 def shop(pg_server: RunningServer) -> Iterator[SmallSystem]:
     """A system of which nothing runs, with a ledger; one release of it was left behind by its process."""
