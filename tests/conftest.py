@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tests.flows import SmallSystem
     from tests.managers import Manager
     from tests.sshd import Sshd
+    from tests.watched import Later, Probed
 
 
 def pytest_report_header() -> str:
@@ -162,6 +164,28 @@ def small_system(open_directory: Path, pg_server: RunningServer, prefect_server:
         yield system
     finally:
         system.close()
+
+
+@pytest.fixture
+def service() -> Iterator[Probed]:
+    """What a watched system's probe asks, whose answers the test decides."""
+    from tests.watched import probed
+
+    with probed() as service:
+        yield service
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    """Let the ledger's clock show so much more than it does."""
+    from tasks.ledger.evidence import Evidence
+
+    real = Evidence.now
+
+    def move_on(**by: float) -> None:
+        monkeypatch.setattr(Evidence, "now", lambda evidence: real(evidence) + timedelta(**by))
+
+    return move_on
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +23,8 @@ from tasks.domain.release import State
 from tests.flows import SmallSystem
 from tests.services import free_port
 
+Later = Callable[..., None]
+"""Lets the ledger's clock show so much more than it does, given as for a timedelta."""
 EVERY = 0.1
 """Seconds between two probes."""
 FORWARD = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, exists, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import aliased
 
@@ -137,34 +137,20 @@ class Outbox:
 
     def root_ref(self, release_id: str, notifier: str) -> Mapping[str, Any]:
         """Return what the notifier gave back for the release's root message; empty if it was not sent yet."""
-        with self._engine.transaction() as session:
-            found = session.scalar(
-                select(Delivery.ref)
-                .join(Message, Message.id == Delivery.message_id)
-                .where(
-                    Message.release_id == release_id,
-                    Message.kind == "root",
-                    Delivery.notifier == notifier,
-                    Delivery.outcome == "delivered",
-                )
-                .order_by(Delivery.id)
-                .limit(1)
-            )
-        return found if found and LEFT_OUT not in found else {}
+        return self._ref(notifier, Message.release_id == release_id, Message.kind == "root")
 
     def request_ref(self, release_id: str, notifier: str, nonce: str) -> Mapping[str, Any]:
         """Return what the notifier gave back for the request with a nonce; empty if that was not sent yet."""
+        asked = Message.blocks["nonce"].astext == nonce
+        return self._ref(notifier, Message.release_id == release_id, Message.kind == "request", asked)
+
+    def _ref(self, notifier: str, *where: ColumnElement[bool]) -> Mapping[str, Any]:
+        """Return what the notifier gave back for the first of such messages that it delivered."""
         with self._engine.transaction() as session:
             found = session.scalar(
                 select(Delivery.ref)
                 .join(Message, Message.id == Delivery.message_id)
-                .where(
-                    Message.release_id == release_id,
-                    Message.kind == "request",
-                    Message.blocks["nonce"].astext == nonce,
-                    Delivery.notifier == notifier,
-                    Delivery.outcome == "delivered",
-                )
+                .where(*where, Delivery.notifier == notifier, Delivery.outcome == "delivered")
                 .order_by(Delivery.id)
                 .limit(1)
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -12,13 +12,10 @@ from tasks.domain.errors import Refused, WindowClosed
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.gatekeeping import see_to_gates
-from tasks.ledger.evidence import Evidence
 from tests.flows import SmallSystem
 from tests.systems import without_prefect
 from tests.waiting import end_active, messages
-from tests.watched import deploy, put_under_watch
-
-Later = Callable[..., None]
+from tests.watched import Later, deploy, put_under_watch
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +38,6 @@ def system(made: SmallSystem) -> Iterator[SmallSystem]:
         for row, _at in announced(made.ledger, made.name, "v2"):
             made.ledger.releases.seize(row.id, State.PLANNED, State.STOPPED, "the test")
         end_active(made)
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Let the ledger's clock show so much more than it does."""
-    real = Evidence.now
-
-    def move_on(**by: float) -> None:
-        monkeypatch.setattr(Evidence, "now", lambda evidence: real(evidence) + timedelta(**by))
-
-    return move_on
 
 
 def in_hours(system: SmallSystem, hours: float) -> str:

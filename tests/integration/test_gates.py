@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,14 +15,22 @@ from tasks.domain.errors import NotFound, Refused
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.gatekeeping import acknowledge, see_to_gates, watch_longer, what_follows
-from tasks.ledger.evidence import Evidence
 from tasks.signing import observed, roles_missing, sign
 from tests.flows import SmallSystem
 from tests.systems import without_prefect
 from tests.waiting import end_active, live_and_asked, messages, waiting_for_go
-from tests.watched import Probed, alerts_of, deploy, moves_of, probed, put_under_watch, watch_file
+from tests.watched import (
+    Later,
+    Probed,
+    alerts_of,
+    deploy,
+    moves_of,
+    probe_all_along,
+    probed,
+    put_under_watch,
+    watch_file,
+)
 
-Later = Callable[..., None]
 SIGN_OFF: dict[str, Any] = {
     "go": [{"role": "dba", "count": 2}, "lead"],
     "live": ["ops"],
@@ -67,17 +75,6 @@ def system(made: SmallSystem, service: Probed) -> Iterator[SmallSystem]:
         end_active(made)
 
 
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Let the ledger's clock show so much more than it does."""
-    real = Evidence.now
-
-    def move_on(**by: float) -> None:
-        monkeypatch.setattr(Evidence, "now", lambda evidence: real(evidence) + timedelta(**by))
-
-    return move_on
-
-
 def give(release: str, role: str, person: str, decision: Any = "approve", reason: str = "", **more: str) -> str:
     return sign(release, role=role, person_name=person, decision=decision, reason=reason, **more)
 
@@ -91,25 +88,6 @@ def follow(release: str) -> str:
 def kept(release: str) -> list[str]:
     """See to all gates, as the monitor does, and return what that came to for one release."""
     return [one for one in see_to_gates() if one.startswith(release)]
-
-
-def all_probes(system: SmallSystem, release: str) -> None:
-    row = system.ledger.releases.get(release)
-    count = int((row.watch_until - row.live_at).total_seconds() * 10)
-    system.ledger.evidence.probed(
-        [
-            {
-                "release_id": release,
-                "at": row.live_at + timedelta(seconds=tick / 10),
-                "check": "it answers",
-                "outcome": "passed",
-                "elapsed": 0.01,
-                "control": None,
-                "source": "guard",
-            }
-            for tick in range(count)
-        ]
-    )
 
 
 def look(release: str) -> Any:
@@ -230,7 +208,7 @@ def test_a_watch_that_nobody_signed_is_not_stable_and_is_watched_on_until_a_pers
     system: SmallSystem, later: Later
 ) -> None:
     release = live_and_asked(system, left=1)
-    all_probes(system, release)
+    probe_all_along(system, release)
     later(seconds=2)
     assert look(release).seen == "stable by the numbers; awaits the signature of ops, the signature of owner"
     row = system.ledger.releases.get(release)
@@ -245,7 +223,7 @@ def test_a_watch_that_nobody_signed_is_not_stable_and_is_watched_on_until_a_pers
 
 def test_with_all_signatures_the_watch_ends_stable_at_once(system: SmallSystem, later: Later) -> None:
     release = live_and_asked(system, left=1)
-    all_probes(system, release)
+    probe_all_along(system, release)
     give(release, "ops", "sam")
     assert follow(release) == f"{release}: nothing is signed"
     later(seconds=2)
@@ -286,7 +264,7 @@ def test_a_no_to_what_is_live_takes_it_back_even_if_the_process_that_took_it_die
 
 def test_a_no_at_the_end_asks_a_person(system: SmallSystem, later: Later) -> None:
     release = live_and_asked(system, left=1)
-    all_probes(system, release)
+    probe_all_along(system, release)
     give(release, "ops", "sam")
     later(seconds=2)
     look(release)

@@ -38,12 +38,6 @@ from tests.watched import (
 
 
 @pytest.fixture
-def service() -> Iterator[Probed]:
-    with probed() as service:
-        yield service
-
-
-@pytest.fixture
 def system(open_directory: Path, pg_server: RunningServer, service: Probed) -> Iterator[SmallSystem]:
     """A small system whose release file has a probe; v2 is there to be released."""
     system = SmallSystem.make(open_directory, pg_server, guarded=True)

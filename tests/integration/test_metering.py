@@ -18,13 +18,7 @@ from tasks.domain.release import State
 from tasks.metering import publish_metrics
 from tests.flows import SmallSystem
 from tests.parts import require_part
-from tests.watched import Probed, probe_all_along, probed, put_under_watch, second_system, watch_file
-
-
-@pytest.fixture
-def service() -> Iterator[Probed]:
-    with probed() as service:
-        yield service
+from tests.watched import Probed, probe_all_along, put_under_watch, second_system, watch_file
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from tests.watched import (
     guarding,
     moves_of,
     probe_all_along,
-    probed,
     put_under_watch,
     second_system,
     watch_file,
@@ -31,12 +30,6 @@ from tests.watched import (
 
 AT_ONCE = {"every": "0s", "for": "24h", "probe": {"every": "100ms", "check": "it answers"}}
 """A watch in which a look is always due."""
-
-
-@pytest.fixture
-def service() -> Iterator[Probed]:
-    with probed() as service:
-        yield service
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.ledger.evidence import Evidence
 from tests.flows import SmallSystem, wait_until
-from tests.watched import Probed, guarding, probe_all_along, probed, probes_of, put_under_watch, watch_file
+from tests.watched import Probed, guarding, probe_all_along, probes_of, put_under_watch, watch_file
 
 WHEN = [
     {"kind": "down", "for": "2s"},
@@ -26,12 +26,6 @@ WHEN = [
     {"kind": "corruption"},
 ]
 ALL_THE_TIME = {"every": "0s", "for": "24h", "probe": {"every": "100ms", "check": "it answers"}}
-
-
-@pytest.fixture
-def service() -> Iterator[Probed]:
-    with probed() as service:
-        yield service
 
 
 @pytest.fixture

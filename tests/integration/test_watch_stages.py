@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,12 @@ import pytest
 from deployments.looking import details_of
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
-from tasks.ledger.evidence import Evidence
 from tests.flows import SmallSystem, wait_until
 from tests.systems import run
-from tests.watched import Probed, alerts_of, deploy, probed, put_under_watch, watch_file
+from tests.watched import Later, Probed, alerts_of, deploy, put_under_watch, watch_file
 
 PROBE = {"every": "100ms", "check": "it answers"}
 WEEK = {"every": "1d", "for": "7d"}
-Later = Callable[..., None]
-
-
-@pytest.fixture
-def service() -> Iterator[Probed]:
-    with probed() as service:
-        yield service
 
 
 @pytest.fixture
@@ -37,20 +29,6 @@ def system(open_directory: Path, pg_server: RunningServer, service: Probed) -> I
         yield system
     finally:
         system.close()
-
-
-@pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Let the ledger's clock show so much more than it does."""
-    real = Evidence.now
-
-    def move_on(**by: float) -> None:
-        def now(evidence: Evidence) -> datetime:
-            return real(evidence) + timedelta(**by)
-
-        monkeypatch.setattr(Evidence, "now", now)
-
-    return move_on
 
 
 def write(system: SmallSystem, service: Probed, **watch: Any) -> None:
