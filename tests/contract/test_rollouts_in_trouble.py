@@ -282,7 +282,7 @@ def test_recreate_with_a_pause_is_late_and_loses_nothing(staged):
     assert set(clients.answers) == {"v1", "v2"}
 
 
-@pytest.mark.parametrize("kind", ["rolling", "canary"])
+@pytest.mark.parametrize("kind", ["rolling", "canary", "blue_green"])
 @pytest.mark.parametrize("router", sorted(WAYS))
 def test_under_load_no_request_is_lost_forward_and_back(kind, router, tmp_path, world):
     fields = {"ports": [free_port() for _ in range(3)]} if kind == "rolling" else {}

@@ -48,6 +48,7 @@ def _end(home: Path, environment: dict[str, str]) -> None:
 from pathlib import Path
 from contextlib import suppress
 from tasks.context import production, site_of, world
+from tasks.domain.errors import GoliveError
 from tasks.settings import Settings
 from tasks.spec.loading import load
 settings = Settings.from_environment()
@@ -58,7 +59,7 @@ for part in (file.platform, file.router):
         part.close(target)
 """
     there = {**environment, "GOLIVE_SYSTEMS": str(home / "systems")}
-    subprocess.run([sys.executable, "-c", script], env=there, check=False, timeout=60, cwd=ROOT)
+    subprocess.run([sys.executable, "-c", script], env=there, check=True, timeout=60, cwd=ROOT)
 
 
 @pytest.mark.timeout(400)
