@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.domain.docker import ASK, PROJECT, SERVICE, Docker
-from tasks.domain.errors import OutsideError
+from tasks.domain.errors import CommandFailed, OutsideError
 from tasks.domain.ports import Clock
 
 _STEADY = 1.0
@@ -103,9 +103,18 @@ class Engine(Docker):
     def halt(self, containers: Sequence[Container], wait: float) -> None:
         """Stop containers by SIGTERM and after ``wait`` seconds by SIGKILL; no restart of the engine starts them."""
         ids = [one.id for one in containers]
-        if ids:
-            self.run("update", "--restart", "no", *ids)
-            self.run("stop", "-t", str(round(wait)), *ids, timeout=ASK + len(ids) * (wait + 5.0))
+        if not ids:
+            return
+        forget = ("update", "--restart", "no", *ids)
+        try:
+            self.run(*forget)
+            forgotten = True
+        except CommandFailed:
+            # The engine refuses it for one that has just ended and is about to be started again; then after the stop.
+            forgotten = False
+        self.run("stop", "-t", str(round(wait)), *ids, timeout=ASK + len(ids) * (wait + 5.0))
+        if not forgotten:
+            self.run(*forget)
 
     def release(self, containers: Sequence[Container], policies: Mapping[str, str]) -> None:
         """Start containers that were halted, each with its service's restart policy again."""

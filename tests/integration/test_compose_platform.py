@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.domain.errors import Refused, RolloutFailed, ToolMissing, Unreachable, UserError
+from tasks.domain.errors import CommandFailed, Refused, RolloutFailed, ToolMissing, Unreachable, UserError
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Running, Status
+from tasks.platforms._docker import Engine
 from tasks.platforms.compose import Compose
 from tests.engines import FILE, GENERATIONS, clear, compose, docker, require_generation
 from tests.processes import running
@@ -131,6 +132,28 @@ def test_one_that_begins_to_fail_later_is_told_with_its_count(target, docker_eng
         assert time.monotonic() < end, status
         time.sleep(0.1)
     assert status.running is not Running.UP
+
+
+def test_a_container_that_the_engine_does_not_update_between_two_starts_is_stopped_and_stays_so(
+    target, docker_engine, monkeypatch
+):
+    platform = compose(docker_engine, services={"web": "web"})
+    platform.start(target, _instance(target))
+    (web,) = _containers(platform, target).values()
+    run, refused = Engine.run, list[Any]()
+
+    def refuse_once(engine: Engine, *words: str, **given: Any) -> Any:
+        if words[0] == "update" and not refused:
+            refused.append(words)
+            raise CommandFailed("cannot update a stopped container: unknown")
+        return run(engine, *words, **given)
+
+    monkeypatch.setattr(Engine, "run", refuse_once)
+    there = Engine(target.world.host, docker_engine)
+    there.halt(there.containers(f"{target.system}-blue", ["web"]), 1.0)
+    assert refused
+    told = "{{.State.Running}} {{.HostConfig.RestartPolicy.Name}}"
+    assert docker(docker_engine, "inspect", "--format", told, web) == "false no"
 
 
 @both
