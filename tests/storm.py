@@ -22,10 +22,10 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Opening
 
 ROOT = Path(__file__).parents[1]
-FAULTS = {"limit": 2, "trouble": 4, "slow": 1, "drop": 6, "drop_first": 4, "internal_error": 2}
-"""What goes wrong, and how often: 429, 503, an answer that comes too late, taken without an answer, not taken, Slack's
+FAULTS = {"limit": 2, "trouble": 4, "hang": 1, "drop": 6, "drop_first": 4, "internal_error": 2}
+"""What goes wrong, and how often: 429, 503, taken and answered too late, taken without an answer, not taken, Slack's
 own trouble."""
-SECONDS = {"limit": 1.0, "slow": 1.5}
+SECONDS = {"limit": 1.0, "hang": 1.5}
 _UNDELIVERED = """
 SELECT count(*) AS n FROM message m WHERE NOT EXISTS (
     SELECT 1 FROM delivery d WHERE d.message_id = m.id AND d.outcome IN ('delivered', 'dead'))
