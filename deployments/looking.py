@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from deployments.output import plain_table
 from tasks.domain.checklist import coverage, read_checklist, told
 from tasks.domain.errors import NotFound, ReleaseFileError
 from tasks.domain.outcome import Outcome
@@ -16,6 +17,7 @@ from tasks.domain.release import TERMINAL, State
 from tasks.domain.units import show_bytes, show_seconds
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Backup, Look, Release
+from tasks.ledger.outbox import GUARD
 from tasks.reporting.deriving import loss_in
 from tasks.reporting.stages import stages_of
 from tasks.spec import loading
@@ -114,7 +116,7 @@ def coverage_of(row: Release) -> str:
 
 def health_of(book: Ledger) -> dict[str, Any]:
     """Return whether a guard is alive, and the messages that could not be delivered."""
-    seen = book.leases.seen("guard")
+    seen = book.leases.seen(GUARD)
     return {
         "guard": {"alive": False, "holder": None, "seen_at": None}
         if seen is None
@@ -271,7 +273,7 @@ def next_act(one: Mapping[str, Any], missing: Sequence[str]) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = plain_table()
     for column in columns:
         table.add_column(
             column, no_wrap=column in {"id", "release", "state", "since", "at", "taken", "proven"}, overflow="fold"

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from deployments.output import plain_table
 from tasks.domain.outcome import Outcome
 from tasks.domain.units import show_seconds
 from tasks.preview import Preview, Seen
@@ -90,7 +91,7 @@ def summary(of: Preview) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = plain_table()
     for column in columns:
         table.add_column(column, no_wrap=column in {"outcome", "took", "phase"}, overflow="fold")
     return table

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from deployments.output import plain_table
 from tasks.domain.checklist import By, Cover, Covered, Way, by_program, counts, told
 
 _STYLES = {Way.AUTOMATED: "green", Way.SIGNED: "cyan", Way.WAIVED: "yellow", Way.OPEN: "bold red"}
@@ -48,7 +49,7 @@ def tables(rows: Sequence[Covered]) -> list[tuple[str, Table]]:
     """Return a table for each phase."""
     made = []
     for phase, group in groupby(rows, key=lambda one: one.row.phase):
-        table = Table(box=None, pad_edge=False, header_style="dim")
+        table = plain_table()
         table.add_column("id", no_wrap=True)
         table.add_column("nature", no_wrap=True)
         table.add_column("what is asked", overflow="fold", ratio=3)

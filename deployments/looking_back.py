@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployments.looking import STYLES
+from deployments.output import plain_table
 from tasks.domain.release import TERMINAL, State
 from tasks.domain.units import show_seconds
 from tasks.ledger.ledger import Ledger
@@ -62,7 +63,7 @@ def _why(moves: Sequence[Move]) -> str:
 
 def history_table(past: Sequence[Mapping[str, Any]]) -> Table:
     """Return past releases as a table."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = plain_table()
     for column in ("started", "release", "version", "what", "outcome", "took", "by", "why"):
         table.add_column(column, no_wrap=column in {"started", "release", "outcome", "took"}, overflow="fold")
     for one in past:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.text import Text
 from tasks.adapters.secrets import mask_passwords
 from tasks.domain.errors import GoliveError
 from tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -34,6 +37,13 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console on stdout or stderr; what does not go to a terminal is not squeezed into 80 columns."""
     stream = sys.stderr if stderr else sys.stdout
     return Console(file=stream, highlight=False, width=None if stream.isatty() else WIDE)
+
+
+def plain_table() -> Table:
+    """Return a table without lines, to which columns are added."""
+    from rich.table import Table
+
+    return Table(box=None, pad_edge=False, header_style="dim")
 
 
 def say(line: str, style: str = "") -> None:

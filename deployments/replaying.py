@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployments.commands import AsJson, ReleaseId, book, command, print_json
-from deployments.output import console, masked, say
+from deployments.output import console, masked, plain_table, say
 from tasks.domain.errors import ChecksFailed
 from tasks.domain.outcome import Outcome
 
@@ -128,10 +128,9 @@ def _moment(firing: Any) -> str:
 
 
 def _table(found: Replayed, marks: Mapping[Outcome, tuple[str, str]], *, changed: bool) -> Table:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="dim")
+    table = plain_table()
     for column in ("at (UTC)", "by", "decided", "with these limits" if changed else "made again", ""):
         table.add_column(column, overflow="fold", no_wrap=column in {"at (UTC)", "by"})
     for one in found.decisions:

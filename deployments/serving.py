@@ -25,6 +25,7 @@ from tasks.domain.ports import Command, HttpAnswer
 from tasks.domain.release import MUTATING, State, limit_name
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
+from tasks.ledger.outbox import GUARD
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
 from tasks.settings import LEDGER_VARIABLE, Settings
 from tasks.spec.loading import systems_in
@@ -291,7 +292,7 @@ def _driven(book: Ledger) -> list[Release]:
 
 def _end_guard(book: Ledger, tell: Callable[[str], None]) -> None:
     """End the guard that a release or the monitor has started, if it is a process of this machine."""
-    seen = book.leases.seen("guard")
+    seen = book.leases.seen(GUARD)
     if seen is None or not seen[2]:
         return
     host, pid, _name = seen[0].rsplit(":", 2)

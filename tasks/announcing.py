@@ -16,7 +16,7 @@ from tasks.ledger.releases import Opening
 from tasks.settings import Settings
 from tasks.spec import loading
 from tasks.telling import about
-from tasks.windows import is_open, next_opening
+from tasks.windows import require_open
 
 SCOPE = "announcement"
 GOOD_FOR = timedelta(hours=24)
@@ -42,13 +42,8 @@ def announce(system: str, version: str, at: datetime, *, by: str, reason: str) -
             where="window.notice",
             do=f"announce it for {earliest + timedelta(minutes=1):%Y-%m-%d %H:%M} UTC or later",
         )
-    if not is_open(file.window, at):
-        opens = next_opening(file.window, at)
-        raise WindowClosed(
-            f"the change window is closed at {at:%Y-%m-%d %H:%M} UTC",
-            expected=f"{', '.join(file.window.days)} {file.window.between} {file.window.timezone}",
-            do=f"announce it for {opens:%Y-%m-%d %H:%M} UTC" if opens else "mend window in the release file",
-        )
+    closed = f"the change window is closed at {at:%Y-%m-%d %H:%M} UTC"
+    require_open(file.window, at, seen=closed, again="announce it for")
     opening = Opening(
         id=new_release_id(system, world().clock.now()),
         system=system,

@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
-from tasks.context import world
+from tasks.context import once, world
 from tasks.domain.ports import Command
+from tasks.ledger.ledger import Ledger
 from tasks.settings import Settings
+
+
+def may_start(book: Ledger, what: str, within: float) -> bool:
+    """Tell whether it is this process's to start something, and nobody has been told so for ``within`` seconds."""
+    return book.leases.take(what, once(), within) is not None
 
 
 def start_golive(*words: str, log: str) -> int:

@@ -34,7 +34,7 @@ from tasks.domain.target import Target
 from tasks.domain.turn import Turn
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
-from tasks.ledger.releases import Claim
+from tasks.ledger.releases import Armed, Claim
 from tasks.rollouts import Host, Site
 from tasks.settings import Settings
 from tasks.spec import loading
@@ -47,6 +47,11 @@ def holder() -> str:
     """Return the name by which this process holds releases: host, process id, when it began, and a random part."""
     pid = os.getpid()
     return f"{socket.gethostname()}:{pid}:{mark_of(pid) or ''}-{uuid.uuid4().hex[:8]}"
+
+
+def once() -> str:
+    """Return a name that never recurs: what is held by it is held by no other thread of this process either."""
+    return f"{holder()}/{os.urandom(4).hex()}"
 
 
 def is_gone(name: str) -> bool:
@@ -258,3 +263,8 @@ def context_of(claim: Claim) -> Context:
     row = book.releases.get(claim.release_id)
     file = loading.recorded(row.file_text, row.file)
     return Context(settings=settings, world=world_of(file), ledger=book, file=file, release=row, claim=claim)
+
+
+def observing(row: Release | Armed) -> Context:
+    """Return the context of a release for a process that does not drive it."""
+    return context_of(Claim(row.id, row.epoch, holder()))

@@ -19,13 +19,13 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.triggers import Finding, Probe
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.outbox import GUARD
 from tasks.ledger.releases import Armed
 from tasks.moving import tell_moved
 from tasks.settings import Settings
 from tasks.telling import alert, courier_for
 from tasks.watching import Fired, Watched
 
-LEASE = "guard"
 LEASE_SECONDS = 30.0
 READ_FOR = 1.0
 """Seconds for which release files are read at once; the others wait for the next look, so that the lease is kept."""
@@ -112,7 +112,7 @@ class Desk:
         unread = [row for row in guarded.values() if row.id not in known | self._unprobed]
         posts, left = self._new_posts(sorted(unread, key=lambda row: row.id in self._hindered))
         if may_end and not left and not posts and not self._hindered & guarded.keys() and not known & guarded.keys():
-            self._book.leases.give_back(LEASE, holder())
+            self._book.leases.give_back(GUARD, holder())
             # A release that came meanwhile has seen a guard alive and started none.
             if any(row.id not in guarded for row in self._book.releases.armed()) and self.is_ours():
                 return self.read(known, may_end=may_end)
@@ -143,7 +143,7 @@ class Desk:
 
     def is_ours(self) -> bool:
         """Renew the lease, and tell whether this process is the guard."""
-        return self._book.leases.take(LEASE, holder(), LEASE_SECONDS) is not None
+        return self._book.leases.take(GUARD, holder(), LEASE_SECONDS) is not None
 
     def _post(self, row: Armed) -> Post | None:
         watched = watching.observe(row)

@@ -67,12 +67,11 @@ def _words(ctx: Context) -> str:
 def _figures(ctx: Context, rows: list[Release], alerts: int, now: datetime) -> Figures:
     book, of = ctx.ledger, ctx.release
     looks = [one.outcome for one in book.evidence.looks(of.id, "monitor") if one.at >= now - _DAY]
-    lost = [one for _message, one in book.outbox.dead_letters() if one.at >= now - _DAY]
     awaits = roles_missing(ctx)
     return [
         ("releases since yesterday", ", ".join(f"{one.version} {one.state}" for one in rows) or "none"),
         ("looks", f"{looks.count('passed')} of {len(looks)} passed" if looks else "none"),
         ("alerts", str(alerts)),
         ("awaits", ", ".join(awaits) or "nobody"),
-        ("not delivered", str(len(lost))),
+        ("not delivered", str(book.outbox.count_dead(now - _DAY))),
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.acting import act, act_once, do_one
 from tasks.apart import NO_VERSION, last_of, open_apart
-from tasks.context import Context, context_of, holder, is_gone, ledger, world
+from tasks.context import Context, context_of, holder, is_gone, ledger, observing, world
 from tasks.courier import running
 from tasks.domain.archive import require_room
 from tasks.domain.errors import (
@@ -93,7 +93,7 @@ def _tell_beside(drilled: Drilled, newest_within: float) -> None:
     row = next((one for one in rows if one is not None), None)
     world().progress(f"{drilled.system}: {drilled.seen}")
     if row is not None:
-        ctx = context_of(Claim(row.id, row.epoch, holder()))
+        ctx = observing(row)
         named = replace(drilled, seen=f"{drilled.system}: {drilled.seen}")
         with running(courier_for(ctx)):
             book.releases.tell(row.id, _alert(ctx, named, newest_within))

@@ -11,8 +11,9 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import FORWARD, MUTATING, TERMINAL, State
 from tasks.domain.triggers import Corruption, Down, Errors, Finding, Probe, Slower, limit_of
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Look, Release
+from tasks.ledger.models import Release
 from tasks.ledger.models import Step as Begun
+from tasks.ledger.outbox import GUARD
 
 SHOWN = 40
 """How many of the last probes are shown."""
@@ -63,7 +64,7 @@ def _under_watch(book: Ledger, row: Release, now: datetime) -> dict[str, Any]:
     start = watching.since(watched, row, max(watching.window_of(watched), SHOWN * watched.interval), now)
     probes = [watching.as_probe(one) for one in book.evidence.probes(row.id, start)]
     judged = {one.kind: one for one in watching.judge_probes(watched, probes, watching.as_of(probes, now))}
-    looked = {one.kind: one for one in _findings(looks)}
+    looked = watching.findings_of(looks[-1] if looks else None)
     last = looks[-1].at if looks else row.live_at
     return {
         "probes": _probes(probes[-SHOWN:]),
@@ -71,12 +72,8 @@ def _under_watch(book: Ledger, row: Release, now: datetime) -> dict[str, Any]:
         "next_look": (last + timedelta(seconds=file.watch.every)).isoformat() if last and row.watch_until else None,
         "watch_until": row.watch_until.isoformat() if row.watch_until else None,
         "triggers": [_nearness(one, judged.get(one.kind) or looked.get(one.kind)) for one in file.rollback.when],
-        "guard": bool((seen := book.leases.seen("guard")) and seen[2]),
+        "guard": bool((seen := book.leases.seen(GUARD)) and seen[2]),
     }
-
-
-def _findings(looks: Sequence[Look]) -> list[Finding]:
-    return [watching.from_json(one) for one in (looks[-1].findings.get("findings", []) if looks else [])]
 
 
 def _probes(probes: Sequence[Probe]) -> dict[str, Any]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from tasks.acting import act
 from tasks.announcing import remind_of_start
-from tasks.beside import start_golive
+from tasks.beside import may_start, start_golive
 from tasks.closing import time_is_up
-from tasks.context import Context, holder, is_gone, ledger, world
+from tasks.context import Context, is_gone, ledger, world
 from tasks.domain import requests
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, START, state_of
@@ -56,15 +55,11 @@ def what_follows(release_id: str) -> Follows:
     row, now = ctx.release, ctx.ledger.evidence.now()
     if State(row.state) is State.AWAITING_GO:
         stands = standing_of(ctx, GO)
-        return Follows(row, list(stands.missing) if stands.rejected is None else [], goes_on=not _waits(ctx))
-    refused = refusal_of(Watched(ctx))
-    closed = State(row.state) is State.WATCHING and time_is_up(ctx, now) and not roles_missing(ctx)
-    return Follows(row, roles_missing(ctx), refused, is_closed=closed and bool(ctx.file.gates()))
-
-
-def _waits(ctx: Context) -> bool:
-    stands = standing_of(ctx, GO)
-    return stands.rejected is None and bool(stands.missing)
+        missing = list(stands.missing) if stands.rejected is None else []
+        return Follows(row, missing, goes_on=not missing)
+    refused, missing = refusal_of(Watched(ctx)), roles_missing(ctx)
+    closed = State(row.state) is State.WATCHING and time_is_up(ctx, now) and not missing
+    return Follows(row, missing, refused, is_closed=closed and bool(ctx.file.gates()))
 
 
 def refusal_of(watched: Watched) -> Fired | None:
@@ -81,9 +76,7 @@ def refusal_of(watched: Watched) -> Fired | None:
         stands = standing_of(ctx, gate)
         if stands.rejected is not None:
             found = fired(watched, Finding(f"gate {gate}", Alarm.FIRES, stands.refusal), stands.rejected.person)
-            return (
-                found if gate == LIVE else Fired(found.release_id, found.system, found.seen, found.by, automatic=False)
-            )
+            return found if gate == LIVE else replace(found, automatic=False)
     return None
 
 
@@ -181,8 +174,7 @@ def _is_driven(row: Release, now: datetime) -> bool:
 
 def go_on(release_id: str) -> str:
     """Start what follows the signatures of a release in a process of its own, unless that is on its way."""
-    name = f"{holder()}/{os.urandom(4).hex()}"
-    if ledger(Settings.from_environment()).leases.take(f"go on {release_id}", name, START_WITHIN) is None:
+    if not may_start(ledger(Settings.from_environment()), f"go on {release_id}", START_WITHIN):
         return "is on its way"
     return f"goes on as process {start_golive('resume', release_id, log=LOG_FILE)}"
 

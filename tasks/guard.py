@@ -9,9 +9,9 @@ from datetime import datetime
 
 from tasks import watching
 from tasks.acting import act
-from tasks.beside import start_golive
+from tasks.beside import may_start, start_golive
 from tasks.context import context_of, holder, is_gone, ledger, world
-from tasks.desk import LEASE, Desk
+from tasks.desk import Desk
 from tasks.domain.errors import GoliveError, LedgerError
 from tasks.domain.messages import Alert, alert_note
 from tasks.domain.outcome import Outcome
@@ -19,6 +19,7 @@ from tasks.domain.release import State
 from tasks.guarding import ANSWERS_AT_ONCE, AT_ONCE, Round
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
+from tasks.ledger.outbox import GUARD
 from tasks.ledger.releases import Claim
 from tasks.settings import Settings
 from tasks.spec import loading
@@ -82,7 +83,7 @@ def state_of(fired: Fired) -> str:
 
 def guard_is_alive(book: Ledger) -> bool:
     """Tell whether a guard has been heard of lately and its process has not ended."""
-    seen = book.leases.seen(LEASE)
+    seen = book.leases.seen(GUARD)
     return seen is not None and seen[2] and not is_gone(seen[0])
 
 
@@ -119,12 +120,11 @@ def start_guard(book: Ledger, first: Callable[[], object] = lambda: None) -> str
     if guard_is_alive(book):
         return "alive"
     settings = Settings.from_environment()
-    # Under a name that never recurs, so that of several that come at once one starts it.
-    if book.leases.take(START, f"{holder()}/{os.urandom(4).hex()}", START_WITHIN) is None:
+    if not may_start(book, START, START_WITHIN):
         return "on its way"
     first()
-    if (seen := book.leases.seen(LEASE)) is not None and is_gone(seen[0]):
-        book.leases.give_back(LEASE, seen[0])
+    if (seen := book.leases.seen(GUARD)) is not None and is_gone(seen[0]):
+        book.leases.give_back(GUARD, seen[0])
     pid = start_golive("guard", log=LOG_FILE)
     world().host.write(settings.home / PID_FILE, f"{pid}\n")
     return f"started as process {pid}"
@@ -150,7 +150,7 @@ def replace_dead_guard() -> str:
     rows = guardable(book)
     if not rows or guard_is_alive(book):
         return "alive" if rows else "nothing to guard"
-    seen, start = book.leases.seen(LEASE), book.leases.seen(START)
+    seen, start = book.leases.seen(GUARD), book.leases.seen(START)
     if start is not None and start[2] and (seen is None or start[1] > seen[1]):
         return "on its way"
     expected = [row for row in rows if _had_guard(row, seen) or _had_guard(row, start)]

@@ -10,7 +10,6 @@ from typing import Any
 from tasks import closing, watching
 from tasks.acting import act_once
 from tasks.context import ledger, world
-from tasks.desk import LEASE
 from tasks.domain.errors import GoliveError
 from tasks.domain.exposition import Family, exposed
 from tasks.domain.outcome import Outcome
@@ -19,6 +18,7 @@ from tasks.domain.watch import watch_verdict
 from tasks.guard import guard_is_alive
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
+from tasks.ledger.outbox import GUARD
 from tasks.settings import METRICS_VARIABLE, Settings
 from tasks.staging import LOOK
 from tasks.telling import courier_for
@@ -132,14 +132,14 @@ def _of_watches(found: list[Standing]) -> Iterator[Family]:
 
 
 def _of_golive(book: Ledger, found: list[Standing]) -> Iterator[Family]:
-    seen = book.leases.seen(LEASE)
+    seen = book.leases.seen(GUARD)
     heard = [((), seen[1].timestamp())] if seen is not None else []
     about = "When a guard last gave a sign of life; it gives one every few seconds while there is something to guard."
     yield Family("golive_guard_heartbeat_timestamp_seconds", about, (), heard)
     yield Family("golive_guard_alive", "Whether a guard is alive.", (), [((), float(guard_is_alive(book)))])
     waiting = [((one.row.system,), float(one.waiting)) for one in found]
     yield Family("golive_messages_undelivered", "How many messages for people wait to go out.", _OF, waiting)
-    dead = float(len(book.outbox.dead_letters()))
+    dead = float(book.outbox.count_dead())
     yield Family("golive_messages_dead", "How many messages were given up.", (), [((), dead)])
     back = [((system, by), float(count)) for system, by, count in book.releases.rolled_back()]
     about = "How many releases were rolled back, by golive itself or by a person."

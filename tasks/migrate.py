@@ -46,7 +46,8 @@ def rehearsal_of(ctx: Context) -> Rehearsal:
 @act
 def stop_ahead(claim: Claim) -> list[Mapping[str, Any]]:
     """Stop what serves before the schema changes, if the release file asks for that and anything is pending."""
-    ctx, version = context_of(claim), context_of(claim).release.version
+    ctx = context_of(claim)
+    version = ctx.release.version
     if not ctx.file.migration.stop or not ctx.file.migration.pending(ctx.target()):
         return []
     return do(ctx, PHASE, ctx.file.rollout.stop_ahead(ctx.site(version), version))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,7 +11,7 @@ from tasks import alerting, later, moments, staging, watching
 from tasks.acting import act
 from tasks.checks import Check
 from tasks.closing import close, end_old_version, time_is_up
-from tasks.context import Context, context_of, holder, is_gone, ledger, world
+from tasks.context import Context, context_of, is_gone, ledger, once, world
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.judging import basis_of
 from tasks.domain.messages import Alert
@@ -47,7 +46,7 @@ DRIVEN = frozenset(
 
 def may_monitor() -> str:
     """Return a name under which this run may sweep now, or nothing: a second run at the same time steps aside."""
-    name = f"{holder()}/{os.urandom(4).hex()}"
+    name = once()
     return name if _take(ledger(Settings.from_environment()), LEASE, name) else ""
 
 
@@ -95,7 +94,7 @@ def look_after(release_id: str) -> Looked:
     on record as unknown, and told. Of two that come at once, one looks.
     """
     book = ledger(Settings.from_environment())
-    name, lease = f"{holder()}/{os.urandom(4).hex()}", f"look {release_id}"
+    name, lease = once(), f"look {release_id}"
     if not _take(book, lease, name):
         return Looked("is being looked at")
     try:

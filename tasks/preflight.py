@@ -13,7 +13,7 @@ from tasks.announcing import require_notice
 from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
-from tasks.domain.errors import DiskTooSmall, RolloutFailed, WindowClosed
+from tasks.domain.errors import DiskTooSmall, RolloutFailed
 from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
 from tasks.domain.units import show_bytes
@@ -23,7 +23,7 @@ from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
 from tasks.spec.kinds import kinds_in
 from tasks.spec.release_file import ReleaseFile
-from tasks.windows import is_open, next_opening
+from tasks.windows import is_open, next_opening, require_open
 
 PHASE = "preflight"
 
@@ -44,13 +44,8 @@ def check_window(claim: Claim, phase: str = PHASE) -> str:
     now = ctx.world.clock.now()
 
     def check() -> dict[str, Any]:
-        if not is_open(ctx.file.window, now):
-            opens = next_opening(ctx.file.window, now)
-            raise WindowClosed(
-                f"it is {now.astimezone(ZoneInfo(ctx.file.window.timezone)):%a %Y-%m-%d %H:%M %Z}",
-                expected=f"{', '.join(ctx.file.window.days)} {ctx.file.window.between} {ctx.file.window.timezone}",
-                do=f"start it again at {opens:%Y-%m-%d %H:%M} UTC" if opens else "mend window in the release file",
-            )
+        seen = f"it is {now.astimezone(ZoneInfo(ctx.file.window.timezone)):%a %Y-%m-%d %H:%M %Z}"
+        require_open(ctx.file.window, now, seen=seen, again="start it again at")
         begins = require_notice(ctx) if ctx.release.scope == "release" and phase == PHASE else ""
         return {"at": now.isoformat(), **({"announced": begins} if begins else {})}
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tasks.beside import start_golive
-from tasks.context import Context, holder, ledger, world
+from tasks.beside import may_start, start_golive
+from tasks.context import Context, ledger, world
 from tasks.domain import block_kit as kit
 from tasks.domain.errors import AccessDenied, GoliveError, Refused
 from tasks.domain.gates import CONTROLS, same_person
@@ -16,7 +15,7 @@ from tasks.domain.messages import report_note
 from tasks.domain.ports import ChatApi, Press
 from tasks.domain.release import State
 from tasks.domain.requests import NEEDS_REASON, Act
-from tasks.gatekeeping import LOG_FILE, acknowledge, go_on, watch_longer, what_follows
+from tasks.gatekeeping import LOG_FILE, START_WITHIN, acknowledge, go_on, watch_longer, what_follows
 from tasks.ledger.models import GateEvent
 from tasks.notifiers.slack import Slack, SlackUser
 from tasks.settings import Settings
@@ -24,7 +23,6 @@ from tasks.signing import observed, sign, standing_of
 from tasks.telling import about, courier_for
 
 _MAY_GO_BACK = frozenset({State.MIGRATE, State.DEPLOY, State.HEALTH, State.WATCHING, State.NEEDS_PERSON, State.STABLE})
-_START_WITHIN = 120.0
 Chats = Callable[[Slack], ChatApi]
 
 
@@ -157,7 +155,7 @@ def _roll_back(one: _Pressed) -> str:
     if State(row.state) not in _MAY_GO_BACK or row.mutation_started_at is None:
         raise Refused(f"{row.id} is {row.state}", expected="a release that touched production", do="nothing")
     book = one.ctx.ledger
-    if book.leases.take(f"roll back {row.id}", f"{holder()}/{os.urandom(4).hex()}", _START_WITHIN) is None:
+    if not may_start(book, f"roll back {row.id}", START_WITHIN):
         raise Refused("a rollback is on its way", do="follow it in the release's thread")
     book.releases.tell(row.id, report_note(about(row), "a rollback is asked for", f"{one.user.name}: {one.press.text}"))
     words = ("--release", row.id, f"--reason={one.press.text}", f"--by={one.user.name}")

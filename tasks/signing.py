@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from tasks.context import Context, context_of, holder, ledger
+from tasks.context import Context, ledger, observing
 from tasks.domain import requests
 from tasks.domain.errors import NotFound, Refused
 from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, Decision, Standing, same_person, standing, state_of
@@ -21,15 +21,13 @@ from tasks.domain.requests import Request
 from tasks.domain.units import show_seconds
 from tasks.ledger.gates import Signed, Signing
 from tasks.ledger.models import Approval, GateEvent
-from tasks.ledger.releases import Claim
 from tasks.settings import Settings
 from tasks.telling import about
 
 
 def observed(release_id: str) -> Context:
     """Return the context of a release for a process that does not drive it."""
-    row = ledger(Settings.from_environment()).releases.get(release_id)
-    return context_of(Claim(row.id, row.epoch, holder()))
+    return observing(ledger(Settings.from_environment()).releases.get(release_id))
 
 
 def plan_hash(ctx: Context) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.checking import measure, measure_all
 from tasks.checks import Check
-from tasks.context import Context, context_of, holder, world
+from tasks.context import Context, observing, world
 from tasks.domain.errors import GoliveError
 from tasks.domain.judging import CONFIRMATIONS, ERROR_CONFIRMATIONS, still_there
 from tasks.domain.outcome import Outcome
@@ -35,7 +35,7 @@ from tasks.health import AT_ONCE, elapsed, sample
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
-from tasks.ledger.releases import Armed, Claim
+from tasks.ledger.releases import Armed
 
 BURST = 30
 """How many probes the monitor makes at once to judge slowness; more only where these leave it open."""
@@ -119,7 +119,7 @@ class Watched:
 
 def observe(row: Release | Armed) -> Watched:
     """Return a release as something to look at, without taking it over."""
-    return Watched(context_of(Claim(row.id, row.epoch, holder())))
+    return Watched(observing(row))
 
 
 def under_watch(book: Ledger) -> list[Release]:

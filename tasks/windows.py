@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from tasks.domain.errors import WindowClosed
 from tasks.spec.release_file import Window
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -19,6 +20,17 @@ def is_open(window: Window, at: datetime) -> bool:
     if start <= end:
         return today in window.days and start <= since_midnight < end
     return (today in window.days and since_midnight >= start) or (yesterday in window.days and since_midnight < end)
+
+
+def require_open(window: Window, at: datetime, *, seen: str, again: str) -> None:
+    """Raise `WindowClosed`, with what was ``seen`` and what to do ``again``, unless the window is open."""
+    if not is_open(window, at):
+        opens = next_opening(window, at)
+        raise WindowClosed(
+            seen,
+            expected=f"{', '.join(window.days)} {window.between} {window.timezone}",
+            do=f"{again} {opens:%Y-%m-%d %H:%M} UTC" if opens else "mend window in the release file",
+        )
 
 
 def next_opening(window: Window, after: datetime) -> datetime | None:

@@ -9,6 +9,7 @@ from tasks import watching
 from tasks.domain.release import TERMINAL, State
 from tasks.domain.units import show_seconds
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.outbox import GUARD
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
 from tasks.settings import LEDGER_VARIABLE, Settings
 
@@ -49,7 +50,7 @@ def _clock(book: Ledger) -> Finding:
 
 def _guard(book: Ledger) -> Finding:
     watched = [row.id for row in watching.under_watch(book)]
-    seen = book.leases.seen("guard")
+    seen = book.leases.seen(GUARD)
     heard = f"last heard of at {seen[1]:%Y-%m-%d %H:%M:%S} UTC" if seen else "never heard of"
     if not watched:
         return well("guard", f"nothing to guard; {heard}")

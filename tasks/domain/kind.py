@@ -57,6 +57,10 @@ Argv = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(no_secret_
 """A program and its arguments, run without a shell; ``${…}`` and ``{dsn}`` may not stand in them."""
 
 
+SecretReference = Annotated[str, Field(pattern=r"^\$\{(env|file|block):[^{}]+\}$")]
+"""The name of a secret, never the secret itself."""
+
+
 class Strict(BaseModel):
     """A part of the release file: unknown keys are refused, values do not change after loading."""
 

@@ -97,7 +97,7 @@ def root_note(
     """Return the one message that stands for a release; ``edit`` makes it replace what the root said before."""
     marks = " ".join(f"{phase.mark} {phase.name}" for phase in phases)
     lines = "\n".join(_phase(phase) for phase in phases)
-    return _note(
+    return made(
         "root_edit" if edit else "root",
         f"{about.title}: {_words(state)}" + (f" ({marks})" if marks else ""),
         [
@@ -106,7 +106,7 @@ def root_note(
             *([kit.section(lines)] if lines else []),
             *kit.fields((name, kit.escape(value)) for name, value in figures),
         ],
-        state,
+        state=str(state),
     )
 
 
@@ -114,20 +114,20 @@ def reply_note(about: About, before: State, after: State, text: str = "", figure
     """Return the message that tells of a change of state."""
     line = f"{about.title}: {_words(before)} → {_words(after)}"
     markup = f"*{kit.escape(_words(before))} → {kit.escape(_words(after))}*"
-    return _note(
+    return made(
         "reply",
         f"{line}: {text}" if text else line,
         [
             kit.section(f"{markup}\n{kit.escape(text)}" if text else markup),
             *kit.fields((name, kit.escape(value)) for name, value in figures),
         ],
-        after,
+        state=str(after),
     )
 
 
 def report_note(about: About, title: str, text: str, figures: Figures = ()) -> Note:
     """Return the message that reports how a release stands, without any change of its state."""
-    return _note(
+    return made(
         "reply",
         f"{about.title}: {title}: {text}",
         [
@@ -141,7 +141,7 @@ def alert_note(about: About, alert: Alert) -> Note:
     """Return the message that tells what was seen against which limit, since when, and what golive does next."""
     when = f" at {kit.utc(alert.next_at)}" if alert.next_at else ""
     then = f"\n{kit.moment(alert.next_at)}" if alert.next_at else ""
-    return _note(
+    return made(
         "alert",
         f"{about.title}: {alert.title}: {alert.seen}; limit {alert.limit}; since {kit.utc(alert.since)}; "
         f"next: {alert.next_act}{when}" + (f"; moved most: {alert.moved[0]}" if alert.moved else ""),
@@ -167,7 +167,7 @@ def final_note(about: About, verdict: str, figures: Figures = (), text: str = ""
     """Return the message that ends a release with its verdict and figures."""
     line = f"{about.title}: {_words(verdict)}"
     shown = ", ".join(f"{name} {value}" for name, value in figures)
-    return _note(
+    return made(
         "final",
         "; ".join(part for part in (line, text, shown) if part),
         [
@@ -176,14 +176,14 @@ def final_note(about: About, verdict: str, figures: Figures = (), text: str = ""
             *([kit.section(kit.escape(text))] if text else []),
             *kit.fields((name, kit.escape(value)) for name, value in figures),
         ],
-        verdict,
+        state=verdict,
     )
 
 
 def digest_note(about: About, text: str, figures: Figures) -> Note:
     """Return the message that tells once a day how a system stands."""
     shown = ", ".join(f"{name} {value}" for name, value in figures)
-    return _note(
+    return made(
         "digest",
         f"{about.system} today: {text}; {shown}",
         [
@@ -197,7 +197,7 @@ def digest_note(about: About, text: str, figures: Figures) -> Note:
 def announcement_note(about: About, at: datetime, text: str, *, edit: bool = False) -> Note:
     """Return the one message that stands for an announced release; ``edit`` makes it say what came of it."""
     line = f"{about.title} begins at {kit.utc(at)}"
-    return _note(
+    return made(
         "root_edit" if edit else "root",
         f"{line}: {text}",
         [
@@ -210,7 +210,7 @@ def announcement_note(about: About, at: datetime, text: str, *, edit: bool = Fal
 
 def evidence_note(about: About, sha256: str, path: str) -> Note:
     """Return the message that names the evidence bundle of a release, by the hash that it can be held against."""
-    return _note(
+    return made(
         "evidence",
         f"{about.title}: evidence bundle, SHA-256 {sha256}",
         [
@@ -238,8 +238,8 @@ def files_of(blocks: Mapping[str, Any]) -> tuple[Attachment, ...]:
     )
 
 
-def _note(kind: str, text: str, blocks: Sequence[kit.Block], state: str = "") -> Note:
-    told = {"state": str(state)} if state else {}
+def made(kind: str, text: str, blocks: Sequence[kit.Block], **told: str) -> Note:
+    """Return a message whose text is one line and whose blocks fit; what else is ``told`` goes with it."""
     return Note(kind, kit.one_line(text) or "–", {"blocks": kit.fit(blocks), **told})
 
 

@@ -87,9 +87,10 @@ def queries(before: Mapping[str, Any], last: Mapping[str, Any], now: Mapping[str
 
     ``before`` is what was counted up to the release, ``last`` and ``now`` are two looks, between which it is judged.
     """
-    window, whole = between(last, now, "since the last look"), between(before, now, "since before the release")
-    if isinstance(window, str) or isinstance(whole, str):
-        return window if isinstance(window, str) else str(whole)
+    windows = _windows(before, last, now)
+    if isinstance(windows, str):
+        return windows
+    window, whole = windows
     had, has = window.before["statements"], window.now["statements"]
     if now["server"].get("statements") is None and mostly_gone(had, has):
         return "most statements have vanished from pg_stat_statements: it was reset"
@@ -113,6 +114,15 @@ def queries(before: Mapping[str, Any], last: Mapping[str, Any], now: Mapping[str
     return found
 
 
+def _windows(before: Mapping[str, Any], last: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[Window, Window] | str:
+    """Return what was counted since the last look and since before the release; or why that cannot be known."""
+    window = between(last, now, "since the last look")
+    whole = between(before, now, "since before the release")
+    if isinstance(window, str):
+        return window
+    return whole if isinstance(whole, str) else (window, whole)
+
+
 def _knew_all(whole: Window) -> bool:
     """Tell whether a statement that was not counted before the release was not there: none was left or thrown out."""
     return not whole.before.get("left_out") and whole.now.get("evicted") == 0
@@ -125,9 +135,10 @@ def _id(key: str) -> str:
 
 def tables(before: Mapping[str, Any], last: Mapping[str, Any], now: Mapping[str, Any]) -> list[Moved] | str:
     """Return the tables that have grown, or are read in full far more often; or why that cannot be known."""
-    window, since = between(last, now, "since the last look"), between(before, now, "since before the release")
-    if isinstance(window, str) or isinstance(since, str):
-        return window if isinstance(window, str) else str(since)
+    windows = _windows(before, last, now)
+    if isinstance(windows, str):
+        return windows
+    window, since = windows
     past = from_the_beginning(before)
     found = []
     for name, (size, read) in since.now.items():

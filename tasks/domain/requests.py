@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from tasks.domain import block_kit as kit
 from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, Standing
-from tasks.domain.messages import About, Figures, Note
+from tasks.domain.messages import About, Figures, Note, made
 
 
 class Act(StrEnum):
@@ -57,13 +56,13 @@ def request_note(request: Request, nonce: str) -> Note:
     awaits = ", ".join(request.standing.awaits)
     how = f"golive approve {request.about.release_id} --role ROLE" if awaits else ""
     line = "; ".join(part for part in (f"{request.title} awaits {awaits}" if awaits else request.title, how) if part)
-    return _note("request", line, [*_head(request), kit.actions(_buttons(request, nonce))], nonce)
+    return made("request", line, [*_head(request), kit.actions(_buttons(request, nonce))], nonce=nonce)
 
 
 def changed_note(request: Request, nonce: str) -> Note:
     """Return what a request says once somebody has signed and others are missing."""
     line = f"{request.title} {_signed(request)}; awaits {', '.join(request.standing.awaits)}"
-    return _note("request_edit", line, [*_head(request), kit.actions(_buttons(request, nonce))], nonce)
+    return made("request_edit", line, [*_head(request), kit.actions(_buttons(request, nonce))], nonce=nonce)
 
 
 def over_note(request: Request, nonce: str, outcome: str) -> Note:
@@ -74,7 +73,7 @@ def over_note(request: Request, nonce: str, outcome: str) -> Note:
         *_head(replace(request, standing=replace(request.standing, missing={}))),
         kit.section(f"*{kit.escape(outcome)}*"),
     ]
-    return _note("request_edit", f"{line}{signed}", blocks, nonce)
+    return made("request_edit", f"{line}{signed}", blocks, nonce=nonce)
 
 
 def reminder_note(request: Request, since: str) -> Note:
@@ -82,9 +81,7 @@ def reminder_note(request: Request, since: str) -> Note:
     awaits = ", ".join(request.standing.awaits)
     how = f"golive approve {request.about.release_id} --role ROLE"
     line = f"{request.title} still awaits {awaits}, asked {since} ago; {how}"
-    return _note(
-        "reminder", line, [kit.section(f"*{kit.escape(request.title)}*\nstill awaits {kit.escape(awaits)}")], ""
-    )
+    return made("reminder", line, [kit.section(f"*{kit.escape(request.title)}*\nstill awaits {kit.escape(awaits)}")])
 
 
 def _signed(request: Request) -> str:
@@ -116,22 +113,20 @@ def _head(request: Request) -> list[kit.Block]:
 
 def _buttons(request: Request, nonce: str) -> list[kit.Block]:
     title = request.about.title
-    made: list[kit.Block] = []
+    buttons: list[kit.Block] = []
     if request.gate != CONTROLS:
-        made += [
+        buttons += [
             kit.button(
                 "Approve", Act.APPROVE, nonce, style="primary", confirm=f"You sign for {title}, gate {request.gate}."
             ),
             kit.button("Reject …", Act.REJECT, nonce, style="danger"),
         ]
     if request.gate != GO:
-        made.append(kit.button("Roll back …", Act.ROLL_BACK, nonce, style="danger"))
+        buttons.append(kit.button("Roll back …", Act.ROLL_BACK, nonce, style="danger"))
     if request.gate in (LIVE, STABLE, CONTROLS):
-        made.append(kit.button("Watch longer", Act.EXTEND, nonce, confirm=f"The watch of {title} goes on for longer."))
+        buttons.append(
+            kit.button("Watch longer", Act.EXTEND, nonce, confirm=f"The watch of {title} goes on for longer.")
+        )
     if request.gate != CONTROLS:
-        made.append(kit.button("Acknowledge", Act.ACKNOWLEDGE, nonce))
-    return made
-
-
-def _note(kind: str, line: str, blocks: Sequence[kit.Block], nonce: str) -> Note:
-    return Note(kind, kit.one_line(line) or "–", {"blocks": kit.fit(blocks), "nonce": nonce})
+        buttons.append(kit.button("Acknowledge", Act.ACKNOWLEDGE, nonce))
+    return buttons

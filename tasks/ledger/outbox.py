@@ -161,6 +161,12 @@ class Outbox:
         with self._engine.transaction() as session:
             return session.scalars(select(Message).where(Message.release_id == release_id).order_by(Message.id)).all()
 
+    def count_dead(self, since: datetime | None = None) -> int:
+        """Return how many deliveries were given up, of all or since a moment."""
+        query = select(func.count()).where(Delivery.outcome == literal_column("'dead'"))
+        with self._engine.transaction() as session:
+            return session.scalar(query if since is None else query.where(Delivery.at >= since)) or 0
+
     def dead_letters(self) -> Sequence[tuple[Message, Delivery]]:
         """Return what could not be delivered, the newest first."""
         with self._engine.transaction() as session:
@@ -195,6 +201,10 @@ def _waiting(notifier: str, system: str | None, refused_by: Sequence[str] | None
         Release.system == system,
         or_(Release.ended_at.is_(None), Release.ended_at > func.clock_timestamp() - timedelta(days=1), told),
     )
+
+
+GUARD = "guard"
+"""The lease of whoever guards."""
 
 
 class Leases:

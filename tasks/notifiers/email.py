@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tasks.domain.block_kit import one_line, plain, utc
-from tasks.domain.kind import Duration
+from tasks.domain.kind import Duration, SecretReference
 from tasks.domain.ports import Mail, MailServer
 from tasks.notifiers import Message, Notifier, Outlets
 
@@ -35,7 +35,7 @@ class Email(Notifier):
     """The file of certificates that are trusted; the system's own if empty."""
     user: str = ""
     """The name to log in with; nobody logs in if it is empty."""
-    password: Annotated[str, Field(pattern=r"^\$\{(env|file|block):[^{}]+\}$")] | None = None
+    password: SecretReference | None = None
     """The password, as a secret reference."""
     sender: Address
     """The address that mails come from."""

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from pydantic import Field
 
 from tasks.domain.errors import AccessDenied, OutsideError, ServerTrouble
-from tasks.domain.kind import Duration
+from tasks.domain.kind import Duration, SecretReference
 from tasks.domain.release import State
 from tasks.notifiers import Message, Notifier, Outlets
 
@@ -35,7 +35,7 @@ class Grafana(Notifier):
     """Which kind this is."""
     url: Annotated[str, Field(pattern=r"^https?://[^\s/]+(/\S*)?$", examples=["https://grafana.example.org"])]
     """Grafana's address, with any prefix of its paths. The token goes there: plain http only where nobody listens."""
-    token: Annotated[str, Field(pattern=r"^\$\{(env|file|block):[^{}]+\}$")] = "${env:GRAFANA_TOKEN}"  # noqa: S105 - a name
+    token: SecretReference = "${env:GRAFANA_TOKEN}"  # noqa: S105 - a name
     """A service account's token, as a secret reference; it needs ``annotations:create`` and ``annotations:read``."""
     tags: tuple[str, ...] = Field(default=(), examples=[["shop"]])
     """Tags besides ``golive``, the release's id and what happened; dashboards ask for annotations by tag."""

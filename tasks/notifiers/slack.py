@@ -10,13 +10,12 @@ from pydantic import Field
 
 from tasks.domain.block_kit import TEXT, clip, escape
 from tasks.domain.errors import AccessDenied, OutsideError
-from tasks.domain.kind import Duration, Strict
+from tasks.domain.kind import Duration, SecretReference, Strict
 from tasks.domain.ports import ChatApi
 from tasks.notifiers import Message, Notifier, Outlets
 
 _IN_CHANNEL = frozenset({"request", "digest"})
 _LOUD = frozenset({"alert", "reminder"})
-_REFERENCE = r"^\$\{(env|file|block):[^{}]+\}$"
 
 
 class SlackUser(Strict):
@@ -36,11 +35,11 @@ class Slack(Notifier):
 
     kind: Literal["slack"] = "slack"
     """Which kind this is."""
-    token: Annotated[str, Field(pattern=_REFERENCE)] = "${env:SLACK_BOT_TOKEN}"  # noqa: S105 - a name
+    token: SecretReference = "${env:SLACK_BOT_TOKEN}"  # noqa: S105 - a name
     """The bot token (scope chat:write), as a secret reference; with channels:history golive can also tell, after a
     connection broke, whether a message arrived (channels:read too, where ``channel`` is a name), with files:write it
     shows plots."""
-    app_token: Annotated[str, Field(pattern=_REFERENCE)] | None = None
+    app_token: SecretReference | None = None
     """The app's token for Socket Mode (xapp-…, scope connections:write), as a secret reference; without it messages
     have no buttons."""
     people: dict[Annotated[str, Field(pattern=r"^[UW][A-Z0-9]{2,20}$")], SlackUser] = Field(default_factory=dict)

@@ -50,7 +50,7 @@ class Recreate(Rollout):
 
         def stop() -> Mapping[str, Any]:
             began = site.target.world.clock.monotonic()
-            stopped = together(lambda place: self._stop_other(site, place, version), places)
+            stopped = self._stop_others(site, version)
             if any(stopped):
                 stopped_at.append(began)
             return {"stopped": stopped}
@@ -76,11 +76,8 @@ class Recreate(Rollout):
 
     def stop_ahead(self, site: Site, version: str) -> Sequence[Step]:
         """Return the acts that hold requests back, if `pause` asks for that, and stop what is not the new version."""
-
-        def stop() -> Mapping[str, Any]:
-            return {"stopped": together(lambda place: self._stop_other(site, place, version), self.places(site))}
-
-        return [timed(site, step) for step in (*self._holding(site, version), Step(_STOP, stop))]
+        stop = Step(_STOP, lambda: {"stopped": self._stop_others(site, version)})
+        return [timed(site, step) for step in (*self._holding(site, version), stop)]
 
     def finish(self, site: Site) -> Sequence[Step]:  # noqa: ARG002
         """Return nothing: the old version was stopped when the new one was started."""
@@ -100,6 +97,9 @@ class Recreate(Rollout):
         router_of(site).pause(site.at_router, self.pause)
         site.target.world.clock.sleep(self.drain)
         return {"held": True, "limit": self.pause}
+
+    def _stop_others(self, site: Site, version: str) -> list[str | None]:
+        return together(lambda place: self._stop_other(site, place, version), self.places(site))
 
     def _stop_other(self, site: Site, place: Place, version: str) -> str | None:
         target = site.on(place.host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -44,28 +45,18 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=1_000_000, help="JSON documents (1,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way is measured (3)")
     parser.add_argument("--requests", type=int, default=2000, help="requests for each rollout and router (2,000)")
-    parser.add_argument("--system", action="append", default=[], help="which system goes live; all by default")
+    parser.add_argument("--system", dest="only", action="append", default=[], help="which goes live; all by default")
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of the large ledger (10,000,000)")
     parser.add_argument("--systems", type=int, nargs="+", default=[100, 1000], help="how many are watched (100 1000)")
     parser.add_argument("--seconds", type=float, default=180.0, help="for how long they are watched (180)")
     parser.add_argument("--messages", type=int, default=messages.MESSAGES, help="messages through trouble (10,000)")
-    parser.add_argument("--directory", type=Path, default=Path("/var/tmp"), help="where there is room for 15 GB")
+    parser.add_argument("--directory", dest="within", type=Path, default=Path("/var/tmp"), help="with room for 15 GB")
     given = parser.parse_args()
     for name in given.names or ALL:
-        with tempfile.TemporaryDirectory(dir=given.directory, prefix="golive-bench-") as directory:
+        with tempfile.TemporaryDirectory(dir=given.within, prefix="golive-bench-") as directory:
             Path(directory).chmod(0o755)
-            if name == "rollouts":
-                rollouts.main(Path(directory), requests=given.requests)
-            elif name == "systems":
-                systems.main(Path(directory), only=given.system)
-            elif name == "ledger":
-                ledger.main(Path(directory), rows=given.rows)
-            elif name == "watching":
-                watching.main(Path(directory), systems=given.systems, seconds=given.seconds)
-            elif name == "messages":
-                messages.main(Path(directory), messages=given.messages)
-            else:
-                ALL[name](Path(directory), scale=given.scale, documents=given.documents, rounds=given.rounds)
+            wanted = inspect.signature(ALL[name]).parameters
+            ALL[name](Path(directory), **{key: value for key, value in vars(given).items() if key in wanted})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from examples.slack_server import fake_slack
 from tasks.adapters.pg_server import EmbeddedServers
@@ -14,7 +13,7 @@ MESSAGES, RELEASES, KILLS = 10_000, 40, 60
 WITHIN = 3600.0
 
 
-def main(directory: Path, *, messages: int = MESSAGES, **_given: Any) -> None:
+def main(directory: Path, *, messages: int = MESSAGES) -> None:
     """Send them and say what arrived; raises `SystemExit` if one was lost, doubled or out of order."""
     kills = max(3, KILLS * messages // MESSAGES)
     with EmbeddedServers().throwaway(directory / "server") as server, fake_slack() as slack:

@@ -94,8 +94,8 @@ def _figures(seen: Seen, failed_at: float, state: str) -> Mapping[str, Any]:
     }
 
 
-def main(directory: Path, *, scale: int, documents: int, rounds: int) -> None:
-    """Measure each rollout with and without Prefect once, and publish; the sizes are those of the small system."""
+def main(directory: Path) -> None:
+    """Measure each rollout with and without Prefect once, and publish."""
     rows: dict[str, Mapping[str, Any]] = {}
     with ExitStack() as stack:
         server = stack.enter_context(EmbeddedServers().throwaway(directory / "server"))
