@@ -30,6 +30,7 @@ def _rollouts() -> dict[str, dict[str, Any]]:
     return {
         "recreate": {"port": free_port()},
         "rolling": {"ports": [free_port() for _ in range(_INSTANCES)]},
+        "rolling, back by two": {"ports": [free_port() for _ in range(_INSTANCES)], "max_unavailable": 2},
         "blue_green": pair,
         "canary": pair | {"steps": [{"share": "50%", "for": "1s"}], "least": 10},
     }
@@ -39,7 +40,7 @@ def _system(home: Path, server: RunningServer, kind: str, fields: Mapping[str, A
     """Set up a system whose version 2 is found bad by a health check that only version 1 passes."""
     system = SmallSystem.make(home, server)
     web, router = {"path": "/items"}, {"kind": "embedded", "listen": system.port}
-    ready = {"every": "50ms", "within": "8s"}
+    kind, ready = kind.partition(",")[0], {"every": "50ms", "within": "8s"}
     probe = {"probe": web} if kind == "canary" else {}
     old_only = {
         "kind": "http",
@@ -102,7 +103,7 @@ def main(directory: Path) -> None:
         stack.enter_context(prefect_api())
         for kind, fields in _rollouts().items():
             for way, prefect in (("through Prefect", True), ("Prefect away", False)):
-                home = directory / f"{kind}-{prefect}"
+                home = directory / f"{kind.replace(', ', '-').replace(' ', '-')}-{prefect}"
                 rows[f"{kind}, {way}"] = row = _way_back(home, server, kind, fields, prefect=prefect)
                 print(f"{kind}, {way}: {row}", flush=True)
     publish_table(
