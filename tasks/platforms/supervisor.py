@@ -6,8 +6,6 @@ import hashlib
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from itertools import chain, repeat
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, ClassVar, Literal
@@ -16,30 +14,13 @@ from pydantic import Field, PrivateAttr
 
 from tasks.domain.errors import CommandFailed, OutsideError, RolloutFailed, ToolMissing
 from tasks.domain.kind import Duration
-from tasks.domain.ports import Command, Finished
+from tasks.domain.ports import Command
 from tasks.domain.target import Target
 from tasks.platforms import Instance, Platform, Running, Status
 from tasks.platforms._process import Name, Process
 from tasks.platforms._slots import Slots, digest, plain_path
+from tasks.platforms._supervisord import COMING, RUNS, Supervisord
 
-_RUNS, _COMING, _CRASHED = "RUNNING", "STARTING", {"BACKOFF", "FATAL", "EXITED"}
-_FIRST_LOOKS = (0.4, 0.4)
-"""Seconds before the first looks at what was started, which cannot run before its one second is over."""
-_ASK = """
-import http.client, socket, sys, xmlrpc.client
-class Connection(http.client.HTTPConnection):
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(30)
-        self.sock.connect(sys.argv[1])
-class Transport(xmlrpc.client.Transport):
-    def make_connection(self, host):
-        return Connection(host)
-server = xmlrpc.client.ServerProxy("http://localhost", Transport())
-for one in server.supervisor.getAllProcessInfo():
-    print(one["group"] + ":" + one["name"], one["statename"])
-"""
-"""What `supervisorctl status` prints, at a quarter of its time: it asks at every turn, and that imports much."""
 _LONGEST_SOCKET = 90  # Linux allows 107 bytes; supervisord first binds a name with its process id appended.
 
 
@@ -85,13 +66,12 @@ class Supervisor(Platform):
         if run and target.world.host.exists(home / "slots" / f"{group}.ready"):
             self._run_group(target, home, slot, group)
         elif not run:
-            self._end_group(target, home, group)
+            self._end_groups(target, home, [group])
 
     def stop(self, target: Target, slot: str) -> None:
         """Stop the slot's processes by SIGTERM and after their ``stop_wait`` by SIGKILL, and forget its files."""
         home = self._home(target)
-        for group in (f"{slot}-background", slot):
-            self._end_group(target, home, group)
+        self._end_groups(target, home, _groups(slot))
         mine = re.compile(rf"{re.escape(slot)}(-background)?(\.json|\.ready|--.*\.sh)")
         self._remove(
             target, *(home / "slots" / name for name in target.world.host.list(home / "slots") if mine.fullmatch(name))
@@ -105,13 +85,13 @@ class Supervisor(Platform):
         if not known:
             return Status(Running.DOWN)
         try:
-            states = self._states(target, home, slot)
+            states = self._daemon(target, home).states(_groups(slot))
         except OutsideError as error:
             return Status(Running.UNKNOWN, version, port, {"supervisor": error.seen})
-        if not states or set(states.values()) - {_RUNS, _COMING}:
+        if not states or set(states.values()) - {RUNS, COMING}:
             running = Running.DOWN
         else:
-            running = Running.STARTING if _COMING in states.values() else Running.UP
+            running = Running.STARTING if COMING in states.values() else Running.UP
         return Status(running, version, port, states)
 
     def log(self, target: Target, slot: str, lines: int = 40) -> Sequence[str]:
@@ -129,7 +109,7 @@ class Supervisor(Platform):
         home, clock = self._home(target), target.world.clock
         if not self._running_daemon(target, home):
             return
-        self._ctl(target, home, "shutdown")
+        self._daemon(target, home).shut_down()
         until = clock.monotonic() + self._patience()
         while self._running_daemon(target, home) and clock.monotonic() < until:
             clock.sleep(0.2)
@@ -162,28 +142,17 @@ class Supervisor(Platform):
         return files
 
     def _run_group(self, target: Target, home: Path, slot: str, group: str) -> None:
-        """Let supervisor know the group and wait until all its processes run."""
-        host, clock = target.world.host, target.world.clock
+        """Let supervisord know the group and wait until all its processes run."""
+        host = target.world.host
         text = host.read(home / "slots" / f"{group}.ready")
         if text is None:
             return
-        states = self._states(target, home, group, alone=True)
-        if set(states.values()) - {_RUNS, _COMING}:
-            self._end_group(target, home, group)
-            states = {}
-        if not states:
-            host.write(home / "slots" / f"{group}.conf", text)
-            self._ctl(target, home, "update", group)
-        until, pauses = clock.monotonic() + self.start_within, chain(_FIRST_LOOKS, repeat(0.2))
-        while True:
-            states = self._states(target, home, group, alone=True)
-            if states and set(states.values()) == {_RUNS}:
-                return
-            if _CRASHED & set(states.values()) or clock.monotonic() > until:
-                break
-            clock.sleep(next(pauses))
+        host.write(home / "slots" / f"{group}.conf", text)
+        states = self._daemon(target, home).run(group, self.start_within)
+        if set(states.values()) == {RUNS}:
+            return
         lines = "\n".join(self.log(target, slot, 20))
-        self._end_group(target, home, group)
+        self._end_groups(target, home, [group])
         raise RolloutFailed(
             ", ".join(f"{name} is {state}" for name, state in states.items()) or "supervisor does not know it",
             expected=f"RUNNING within {self.start_within:g} s",
@@ -191,58 +160,34 @@ class Supervisor(Platform):
             do=f"read what it wrote last:\n{lines}",
         )
 
-    def _end_group(self, target: Target, home: Path, group: str) -> None:
-        """Stop the group and let supervisor forget it; a supervisord that does not run has nothing to stop."""
-        conf = home / "slots" / f"{group}.conf"
-        if not any(target.world.host.exists(path) for path in (conf, conf.with_suffix(".ready"))):
+    def _end_groups(self, target: Target, home: Path, groups: Sequence[str]) -> None:
+        """Stop groups and let supervisord forget them; one that does not run has nothing to stop."""
+        confs = [home / "slots" / f"{group}.conf" for group in groups]
+        if not any(target.world.host.exists(path) for conf in confs for path in (conf, conf.with_suffix(".ready"))):
             return
+        # It must not find them again if it is started anew before they are stopped.
+        self._remove(target, *confs)
         try:
-            known = self._states(target, home, group, alone=True)
+            self._daemon(target, home).end(groups)
         except CommandFailed:
-            known = {}  # it does not run
-        if known:
-            self._stop_group(target, home, group)
-        self._remove(target, conf)
-        if known:
-            self._ctl(target, home, "update", group)
-
-    def _stop_group(self, target: Target, home: Path, group: str) -> None:
-        """Stop a group, asking for something meanwhile: undisturbed, supervisord may notice an end a second late."""
-        pause = 0.2
-        with ThreadPoolExecutor(1) as pool:
-            stopping = pool.submit(self._ctl, target, home, "stop", f"{group}:*")
-            while not wait([stopping], pause).done:
-                self._ask(target, home)
-                pause = min(1.0, 2 * pause)
-            stopping.result()
+            if self._running_daemon(target, home):
+                raise
 
     def _remove(self, target: Target, *paths: Path) -> None:
         for path in paths:
             target.world.host.remove_tree(path)
 
-    def _states(self, target: Target, home: Path, slot: str, *, alone: bool = False) -> dict[str, str]:
-        """Return supervisor's word for each process of a slot, or of one group ``alone``."""
-        groups = {slot} if alone else {slot, f"{slot}-background"}
-        rows = (line.split() for line in self._ask(target, home).splitlines())
-        return {row[0]: row[1] for row in rows if len(row) > 1 and row[0].partition(":")[0] in groups}
-
     def _running_daemon(self, target: Target, home: Path) -> bool:
         if not target.world.host.exists(home / "supervisord.conf"):
             return False
         try:
-            self._ask(target, home)
+            self._daemon(target, home).states(())
         except CommandFailed:
             return False
         return True
 
-    def _ask(self, target: Target, home: Path) -> str:
-        """Return a line for each process with its state; raises `CommandFailed` if supervisord does not answer."""
-        argv = (_tool(target, "python3"), "-I", "-S", "-c", _ASK, self._known_socket(target, home))
-        return target.world.host.run(Command(argv, timeout=self._patience())).stdout
-
-    def _ctl(self, target: Target, home: Path, *words: str, ok_exit: tuple[int, ...] = (0,)) -> Finished:
-        argv = (_tool(target, "supervisorctl"), "-c", str(home / "supervisord.conf"), *words)
-        return target.world.host.run(Command(argv, timeout=self._patience(), ok_exit=ok_exit))
+    def _daemon(self, target: Target, home: Path) -> Supervisord:
+        return Supervisord(target.world.host, self._known_socket(target, home), self._patience())
 
     def _ensure_daemon(self, target: Target, home: Path) -> None:
         if self._running_daemon(target, home):
@@ -285,6 +230,10 @@ def _tool(target: Target, name: str) -> str:
     if found is None:
         raise ToolMissing(f"{name} is not installed", do="install Python 3 and supervisor there")
     return str(found)
+
+
+def _groups(slot: str) -> tuple[str, str]:
+    return f"{slot}-background", slot
 
 
 def _script(process: Process, at: Target) -> str:
