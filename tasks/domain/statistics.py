@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -57,6 +58,20 @@ def wilson_lower(failures: int, total: int, z: float = Z_95) -> float:
     centre = share + z * z / (2 * total)
     spread = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     return max(0.0, (centre - spread) / (1 + z * z / total))
+
+
+def runs_z(flags: Sequence[bool]) -> float:
+    """Return by how many standard deviations the rows of equal flags are more than chance would have; 0 if all agree.
+
+    A. Wald and J. Wolfowitz, "On a test whether two samples are from the same population", AMS 11 (1940), 147-162.
+    """
+    count, total = sum(flags), len(flags)
+    if count in (0, total):
+        return 0.0
+    rows = 1 + sum(a != b for a, b in itertools.pairwise(flags))
+    expected = 1 + 2 * count * (total - count) / total
+    variance = (expected - 1) * (expected - 2) / (total - 1)
+    return (rows - expected) / math.sqrt(variance) if variance > 0 else 0.0
 
 
 def rate_at_most(failures: int, total: int) -> float:

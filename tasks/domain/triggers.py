@@ -18,7 +18,7 @@ from pydantic import ConfigDict, Field
 
 from tasks.domain.kind import Duration, Share, Strict
 from tasks.domain.outcome import Outcome
-from tasks.domain.statistics import percentile, slower_p, summarise, wilson_lower
+from tasks.domain.statistics import percentile, runs_z, slower_p, summarise, wilson_lower
 from tasks.domain.units import show_seconds
 
 MADE = 18 / 21
@@ -38,6 +38,8 @@ LARGEST_BURST = 240
 ENOUGH_BASELINE = 240
 BY_CHANCE = 0.05
 """A row of successes less probable than that, were the share of failures at its limit, tells that the errors ceased."""
+CLUSTERED = -3.0
+"""So many standard deviations fewer rows of equal outcomes than chance would have tell outages from errors."""
 SURE = 0.02
 """The p-value below which a burst counts as slower."""
 
@@ -264,16 +266,26 @@ def _errors(
         return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
     fifth = len(recent) // 5
     finding = _judge_errors(trigger, _count(recent), _count(recent[:fifth]), _count(recent[-fifth:]), "probes")
-    calm = _longest_calm(recent)
-    if finding.state is Alarm.FIRES and (1 - trigger.above) ** calm < BY_CHANCE:
-        # Two restarts at the ends of the window are no errors that went on through it.
-        return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; {calm} probes in a row passed between")
-    failed, total = _count(_since_calm([p for p in past if _age(p, now) <= LONGEST_STRETCH * span], len(recent)))
-    if finding.state is Alarm.FIRES and (bound := wilson_lower(failed, total)) <= trigger.above:
-        # Each tick judges anew: over a day, some window in thousands is above a limit that the errors keep to.
-        seen = f"{finding.seen}; {failed} of {total} ({failed / total:.1%}) since they began, surely above {bound:.1%}"
-        return replace(finding, state=Alarm.SUSPICIOUS, seen=seen)
+    stretch = [p for p in past if _age(p, now) <= LONGEST_STRETCH * span]
+    if finding.state is Alarm.FIRES and (doubt := _doubt(trigger, recent, stretch)):
+        return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; {doubt}")
     return finding
+
+
+def _doubt(trigger: Errors, recent: Sequence[Probe], stretch: Sequence[Probe]) -> str:
+    """Return what speaks against errors that go on, although the window is above the limit; empty if nothing does."""
+    calm = _longest_calm(recent)
+    if (1 - trigger.above) ** calm < BY_CHANCE:
+        # Two restarts at the ends of the window are no errors that went on through it.
+        return f"{calm} probes in a row passed between"
+    if _clustered(recent) and (rows := _outages(stretch)) < IN_A_ROW:
+        # What restarts twice is no more than that; what goes down a third time within an hour is sick.
+        return f"all in {rows} outages, each shorter than what fires by itself"
+    failed, total = _count(_since_calm(stretch, len(recent)))
+    if (bound := wilson_lower(failed, total)) <= trigger.above:
+        # Each tick judges anew: over a day, some window in thousands is above a limit that the errors keep to.
+        return f"{failed} of {total} ({failed / total:.1%}) since they began, surely above {bound:.1%}"
+    return ""
 
 
 def _since_calm(probes: Sequence[Probe], calm: int) -> Sequence[Probe]:
@@ -285,6 +297,19 @@ def _since_calm(probes: Sequence[Probe], calm: int) -> Sequence[Probe]:
             begin = number
             break
     return list(itertools.dropwhile(lambda p: p.outcome is Outcome.PASSED, probes[begin:]))
+
+
+def _clustered(probes: Sequence[Probe]) -> bool:
+    """Tell whether failures stand together more than chance would have them."""
+    return runs_z([p.outcome is Outcome.FAILED for p in probes]) < CLUSTERED
+
+
+def _outages(probes: Sequence[Probe]) -> int:
+    """Return in how many places more than a blip failed."""
+    rows = (
+        len(list(row)) for outcome, row in itertools.groupby(p.outcome for p in probes) if outcome is Outcome.FAILED
+    )
+    return sum(length >= IN_A_ROW for length in rows)
 
 
 def _longest_calm(probes: Sequence[Probe]) -> int:

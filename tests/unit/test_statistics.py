@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import combinations, pairwise
+from statistics import mean, pstdev
 
 import pytest
 from scipy.stats import binomtest, mannwhitneyu
 
-from tasks.domain.statistics import percentile, rate_at_most, slower_p, summarise, thinned, wilson_lower
+from tasks.domain.statistics import percentile, rate_at_most, runs_z, slower_p, summarise, thinned, wilson_lower
 
 
 def test_percentiles_agree_with_numpy():
@@ -76,3 +78,11 @@ def test_evidence_is_thinned_to_a_few_hundred_values():
     values = [i / 1000 for i in range(1001)]
     assert len(thinned(values)) <= 300
     assert thinned([0.123456789]) == [0.12346]
+
+
+def test_rows_of_equal_outcomes_are_counted_against_every_order_that_they_could_come_in():
+    orders = [[at in chosen for at in range(9)] for chosen in map(set, combinations(range(9), 4))]
+    rows = [1 + sum(a != b for a, b in pairwise(flags)) for flags in orders]
+    for flags, count in zip(orders, rows, strict=True):
+        assert runs_z(flags) == pytest.approx((count - mean(rows)) / pstdev(rows), abs=1e-12)
+    assert runs_z([True] * 9) == runs_z([False] * 9) == runs_z([]) == 0.0

@@ -116,6 +116,15 @@ class TestErrors:
         assert "15 probes in a row passed between" in finding.seen
         assert errors("FPF" * 3 + "P" * 11 + "FPF" * 3 + "F").state is Alarm.FIRES
 
+    def test_two_outages_shorter_than_what_fires_are_no_errors_and_a_third_within_the_hour_is(self):
+        twice = "F" * 7 + "P" * 8 + "F" * 13
+        finding = errors("P" * 2 + twice)
+        assert finding.state is Alarm.SUSPICIOUS
+        assert "all in 2 outages" in finding.seen
+        assert errors("F" * 5 + "P" * 30 + twice + "F" * 2).state is Alarm.FIRES
+        # A service that answers now and then is not down in pieces.
+        assert errors("FFFPFFFFFPFFFFPFFFFFPFFFFFPFFFF").state is Alarm.FIRES
+
     def test_a_window_above_the_limit_is_no_proof_where_errors_have_kept_to_it_for_longer(self):
         above, within = "FPP" * 10, "FPPPPPPPPP" * 9
         finding = errors(within + above)
