@@ -12,6 +12,7 @@ from tasks.driving import operation
 from tasks.rehearse import (
     derive_way_back,
     prepare_copy,
+    record_alone,
     rehearse_migration,
     rehearse_under_load,
     rehearse_versions,
@@ -35,6 +36,7 @@ async def rehearse(system: System, version: Version, started_by: StartedBy = "",
         prepare_copy(claim)
         review = review_migration(claim)
         under_load = rehearse_under_load(claim)
+        record_alone(claim)
         migration = rehearse_migration(claim)
         versions = rehearse_versions(claim)
         plan = derive_way_back(claim, migration, versions, review=review, under_load=under_load)

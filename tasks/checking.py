@@ -19,7 +19,7 @@ from tasks.context import Context, context_of
 from tasks.domain.errors import ChecksFailed, GoliveError, Inconclusive
 from tasks.domain.outcome import Measurement, Outcome, Reading, unknown, verdict
 from tasks.domain.target import Target
-from tasks.everywhere import LONGEST_SEEN, on_its_machines
+from tasks.everywhere import LONGEST_SEEN, on_its_machines, recorded
 from tasks.ledger.releases import Claim
 
 AT_ONCE = 16
@@ -149,6 +149,26 @@ def look_at(
         level = logging.INFO if one.outcome is Outcome.PASSED else logging.WARNING
         LOG.log(level, "%s: %s: %s: %s", phase, one.check, one.outcome, one.reading.seen)
     return seen
+
+
+def record_each(ctx: Context, checks: Sequence[Check], target: Target) -> dict[str, int]:
+    """Put on record what the version that serves now does, and return the number of samples of each check.
+
+    A check that the version cannot pass yet, because what it asks is new, gets no baseline; that is no error.
+    """
+    counts: dict[str, int] = {}
+    for check in checks:
+        record = getattr(check, "record", None)
+        if record is None:
+            continue
+        try:
+            detail = recorded(check, record, target)
+        except GoliveError as error:
+            ctx.world.progress(f"no baseline for {check.name}: {ctx.world.secrets.mask(str(error))}")
+            continue
+        ctx.ledger.evidence.baseline(ctx.release.id, check.name, detail)
+        counts[check.name] = len(detail.get("latencies", ()))
+    return counts
 
 
 @act

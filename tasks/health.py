@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from tasks.acting import act
-from tasks.checking import measure, require
+from tasks.checking import measure, record_each, require
 from tasks.checks import Check
 from tasks.context import Context, context_of
-from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Measurement, Outcome
 from tasks.domain.ports import Row
-from tasks.everywhere import recorded
 from tasks.ledger.releases import Claim
 from tasks.moving import count_before
 
@@ -26,24 +24,13 @@ AT_ONCE = 4
 def record_baselines(claim: Claim) -> dict[str, int]:
     """Record what the version that serves now does, and return the number of samples of each check.
 
-    A check that the version cannot pass yet, because what it asks is new, gets no baseline; that is no error.
+    What the rehearsal compares is recorded there, where as little else is asked.
     """
     ctx = context_of(claim)
-    counts: dict[str, int] = {}
     if ctx.release.previous_version is None:
-        return counts
-    target = ctx.target(ctx.release.previous_version)
-    for _phase, check in ctx.file.checks.every():
-        record = getattr(check, "record", None)
-        if record is None:
-            continue
-        try:
-            detail = recorded(check, record, target)
-        except GoliveError as error:
-            ctx.world.progress(f"no baseline for {check.name}: {ctx.world.secrets.mask(str(error))}")
-            continue
-        ctx.ledger.evidence.baseline(ctx.release.id, check.name, detail)
-        counts[check.name] = len(detail.get("latencies", ()))
+        return {}
+    in_production = [check for phase, check in ctx.file.checks.every() if phase != "rehearsal"]
+    counts = record_each(ctx, in_production, ctx.target(ctx.release.previous_version))
     count_before(ctx)
     if ctx.file.watch.probe is not None:
         counts |= _probe_baseline(ctx, ctx.file.check(ctx.file.watch.probe.check))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -10,7 +10,7 @@ from typing import Any
 
 from tasks.acting import act, act_once, do_one
 from tasks.backup import backup_of
-from tasks.checking import look_at, require
+from tasks.checking import look_at, record_each, require
 from tasks.context import Context, context_of
 from tasks.domain.dropping import told
 from tasks.domain.errors import GoliveError
@@ -73,6 +73,28 @@ def rehearse_under_load(claim: Claim) -> Mapping[str, Any]:
 
 
 @act_once
+def record_alone(claim: Claim) -> Mapping[str, Any]:
+    """Record on the copy, before it is migrated, what the version that serves does, for the checks that compare there.
+
+    A version that does not run there leaves those checks without a baseline; that is told, and no error here.
+    """
+    ctx = context_of(claim)
+    previous = ctx.release.previous_version
+    comparing = [check for check in ctx.file.checks.rehearsal if check.compares]
+    if previous is None or not comparing:
+        return {}
+
+    def record() -> Mapping[str, Any]:
+        try:
+            with _private_instance(ctx, previous, "rehearsal-old") as target:
+                return {"recorded": sorted(record_each(ctx, comparing, target))}
+        except GoliveError as error:
+            return {"recorded": [], "why": ctx.world.secrets.mask(str(error))}
+
+    return do_one(ctx, PHASE, Step("record what the old version does on the copy", record, mutates=False))
+
+
+@act_once
 def rehearse_migration(claim: Claim) -> Mapping[str, Any]:
     """Migrate the copy up, check its schema, take it down, compare with before, and migrate it up again.
 
@@ -101,11 +123,21 @@ def rehearse_versions(claim: Claim) -> Mapping[str, Any]:
     def run() -> Mapping[str, Any]:
         with ThreadPoolExecutor(1, thread_name_prefix="old version") as beside:
             old = beside.submit(_run_old, ctx)
-            new = _run_version(ctx, ctx.release.version, "new")
-            require(new, f"{ctx.release.version} on the migrated copy", needed=True)
-            return old.result()
+            return _run_new(ctx, old.result)
 
     return do_one(ctx, PHASE, Step("run both versions on the migrated copy", run, mutates=False))
+
+
+def _run_new(ctx: Context, old: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Hold the new version to what every version must pass, and once the old one has ended to the rest."""
+    version, checks = ctx.release.version, ctx.file.checks
+    with _private_instance(ctx, version, "rehearsal-new") as target:
+        require(
+            look_at(ctx, f"{PHASE} new", checks.compatibility, target), f"{version} on the migrated copy", needed=True
+        )
+        found = old()
+        require(look_at(ctx, "rehearsal", checks.rehearsal, target), f"{version} alone on the migrated copy")
+        return found
 
 
 def _run_old(ctx: Context) -> dict[str, Any]:
@@ -116,21 +148,17 @@ def _run_old(ctx: Context) -> dict[str, Any]:
     if not ctx.file.checks.compatibility:
         return {"old": Outcome.UNKNOWN, "why": "the release file has no checks.compatibility"}
     try:
-        seen = _run_version(ctx, previous, "old")
+        with _private_instance(ctx, previous, "rehearsal-old") as target:
+            seen = look_at(ctx, f"{PHASE} old", ctx.file.checks.compatibility, target)
     except GoliveError as error:
         return {"old": Outcome.FAILED, "why": ctx.world.secrets.mask(str(error))}
     failed = [one.check for one in seen if one.outcome is not Outcome.PASSED]
     return {"old": verdict(seen), "why": f"not passed: {', '.join(failed)}" if failed else f"{len(seen)} passed"}
 
 
-def _run_version(ctx: Context, version: str, who: str) -> list[Any]:
-    with _private_instance(ctx, version, f"rehearsal-{who}") as target:
-        return look_at(ctx, f"{PHASE} {who}", ctx.file.checks.compatibility, target)
-
-
 @contextmanager
 def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]:
-    """Run a version against the migrated copy on a port of its own, ready to be asked, until the block ends.
+    """Run a version against the copy on a port of its own, ready to be asked, until the block ends.
 
     Where the system has hosts it runs on the first of them, and is looked at from golive's own machine all the same.
     """

@@ -150,7 +150,7 @@ class Rollback(Strict):
     production has been touched is taken back in either case."""
 
 
-PHASES = ("preflight", "compatibility", "migrate", "health", "watch", "review", "corruption")
+PHASES = ("preflight", "compatibility", "rehearsal", "migrate", "health", "watch", "review", "corruption")
 
 
 class Checks(Strict):
@@ -161,6 +161,9 @@ class Checks(Strict):
     compatibility: tuple[AnyCheck, ...] = ()
     """What every version must pass: old and new on the migrated copy, and whichever serves in the end. At least one of
     them decides, which an advisory check does not."""
+    rehearsal: tuple[AnyCheck, ...] = ()
+    """What the new version must pass on the migrated copy, where nobody else asks it: what other traffic would hide in
+    production."""
     migrate: tuple[AnyCheck, ...] = ()
     """After the migration, on the copy and on production: what the schema must look like."""
     health: tuple[AnyCheck, ...] = ()

@@ -36,12 +36,13 @@ def told(system: System) -> str:
 
 
 def test_a_version_with_a_query_for_each_row_is_taken_back_with_its_schema(neurohub):
-    # Its tests and its documents are those of version 2, and are looked at when that is released.
+    # Its tests and its documents are those of version 2, and are looked at when that is released; the rehearsal would
+    # find what is wrong with it before.
     checks, whole = neurohub.file["checks"], copy.deepcopy(neurohub.file)
     asked = [one for one in checks["health"] if one["kind"] in {"queries_per_request", "scenario"}]
     neurohub.write(
         {
-            "checks": {**checks, "preflight": [], "health": asked[:2], "review": []},
+            "checks": {**checks, "preflight": [], "rehearsal": [], "health": asked[:2], "review": []},
             "sign_off.go": ["dba"],
             "checklist.signed": {},
             "rehearsal.under_load": None,
@@ -60,7 +61,7 @@ def test_a_version_with_a_query_for_each_row_is_taken_back_with_its_schema(neuro
     assert neurohub.sql("SELECT FROM information_schema.columns WHERE column_name = 'wip_id'") == []
     assert neurohub.sql("SELECT count(*) FROM process_data") == [{"count": LOTS * 25}]
     assert neurohub.ledger.releases.blocked("neurohub", "v3") is not None
-    assert "a page of lots costs 4 queries instead of 201" in told(neurohub)
+    assert "a page of lots costs no query for each row" in told(neurohub)
 
 
 def test_the_next_version_is_live_with_its_checklist_filled_in(neurohub):

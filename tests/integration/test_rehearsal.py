@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.adapters.postgres import Postgres
-from tasks.domain.errors import Inconclusive, LockNotGranted, Refused, RehearsalFailed
+from tasks.domain.errors import ChecksFailed, Inconclusive, LockNotGranted, Refused, RehearsalFailed
 from tasks.domain.locks import conflicts, mode_of
 from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem
 from tests.parts import missing
@@ -22,6 +22,23 @@ UNDER_LOAD = {"rate": 200, "sessions": 2, "window": "1s"}
 def squawk(world: Any) -> None:
     if not world.host.which("squawk"):
         missing("squawk is not installed")
+
+
+def test_what_the_new_version_alone_must_be_is_asked_on_the_copy_when_the_old_one_has_ended_there(shop):
+    def asked(version: str) -> dict[str, Any]:
+        right = {"answer_headers": {"X-Version": version}}
+        return {"kind": "http", "name": f"is {version}", "url": "{base_url}/items", **right}
+
+    shop.add_version("v2-alone")
+    shop.write({"checks.rehearsal": [asked("v2-alone")]})
+    shop.phase("rehearse", "v2-alone")
+    (seen,) = shop.ledger.evidence.measurements(shop.latest().id, "rehearsal")
+    old = shop.ledger.evidence.measurements(shop.latest().id, "rehearse old")
+    assert (seen.outcome, seen.at > max(one.at for one in old)) == ("passed", True)
+    shop.write({"checks.rehearsal": [asked("v1")]})
+    with pytest.raises(ChecksFailed, match="v2-alone alone on the migrated copy: 1 of 1 checks failed: is v1"):
+        shop.phase("rehearse", "v2-alone")
+    shop.write({"checks.rehearsal": []})
 
 
 def evidence_of(shop: SmallSystem, step: str) -> dict[str, Any]:
