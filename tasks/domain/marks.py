@@ -64,6 +64,12 @@ MARKS: tuple[Mark, ...] = (
     _step("review", "The migration's SQL is reviewed.", _REHEARSE, "review the migration's SQL"),
     _step("rehearse_load", "The migration is run on a copy under load.", _REHEARSE, "migrate a copy under load"),
     _step(
+        "record_alone",
+        "What the old version does alone on the copy is recorded, where a check of the rehearsal compares with it.",
+        _REHEARSE,
+        "record what the old version does on the copy",
+    ),
+    _step(
         "rehearse_migration",
         "The migration is run on the copy up, down and up, and must come out the same.",
         _REHEARSE,

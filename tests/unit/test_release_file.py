@@ -55,7 +55,7 @@ def test_the_release_file_of_glad_labs_loads():
     assert file.system == GLAD_LABS.parent.name
     assert {check.kind for _phase, check in file.checks.every()} >= {"http", "sql", "scenario", "load", "baseline"}
     assert file.check("API answers").timeout == 5.0
-    assert all(file.checks.of(phase) for phase in PHASES)
+    assert [phase for phase in PHASES if not file.checks.of(phase)] == ["rehearsal"]
     with pytest.raises(KeyError):
         file.check("no such check")
 

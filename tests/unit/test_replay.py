@@ -300,11 +300,11 @@ def test_a_limit_that_does_not_fit_is_told_with_its_place() -> None:
 
 
 def test_what_fires_while_something_else_is_acted_on_is_not_missed_and_what_nobody_saw_is_told() -> None:
-    when, letters = (Down(for_=750.0), Errors()), "P" * 30 + "F" * 28
+    when, letters = (Down(for_=870.0), Errors()), "P" * 30 + "F" * 32
 
     def decided(*looks: Look, confirmations: str = "") -> list[Outcome]:
         """What a replay makes of an outage that is one of errors too."""
-        probes = [*rows(letters), *rows(confirmations, "confirmation", 1652.0, 1.0)]
+        probes = [*rows(letters), *rows(confirmations, "confirmation", 1772.0, 1.0)]
         record = recorded(*when, probes=probes, looks=looks)
         fired = replaying._fired(record, None)
         assert {one.finding.kind for one in fired} == {"down", "errors"}
@@ -312,7 +312,7 @@ def test_what_fires_while_something_else_is_acted_on_is_not_missed_and_what_nobo
 
     assert decided() == [F, F, P], "nobody acted on either"
     assert decided(confirmations="FFP") == [P, U, P], "no outage any more; of the errors nothing is on record"
-    findings, basis = guarded(recorded(*when, probes=rows(letters)), 1650.5)
+    findings, basis = guarded(recorded(*when, probes=rows(letters)), 1770.5)
     assert [one.state for one in findings] == [Alarm.FIRES] * 2
-    acted = look(findings[:1], basis, 1660.0, source="guard")
+    acted = look(findings[:1], basis, 1780.0, source="guard")
     assert decided(acted, confirmations="FFF") == [P, P]
