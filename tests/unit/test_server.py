@@ -13,6 +13,7 @@ import pytest
 from supervisor.options import ServerOptions
 
 from deployments import environment, serving
+from deployments.registering import ensure_limit
 from deployments.server import LocalServer, local_server, password_file
 from tasks.domain.errors import Unreachable
 from tasks.settings import Settings
@@ -155,6 +156,6 @@ def test_a_server_whose_database_was_locked_is_asked_again(tmp_path: Path) -> No
     busy = (503, {"exception_message": "Service Unavailable"})
     limit = "/api/v2/concurrency_limits/golive:shop"
     with scripted({limit: deque([busy, {"name": "golive:shop"}])}) as there:
-        serving._ensure_limit(LocalServer(tmp_path, there.server_port), "golive:shop")
+        ensure_limit(LocalServer(tmp_path, there.server_port), "golive:shop")
         # It is there, so that none is made.
         assert [(method, path) for method, path, _ in there.seen] == [("GET", limit)] * 2
