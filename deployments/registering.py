@@ -103,8 +103,8 @@ def _shared(settings: Settings) -> OtherServer:
 def ensure_pool(server: Server, pool: str) -> None:
     """See that a work pool of processes is there."""
     if not _is_there(server, f"/work_pools/{pool}"):
-        # Prefect's own command knows the template that a pool of processes needs.
-        _prefect("work-pool", "create", pool, "--type", "process")
+        # Its first worker gives it the template that a pool of processes needs.
+        post(server, "/work_pools/", name=pool, type="process")
 
 
 def ensure_limit(server: Server, name: str) -> None:

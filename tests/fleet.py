@@ -15,7 +15,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -48,7 +47,9 @@ class Machine:
         given["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), "/usr/sbin", os.environ["PATH"]))
         given["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
         words = ["sh", "-ec", f"set -a; . {shlex.quote(str(self.variables))}; set +a; {line}"]
-        done = subprocess.run(words, cwd=EXAMPLE, env=given, capture_output=True, text=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            words, cwd=EXAMPLE, env=given, capture_output=True, text=True, timeout=timeout, check=False
+        )
         if done.returncode:
             raise AssertionError(f"{line} ended with {done.returncode}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
         return done.stdout
@@ -97,13 +98,13 @@ class Fleet:
         return f"http://127.0.0.1:{self.port}/api"
 
     def ask(self, method: str, path: str, **values: Any) -> Any:
-        """Ask the API as somebody who has the password, and return what it answers."""
+        """Ask the API as somebody who has the password, and return what it answers, if anything."""
         user, _, word = PASSWORD.partition(":")
         answer = httpx.request(
             method, f"{self.api}{path}", json=values or None, auth=(user, word), timeout=60.0, trust_env=False
         )
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def machine(self, name: str, variables: str, **values: object) -> Machine:
         """Set a machine up that has an ``.env`` file of the example, with other values in it and further ones."""
@@ -190,7 +191,9 @@ def _redis(directory: Path) -> Iterator[str]:
     directory.mkdir()
     port, word = free_port(), "redis-word"
     own = directory / "own.conf"
-    own.write_text(f"include {EXAMPLE / 'redis.conf'}\nbind 127.0.0.1\nport {port}\nrequirepass {word}\ndir {directory}\n")
+    own.write_text(
+        f"include {EXAMPLE / 'redis.conf'}\nbind 127.0.0.1\nport {port}\nrequirepass {word}\ndir {directory}\n"
+    )
     with running([require_part("redis-server"), own], directory) as (process, log):
         until(lambda: b"Ready to accept" in log.read_bytes(), process, log)
         yield f"redis://:{word}@127.0.0.1:{port}"
