@@ -101,6 +101,10 @@ class OtherServer:
         """What a request to its API must bring along."""
         return _credentials(self.password)
 
+    def answers(self) -> bool:
+        """Tell whether the server is up."""
+        return _answers(self)
+
 
 @dataclass(frozen=True)
 class LocalServer:
@@ -145,10 +149,7 @@ class LocalServer:
 
     def answers(self) -> bool:
         """Tell whether the server is up."""
-        try:
-            return http().request("GET", f"{self.api}/health", timeout=2.0).status == HTTPStatus.OK
-        except OutsideError:
-            return False
+        return _answers(self)
 
     def start(self) -> None:
         """Start supervisor and with it the server, unless they run; `wait` tells when it answers.
@@ -275,6 +276,13 @@ def password_file(settings: Settings) -> Path:
 def use(server: LocalServer) -> None:
     """Let this process, and those that it starts, use the server; must come before Prefect is imported."""
     os.environ.update(server.environment)
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return http().request("GET", f"{server.api}/health", timeout=2.0).status == HTTPStatus.OK
+    except OutsideError:
+        return False
 
 
 def _credentials(password: str) -> dict[str, str]:

@@ -10,7 +10,6 @@ from deployments.doctor.finding import Finding, not_known, well, wrong
 from deployments.environment import difference, named_in
 from deployments.registering import deployments_of, wanted_deployments, workers_of
 from deployments.server import LocalServer, Server, local_server, other_server
-from tasks.acting import prefect_answers
 from tasks.adapters.secrets import mask_passwords
 from tasks.domain.errors import GoliveError
 from tasks.settings import LEDGER_VARIABLE, Settings
@@ -20,7 +19,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """Yield what is found of Prefect."""
     if (other := other_server(settings)) is not None:
         shown = mask_passwords(other.api)
-        if not prefect_answers():
+        if not other.answers():
             yield wrong("Prefect", f"{shown} does not answer", "an API that does", "start it, or unset PREFECT_API_URL")
             return
         yield well("Prefect", f"answers at {shown}, a server of yours")
