@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ class Fleet:
     first: Machine
     second: Machine
     services: Machine
+    client: httpx.Client
     stack: ExitStack = field(repr=False)
 
     @property
@@ -97,12 +99,10 @@ class Fleet:
         """What workers and people use."""
         return f"http://127.0.0.1:{self.port}/api"
 
-    def ask(self, method: str, path: str, **values: Any) -> Any:
+    def ask(self, method: str, path: str, /, **values: Any) -> Any:
         """Ask the API as somebody who has the password, and return what it answers, if anything."""
         user, _, word = PASSWORD.partition(":")
-        answer = httpx.request(
-            method, f"{self.api}{path}", json=values or None, auth=(user, word), timeout=60.0, trust_env=False
-        )
+        answer = self.client.request(method, f"{self.api}{path}", json=values or None, auth=(user, word))
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
@@ -165,24 +165,24 @@ def a_fleet(home: Path) -> Iterator[Fleet]:
             return Machine(at, env_file(at, "server.env", **shared, **own))
 
         first, second, services = serving("api-1", ports[0]), serving("api-2", ports[1]), serving("services", 0)
-        fleet = Fleet(home, postgres, port, first, second, services, stack)
+        # A client reads all certificates when it is made, which takes longer than a question.
+        client = stack.enter_context(httpx.Client(timeout=60.0, trust_env=False))
+        fleet = Fleet(home, postgres, port, first, second, services, client, stack)
         services.shell("prefect server database upgrade --yes")
         for machine, role in ((first, "api"), (second, "api"), (services, "services")):
             stack.callback(machine.stop, role)
             machine.start(role)
         stack.enter_context(_balancer(home / "balancer", port, ports))
-        for number in ports:
-            wait_until(lambda number=number: _is_ready(number), within=UP_WITHIN)
-        wait_until(lambda: _is_ready(port), within=UP_WITHIN)
+        for number in (*ports, port):
+            wait_until(partial(_is_ready, client, number), within=UP_WITHIN)
         yield fleet
 
 
-def _is_ready(port: int) -> bool:
+def _is_ready(client: httpx.Client, port: int) -> bool:
     try:
-        answer = httpx.get(f"http://127.0.0.1:{port}/api/ready", timeout=10.0, trust_env=False)
+        return client.get(f"http://127.0.0.1:{port}/api/ready").status_code == 200
     except httpx.HTTPError:
         return False
-    return answer.status_code == 200
 
 
 @contextmanager
