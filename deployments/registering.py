@@ -25,6 +25,7 @@ REGISTER_WITHIN = 300.0
 """Seconds that registering the deployments may take; it imports every flow."""
 API_WITHIN = 30.0
 """Seconds within which Prefect's API must answer."""
+_AGAIN = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.BAD_GATEWAY}
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def _is_there(server: Server, path: str) -> bool:
 
 
 def _ask(server: Server, method: str, path: str, values: Any = None) -> HttpAnswer:
-    """Ask Prefect's server, again while it answers 503: so it says that its SQLite was locked and nothing was done."""
+    """Ask Prefect's server, again while it answers 503, as where its SQLite was locked, or a balancer 502."""
     deadline = time.monotonic() + API_WITHIN
     while True:
         answer = http().request(method, server.api + path, headers=server.headers, json=values, timeout=API_WITHIN)
@@ -152,7 +153,7 @@ def _ask(server: Server, method: str, path: str, values: Any = None) -> HttpAnsw
                 where=server.api,
                 do="set PREFECT_API_AUTH_STRING to what its PREFECT_SERVER_API_AUTH_STRING is",
             )
-        if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
+        if answer.status not in _AGAIN or time.monotonic() > deadline:
             return answer
         time.sleep(0.5)
 

@@ -22,7 +22,7 @@ from tests.fleet import PASSWORD, UP_WITHIN, Fleet, Machine, a_fleet
 from tests.flows import GROW, SmallSystem, wait_until
 from tests.services import free_port
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 NORTH, SOUTH = "golive-north", "golive-south"
 
 
