@@ -54,6 +54,28 @@ def up() -> None:
         say("next: golive init NAME, then golive up once more", "bold")
 
 
+@command("register")
+def register() -> None:
+    """Register all deployments, for the pool of this machine, with the Prefect server that PREFECT_API_URL names."""
+    from deployments.registering import register_there
+
+    there = register_there(settings(), note)
+    say(f"{len(there.deployments)} deployments at {there.api}: {', '.join(there.deployments)}")
+    say(f"systems: {', '.join(there.systems) or f'none in {settings().systems}'}")
+    say(f"next, on each machine of the pool {there.pool}: golive worker", "bold")
+
+
+@command("worker")
+def worker(
+    *,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many runs it may have at the same time.")] = 8,
+) -> None:
+    """Work for the Prefect server that PREFECT_API_URL names, in the pool of this machine, until it is ended."""
+    from deployments.registering import become_worker
+
+    become_worker(settings(), limit)
+
+
 @command("down")
 def down(
     *,

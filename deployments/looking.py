@@ -17,7 +17,7 @@ from tasks.domain.release import TERMINAL, State
 from tasks.domain.units import show_bytes, show_seconds
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Backup, Look, Release
-from tasks.ledger.outbox import GUARD
+from tasks.ledger.part import GUARD
 from tasks.reporting.deriving import loss_in
 from tasks.reporting.stages import stages_of
 from tasks.spec import loading

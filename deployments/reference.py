@@ -37,7 +37,9 @@ _ENVIRONMENT = {
     "GOLIVE_PG_TOOLS": "Directories with PostgreSQL's client programs, as `PATH` has them, which come first.",
     "GOLIVE_METRICS_FILE": "Where the monitor writes golive's own metrics, as `/var/lib/node_exporter/golive.prom`.",
     "GOLIVE_PREFECT_PORT": "The port of golive's own Prefect server, taken at its first start; by default 4200.",
+    "GOLIVE_POOL": "The work pool of Prefect whose workers this machine belongs to; by default `golive`.",
     "PREFECT_API_URL": "The API of another Prefect server, used instead of golive's own.",
+    "PREFECT_API_AUTH_STRING": "What the API of that server asks for, as `user:password`.",
 }
 
 

@@ -1,4 +1,4 @@
-"""A Prefect server and worker of this installation's own, kept running by supervisor."""
+"""Prefect's servers: this installation's own, kept running by supervisor with a worker, and one that others run."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
+from typing import Protocol
 
 from deployments.environment import remember
 from tasks.adapters.host import LocalHost
 from tasks.adapters.http import HttpxHttp
 from tasks.domain.errors import CommandFailed, OutsideError, Refused, TimedOut
 from tasks.domain.ports import Command
-from tasks.settings import Settings
+from tasks.settings import POOL, Settings
 
-POOL = "golive"
 UP_WITHIN = 120.0
 """Seconds that the server may take to answer; it migrates its own database at the first start."""
 
@@ -75,6 +75,37 @@ redirect_stderr=true
 """
 
 
+class Server(Protocol):
+    """A Prefect server that can be asked."""
+
+    @property
+    def api(self) -> str:
+        """The address of its API."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to its API must bring along."""
+
+
+@dataclass(frozen=True)
+class OtherServer:
+    """A Prefect server that this installation does not run."""
+
+    api: str
+    """The address of its API."""
+    password: str = field(default="", repr=False)
+    """What its API asks for, as ``user:password``; nobody is asked if it is empty."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What a request to its API must bring along."""
+        return _credentials(self.password)
+
+    def answers(self) -> bool:
+        """Tell whether the server is up."""
+        return _answers(self)
+
+
 @dataclass(frozen=True)
 class LocalServer:
     """The Prefect server under ``home`` on a port of 127.0.0.1."""
@@ -83,6 +114,8 @@ class LocalServer:
     port: int
     password: str = field(default="", repr=False)
     """What its API and its UI ask for, as ``user:password``; nobody is asked if it is empty."""
+    pool: str = POOL
+    """The work pool of its worker."""
 
     @property
     def api(self) -> str:
@@ -106,26 +139,17 @@ class LocalServer:
             # By default Prefect lets the pages of every web site use its API.
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{self.ui},http://localhost:{self.port}",
             **(guarded if self.password else {}),
-            # Prefect's own words repeat what the ledger and the report say; warnings still come through.
-            "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
-            # What golive itself says of its steps and checks stands in the log of the run.
-            "PREFECT_LOGGING_EXTRA_LOGGERS": "golive",
-            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+            **what_is_logged(),
         }
 
     @property
     def headers(self) -> dict[str, str]:
         """What a request to its API must bring along."""
-        if not self.password:
-            return {}
-        return {"Authorization": f"Basic {base64.b64encode(self.password.encode()).decode()}"}
+        return _credentials(self.password)
 
     def answers(self) -> bool:
         """Tell whether the server is up."""
-        try:
-            return http().request("GET", f"{self.api}/health", timeout=2.0).status == HTTPStatus.OK
-        except OutsideError:
-            return False
+        return _answers(self)
 
     def start(self) -> None:
         """Start supervisor and with it the server, unless they run; `wait` tells when it answers.
@@ -158,7 +182,7 @@ class LocalServer:
         }
         escaped = {name: value.replace("%", "%%") for name, value in values.items()}
         escaped["log_home"] = escaped["home"].replace("%", "%%")  # of all options, this one is expanded twice
-        return _CONFIG.format(**escaped, port=self.port, pool=POOL)
+        return _CONFIG.format(**escaped, port=self.port, pool=self.pool)
 
     def is_supervised(self) -> bool:
         """Tell whether this installation's supervisor runs."""
@@ -222,7 +246,26 @@ def local_server(settings: Settings) -> LocalServer:
     if not record.exists():
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         record.write_text(str(_free_port(int(os.environ.get("GOLIVE_PREFECT_PORT", "4200")))))
-    return LocalServer(home, int(record.read_text()), _password(password_file(settings)))
+    return LocalServer(home, int(record.read_text()), _password(password_file(settings)), settings.pool)
+
+
+def other_server(settings: Settings) -> OtherServer | None:
+    """Return the server that the environment names, or None if it names none or this installation's own."""
+    api = os.environ.get("PREFECT_API_URL", "").rstrip("/")
+    if not api or ((settings.home / "prefect" / "port").exists() and local_server(settings).api == api):
+        return None
+    return OtherServer(api, os.environ.get("PREFECT_API_AUTH_STRING", ""))
+
+
+def what_is_logged() -> dict[str, str]:
+    """Return what a process needs in its environment to log the runs of golive's flows as they are meant."""
+    return {
+        # Prefect's own words repeat what the ledger and the report say; warnings still come through.
+        "PREFECT_LOGGING_LEVEL": os.environ.get("PREFECT_LOGGING_LEVEL", "WARNING"),
+        # What golive itself says of its steps and checks stands in the log of the run.
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "golive",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    }
 
 
 def password_file(settings: Settings) -> Path:
@@ -233,6 +276,17 @@ def password_file(settings: Settings) -> Path:
 def use(server: LocalServer) -> None:
     """Let this process, and those that it starts, use the server; must come before Prefect is imported."""
     os.environ.update(server.environment)
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return http().request("GET", f"{server.api}/health", timeout=2.0).status == HTTPStatus.OK
+    except OutsideError:
+        return False
+
+
+def _credentials(password: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"} if password else {}
 
 
 def _password(record: Path) -> str:

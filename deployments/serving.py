@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from deployments.environment import difference, named_in
-from deployments.server import POOL, LocalServer, http, local_server, password_file, use
-from tasks.adapters.host import LocalHost
+from deployments.registering import ensure_pool, register_with, workers_of
+from deployments.server import LocalServer, http, local_server, password_file, use
 from tasks.adapters.pg_server import EmbeddedServer
+from tasks.context import part_of
 from tasks.domain.errors import GoliveError, OutsideError, Refused, TimedOut, Unreachable
-from tasks.domain.ports import Command, HttpAnswer
-from tasks.domain.release import MUTATING, State, limit_name
+from tasks.domain.release import MUTATING, State
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
-from tasks.ledger.outbox import GUARD
+from tasks.ledger.part import GUARD
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
 from tasks.settings import LEDGER_VARIABLE, Settings
-from tasks.spec.loading import systems_in
 
-ROOT = Path(__file__).parent.parent
-REGISTER_WITHIN = 300.0
-"""Seconds that registering the deployments may take; it imports every flow."""
-API_WITHIN = 30.0
-"""Seconds within which Prefect's API must answer."""
 WORKER_WITHIN = 90.0
 """Seconds within which the worker must have been heard of."""
 _API = "PREFECT_API_URL"
@@ -103,7 +93,7 @@ def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
         raise Refused(
             f"{_API} points at another server, {other}",
             expected="no such variable: golive up runs a server of its own",
-            do="unset it; or register with that server: prefect deploy --all --no-prompt",
+            do="unset it; or use that server: golive register, then golive worker",
         )
     os.environ.update(settings.environment)
     use(server)
@@ -114,18 +104,13 @@ def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
     if settings.ledger_url is None:
         EmbeddedServer(settings.home / "ledger").ensure_running()
     server.wait()
-    _ensure_pool(server)
+    ensure_pool(server, settings.pool)
     server.ensure("worker")
-    tell("registering the deployments of prefect.yaml …")
-    _prefect("deploy", "--all", "--prefect-file", str(ROOT / "prefect.yaml"))
-    registered = sorted(one["name"] for one in post(server, "/deployments/filter"))
-    systems = systems_in(settings.systems)
-    for system in systems:
-        _ensure_limit(server, limit_name(system))
+    registered = register_with(server, settings, tell)
     _await_worker(server)
     guard_again(settings, tell)
     _listen_to_slack(server, settings, tell)
-    return Up(server.ui, registered, systems, password_file(settings))
+    return Up(server.ui, registered.deployments, registered.systems, password_file(settings))
 
 
 def _end_if_outdated(server: LocalServer, settings: Settings, tell: Callable[[str], None]) -> None:
@@ -183,57 +168,17 @@ def guard_again(settings: Settings, tell: Callable[[str], None]) -> None:
         book.close()
 
 
-def _is_there(server: LocalServer, path: str) -> bool:
-    return _ask(server, "GET", path).status == HTTPStatus.OK
-
-
-def post(server: LocalServer, path: str, **values: Any) -> Any:
-    """Post to the server's API and return its answer; raises `OutsideError`."""
-    answer = _ask(server, "POST", path, values)
-    if answer.status >= HTTPStatus.BAD_REQUEST:
-        raise OutsideError(f"answers {answer.status}: {answer.body[:300].decode(errors='replace')}", where=path)
-    return json.loads(answer.body)
-
-
-def _ask(server: LocalServer, method: str, path: str, values: Any = None) -> HttpAnswer:
-    """Ask Prefect's server, again while it answers 503: so it says that its SQLite was locked and nothing was done."""
-    deadline = time.monotonic() + API_WITHIN
-    while True:
-        answer = http().request(method, server.api + path, headers=server.headers, json=values, timeout=API_WITHIN)
-        if answer.status != HTTPStatus.SERVICE_UNAVAILABLE or time.monotonic() > deadline:
-            return answer
-        time.sleep(0.5)
-
-
-def _ensure_pool(server: LocalServer) -> None:
-    if not _is_there(server, f"/work_pools/{POOL}"):
-        # Prefect's own command knows the template that a pool of processes needs.
-        _prefect("work-pool", "create", POOL, "--type", "process")
-
-
-def _ensure_limit(server: LocalServer, name: str) -> None:
-    """See that the UI's page "Concurrency" shows the rule, which the ledger's database is what enforces."""
-    if not _is_there(server, f"/v2/concurrency_limits/{name}"):
-        post(server, "/v2/concurrency_limits/", name=name, limit=1)
-
-
 def _await_worker(server: LocalServer) -> None:
     deadline = time.monotonic() + WORKER_WITHIN
     while True:
-        workers: list[Mapping[str, Any]] = post(server, f"/work_pools/{POOL}/workers/filter")
-        if any(one["status"] == "ONLINE" for one in workers):
+        if any(one["status"] == "ONLINE" for one in workers_of(server, server.pool)):
             return
         if time.monotonic() > deadline:
             raise TimedOut(
-                f"no worker of the pool {POOL} was heard of in {WORKER_WITHIN:g} s",
+                f"no worker of the pool {server.pool} was heard of in {WORKER_WITHIN:g} s",
                 do=f"read {server.home / 'worker.log'}",
             )
         time.sleep(0.5)
-
-
-def _prefect(*words: str) -> None:
-    argv = (sys.executable, "-m", "prefect", "--no-prompt", *words)
-    LocalHost().run(Command(argv, cwd=ROOT, env=dict(os.environ), timeout=REGISTER_WITHIN))
 
 
 def take_down(settings: Settings, tell: Callable[[str], None], *, keep_ledger: bool, force: bool) -> None:
@@ -259,9 +204,9 @@ def running_ledger(settings: Settings) -> Ledger | None:
     """Return the ledger if it answers, without starting it."""
     try:
         if settings.ledger_url is not None:
-            book = Ledger(settings.ledger_url)
+            book = Ledger(settings.ledger_url, part_of(settings))
         elif (settings.home / "ledger" / "data").exists():
-            book = Ledger(EmbeddedServer(settings.home / "ledger").dsn("golive"))
+            book = Ledger(EmbeddedServer(settings.home / "ledger").dsn("golive"), part_of(settings))
         else:
             return None
         book.ensure_ready()

@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
 from prefect.deployments import run_deployment
 from prefect.exceptions import ParameterTypeError
 
+from deployments.registering import deployment_name
 from flows.approve import approve, follow_up
 from flows.backup import backup
 from flows.deploy import deploy
@@ -117,7 +118,8 @@ def schedule(system: str, version: str, at: datetime, *, reason: str, by: str, a
     """Let Prefect start an announced release at its time."""
     given = {"system": system, "version": version, "reason": reason, "started_by": by}
     made: Any = run_deployment
-    made("release/release", parameters=given, scheduled_time=at, timeout=0, tags=[announcement], as_subflow=False)
+    deployment = f"release/{deployment_name('release', Settings.from_environment().pool)}"
+    made(deployment, parameters=given, scheduled_time=at, timeout=0, tags=[announcement], as_subflow=False)
 
 
 def unschedule(announcement: str) -> int:

@@ -34,9 +34,10 @@ from tasks.domain.target import Target
 from tasks.domain.turn import Turn
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
+from tasks.ledger.part import Part
 from tasks.ledger.releases import Armed, Claim
 from tasks.rollouts import Host, Site
-from tasks.settings import Settings
+from tasks.settings import POOL, Settings
 from tasks.spec import loading
 from tasks.spec.hosts import OWN_MACHINE, Machine
 from tasks.spec.release_file import ReleaseFile
@@ -74,10 +75,15 @@ def ledger(settings: Settings) -> Ledger:
     """Return the ledger of this installation, starting the embedded PostgreSQL if no other is configured."""
     settings.home.mkdir(parents=True, exist_ok=True)
     if settings.ledger_url is not None:
-        return Ledger(settings.ledger_url)
+        return Ledger(settings.ledger_url, part_of(settings))
     server = EmbeddedServer(settings.home / "ledger")
     server.ensure_running()
-    return Ledger(server.dsn("golive"))
+    return Ledger(server.dsn("golive"), part_of(settings))
+
+
+def part_of(settings: Settings) -> Part:
+    """Return what of a ledger is this machine's to do: all of it, or in a named pool the systems that it has here."""
+    return Part() if settings.pool == POOL else Part(settings.pool, partial(loading.systems_in, settings.systems))
 
 
 def revive_ledger(settings: Settings) -> None:

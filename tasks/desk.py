@@ -19,7 +19,7 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.triggers import Finding, Probe
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.outbox import GUARD
+from tasks.ledger.part import GUARD
 from tasks.ledger.releases import Armed
 from tasks.moving import tell_moved
 from tasks.settings import Settings

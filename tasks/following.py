@@ -13,7 +13,7 @@ from tasks.domain.triggers import Corruption, Down, Errors, Finding, Probe, Slow
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.models import Step as Begun
-from tasks.ledger.outbox import GUARD
+from tasks.ledger.part import GUARD
 
 SHOWN = 40
 """How many of the last probes are shown."""

@@ -19,7 +19,7 @@ from tasks.domain.release import State
 from tasks.guarding import ANSWERS_AT_ONCE, AT_ONCE, Round
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
-from tasks.ledger.outbox import GUARD
+from tasks.ledger.part import GUARD, GUARD_START
 from tasks.ledger.releases import Claim
 from tasks.settings import Settings
 from tasks.spec import loading
@@ -29,7 +29,6 @@ from tasks.watching import Fired
 PID_FILE = "guard.pid"
 """Where in golive's home the number of the guard's process is kept that was started last."""
 LOG_FILE = "guard.log"
-START = "guard start"
 START_WITHIN = 60.0
 """Seconds within which a guard that was started must have been heard of."""
 
@@ -52,8 +51,8 @@ def stand_guard(answer: Callable[[Fired], object]) -> int:
 def _on_duty(book: Ledger, settings: Settings) -> None:
     """Say that the guard which was started is there."""
     world().host.write(settings.home / PID_FILE, f"{os.getpid()}\n")
-    if (start := book.leases.seen(START)) is not None:
-        book.leases.give_back(START, start[0])
+    if (start := book.leases.seen(GUARD_START)) is not None:
+        book.leases.give_back(GUARD_START, start[0])
 
 
 def ask_person(fired: Fired) -> str:
@@ -120,7 +119,7 @@ def start_guard(book: Ledger, first: Callable[[], object] = lambda: None) -> str
     if guard_is_alive(book):
         return "alive"
     settings = Settings.from_environment()
-    if not may_start(book, START, START_WITHIN):
+    if not may_start(book, GUARD_START, START_WITHIN):
         return "on its way"
     first()
     if (seen := book.leases.seen(GUARD)) is not None and is_gone(seen[0]):
@@ -150,7 +149,7 @@ def replace_dead_guard() -> str:
     rows = guardable(book)
     if not rows or guard_is_alive(book):
         return "alive" if rows else "nothing to guard"
-    seen, start = book.leases.seen(GUARD), book.leases.seen(START)
+    seen, start = book.leases.seen(GUARD), book.leases.seen(GUARD_START)
     if start is not None and start[2] and (seen is None or start[1] > seen[1]):
         return "on its way"
     expected = [row for row in rows if _had_guard(row, seen) or _had_guard(row, start)]

@@ -18,7 +18,7 @@ from tasks.domain.watch import watch_verdict
 from tasks.guard import guard_is_alive
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
-from tasks.ledger.outbox import GUARD
+from tasks.ledger.part import GUARD
 from tasks.settings import METRICS_VARIABLE, Settings
 from tasks.staging import LOOK
 from tasks.telling import courier_for

@@ -23,6 +23,7 @@ from tasks.domain.way_back import Loss
 from tasks.gatekeeping import refusal_of
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Look, Release
+from tasks.ledger.part import MONITOR
 from tasks.ledger.releases import HOLDER_SILENT_AFTER, Claim
 from tasks.loss import loss_now
 from tasks.moving import count_now
@@ -31,7 +32,6 @@ from tasks.switch_back import end_old, kept_long_enough
 from tasks.telling import alert, courier_for, refresh_root
 from tasks.watching import Fired, Looked, Watched
 
-LEASE = "monitor"
 LEASE_SECONDS = 600.0
 EARLY = 0.1
 """A look is due a tenth of its period early, so that a scheduler's jitter does not skip one."""
@@ -47,12 +47,12 @@ DRIVEN = frozenset(
 def may_monitor() -> str:
     """Return a name under which this run may sweep now, or nothing: a second run at the same time steps aside."""
     name = once()
-    return name if _take(ledger(Settings.from_environment()), LEASE, name) else ""
+    return name if _take(ledger(Settings.from_environment()), MONITOR, name) else ""
 
 
 def end_monitoring(name: str) -> None:
     """Let the next run sweep."""
-    ledger(Settings.from_environment()).leases.give_back(LEASE, name)
+    ledger(Settings.from_environment()).leases.give_back(MONITOR, name)
 
 
 @act

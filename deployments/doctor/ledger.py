@@ -9,7 +9,7 @@ from tasks import watching
 from tasks.domain.release import TERMINAL, State
 from tasks.domain.units import show_seconds
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.outbox import GUARD
+from tasks.ledger.part import GUARD
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
 from tasks.settings import LEDGER_VARIABLE, Settings
 

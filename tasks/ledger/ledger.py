@@ -7,21 +7,23 @@ from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.evidence import Evidence
 from tasks.ledger.gates import Gates
 from tasks.ledger.outbox import Leases, Outbox
+from tasks.ledger.part import Part
 from tasks.ledger.record import Record
 from tasks.ledger.releases import Releases
 
 
 class Ledger:
-    """Everything that golive intended, did, saw and decided."""
+    """Everything that golive intended, did, saw and decided; ``part`` is what of it is this installation's to do."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, part: Part | None = None) -> None:
+        part = part or Part()
         self.dsn = dsn
         self._engine = LedgerEngine(dsn)
-        self.releases = Releases(self._engine)
+        self.releases = Releases(self._engine, part)
         self.evidence = Evidence(self._engine)
         self.gates = Gates(self._engine)
         self.outbox = Outbox(self._engine)
-        self.leases = Leases(self._engine)
+        self.leases = Leases(self._engine, part)
 
     def ensure_ready(self) -> None:
         """Bring the schema up to date; raises `LedgerUnreachable` or `LedgerTooNew`."""

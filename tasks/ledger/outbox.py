@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Delivery, Lease, Message, Release
+from tasks.ledger.part import Part
 
 LEFT_OUT = "left_out"
 """What is kept instead of a reference of a message that a notifier was not to deliver."""
@@ -203,15 +204,11 @@ def _waiting(notifier: str, system: str | None, refused_by: Sequence[str] | None
     )
 
 
-GUARD = "guard"
-"""The lease of whoever guards."""
-
-
 class Leases:
     """Jobs of which only one process may do each at a time."""
 
-    def __init__(self, engine: LedgerEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: LedgerEngine, part: Part) -> None:
+        self._engine, self._part = engine, part
 
     def take(self, name: str, holder: str, seconds: float) -> int | None:
         """Take or renew a lease for some seconds and return its epoch, or None while another process has it."""
@@ -219,7 +216,7 @@ class Leases:
         expires = now + timedelta(seconds=seconds)
         statement = (
             insert(Lease)
-            .values(name=name, holder=holder, epoch=1, seen_at=now, expires_at=expires)
+            .values(name=self._part.job(name), holder=holder, epoch=1, seen_at=now, expires_at=expires)
             .on_conflict_do_update(
                 index_elements=[Lease.name],
                 set_={
@@ -238,13 +235,13 @@ class Leases:
     def give_back(self, name: str, holder: str) -> None:
         """End a lease before its time."""
         with self._engine.transaction() as session:
-            row = session.get(Lease, name, with_for_update=True)
+            row = session.get(Lease, self._part.job(name), with_for_update=True)
             if row is not None and row.holder == holder:
                 row.expires_at = session.scalars(select(func.clock_timestamp())).one()
 
     def seen(self, name: str) -> tuple[str, datetime, bool] | None:
         """Return who last had a lease, when they were heard of, and whether it still runs."""
         with self._engine.transaction() as session:
-            row = session.get(Lease, name)
+            row = session.get(Lease, self._part.job(name))
             now = session.scalars(select(func.clock_timestamp())).one()
         return None if row is None else (row.holder, row.seen_at, row.expires_at > now)

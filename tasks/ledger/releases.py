@@ -16,6 +16,7 @@ from tasks.domain.messages import Note
 from tasks.domain.release import MUTATING, TERMINAL, State, may_move
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.models import Look, Message, Move, Release, Step, VersionBlock
+from tasks.ledger.part import Part
 
 __all__ = ["HOLDER_SILENT_AFTER", "Claim", "Note", "Opening", "Releases", "message_of"]
 
@@ -74,10 +75,13 @@ class Armed:
 
 
 class Releases:
-    """Reads and writes releases, their moves and their steps."""
+    """Reads and writes releases, their moves and their steps.
 
-    def __init__(self, engine: LedgerEngine) -> None:
-        self._engine = engine
+    Anybody may read any of them. What is to be done with them all, and the right to drive one, is of a part alone.
+    """
+
+    def __init__(self, engine: LedgerEngine, part: Part) -> None:
+        self._engine, self._part = engine, part
 
     def open(self, opening: Opening) -> Release:
         """Put a release on record as ``planned``.
@@ -135,7 +139,9 @@ class Releases:
         """Return the releases that stand in one of the states, the oldest first."""
         with self._engine.transaction() as session:
             return session.scalars(
-                select(Release).where(Release.state.in_([s.value for s in states])).order_by(Release.created_at)
+                select(Release)
+                .where(Release.state.in_([s.value for s in states]), self._part.rows())
+                .order_by(Release.created_at)
             ).all()
 
     def armed(self) -> Sequence[Armed]:
@@ -145,7 +151,7 @@ class Releases:
         """
         of = (Release.id, Release.epoch, Release.state, Release.mutation_started_at, Release.live_at)
         query = select(*of).where(
-            Release.state.in_([s.value for s in MUTATING]), Release.mutation_started_at.is_not(None)
+            Release.state.in_([s.value for s in MUTATING]), Release.mutation_started_at.is_not(None), self._part.rows()
         )
         with self._engine.transaction() as session:
             return [Armed(*row) for row in session.execute(query.order_by(Release.created_at))]
@@ -168,7 +174,7 @@ class Releases:
         of = aliased(Release)
         newest = (
             select(Release.id)
-            .where(Release.system == systems.c.system, *where)
+            .where(Release.system == systems.c.system, self._part.rows(), *where)
             .order_by(by.desc())
             .limit(1)
             .correlate(systems)
@@ -229,6 +235,7 @@ class Releases:
             row = session.get(Release, release_id, with_for_update=True)
             if row is None:
                 raise NotFound(f"no release {release_id!r} in the ledger")
+            self._part.require(row)
             now = _now(session)
             alive = _heard_of(row, now, apart_from=(holder, dead))
             if alive and not force:
@@ -300,6 +307,7 @@ class Releases:
                 row = session.get(Release, release_id, with_for_update=True)
                 if row is None:
                     raise NotFound(f"no release {release_id!r} in the ledger")
+                self._part.require(row)
                 fenced = _heard_of(row, _now(session), apart_from=(holder,))
                 claim = Claim(release_id, row.epoch + 1, holder, fenced)
                 self._move(session, claim, before, after, note, tell, values)

@@ -117,7 +117,8 @@ def test_a_job_that_is_not_scheduled_is_found(target, tmp_path, monkeypatch, tab
     assert tuple(outcomes(target, *JOBS).values()) == found
 
 
-STATS = "no container uses more than its share"
+STATS, BURNS = "no container uses more than its share", "no container of the version uses up a processor"
+BURN = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
 
 
 @pytest.fixture
@@ -130,9 +131,14 @@ def containers(docker_engine: str) -> Iterator[str]:
     clear(docker_engine)
 
 
-def test_a_container_that_uses_up_its_memory_or_is_away_is_found(target, containers):
+def test_a_container_that_uses_up_its_memory_or_processor_or_is_away_is_found(target, containers):
     name = "ordinaut-main-worker"
     assert look(target, STATS, engine=containers).outcome is P
+    # The limit is low, and eight work at it, for the test's machine has other things to do as well.
+    settled(target, {STATS: P, BURNS: P}, engine=containers, cpu=0.1)
+    docker(containers, "exec", "-d", name, "/usr/bin/python3", "-c", BURN)
+    settled(target, {STATS: F, BURNS: F}, engine=containers, cpu=0.1)
+    assert f"{name} uses of a processor" in look(target, BURNS, engine=containers, cpu=0.1).seen
     docker(containers, "rm", "-f", name)
     assert look(target, STATS, engine=containers).outcome is U
     hoard = "import time; kept = b'x' * (50 << 20); time.sleep(600)"
@@ -177,6 +183,16 @@ class _Failing(dict[str, Any]):
 
 
 DELIVERED = "a test alert comes in, reaches its receiver and goes out"
+
+
+def test_a_test_alert_that_never_arrives_is_a_failure(target, tmp_path):
+    """Alertmanager is well and takes it, and whoever is to be told is away."""
+    with monitoring.alertmanager(tmp_path, "http://127.0.0.1:1/nobody") as url:
+        ops = {"url": url, "labels": {"team": "ops"}, "receivers": ("ops",)}
+        assert look(target, DELIVERED, **ops, delivered=None).outcome is P
+        lost = look(target, DELIVERED, **ops, delivered=3.0)
+        assert lost.outcome is F
+        assert "deliver" in lost.seen
 
 
 def test_an_alertmanager_that_sends_alerts_nowhere_or_holds_many_is_found(target, tmp_path):

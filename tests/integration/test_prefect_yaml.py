@@ -58,7 +58,7 @@ def test_every_key_is_one_that_prefect_knows() -> None:
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
 def test_a_deployment_is_named_like_its_flow_described_tagged_and_has_its_pool(name: str) -> None:
-    from deployments.server import POOL
+    from tasks.settings import POOL
 
     one = DEPLOYMENTS[name]
     assert _flow(one["entrypoint"]).name == name

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from supervisor.options import ServerOptions
 
 from deployments import environment, serving
+from deployments.registering import (
+    _prefect_file,
+    become_worker,
+    ensure_limit,
+    register_there,
+    wanted_deployments,
+)
 from deployments.server import LocalServer, local_server, password_file
-from tasks.domain.errors import Unreachable
-from tasks.settings import Settings
+from tasks.domain.errors import AccessDenied, Refused, Unreachable
+from tasks.settings import POOL, Settings
 from tests.scripted import scripted
 
 
@@ -155,6 +165,50 @@ def test_a_server_whose_database_was_locked_is_asked_again(tmp_path: Path) -> No
     busy = (503, {"exception_message": "Service Unavailable"})
     limit = "/api/v2/concurrency_limits/golive:shop"
     with scripted({limit: deque([busy, {"name": "golive:shop"}])}) as there:
-        serving._ensure_limit(LocalServer(tmp_path, there.server_port), "golive:shop")
+        ensure_limit(LocalServer(tmp_path, there.server_port), "golive:shop")
         # It is there, so that none is made.
         assert [(method, path) for method, path, _ in there.seen] == [("GET", limit)] * 2
+
+
+SHARED = "postgresql://golive@db/golive"
+
+
+def at(url: str, tmp_path: Path, **changes: Any) -> Settings:
+    os.environ["PREFECT_API_URL"] = url
+    return replace(Settings(tmp_path / "home", tmp_path / "systems", SHARED, pool="golive-north"), **changes)
+
+
+def test_nothing_is_registered_with_golives_own_server_or_beside_a_ledger_of_this_machine_alone(tmp_path: Path) -> None:
+    settings = Settings(tmp_path / "home", tmp_path / "systems", SHARED)
+    with pytest.raises(Refused, match="golive up"):
+        register_there(settings, print)
+    with pytest.raises(Refused, match="golive up"):
+        register_there(at(f"{local_server(settings).api}/", tmp_path), print)
+    with scripted({}) as there:
+        with pytest.raises(Refused, match="GOLIVE_LEDGER_URL"):
+            register_there(at(f"{there.url}/api", tmp_path, ledger_url=None), print)
+        with pytest.raises(Refused, match="GOLIVE_LEDGER_URL"):
+            become_worker(at(f"{there.url}/api", tmp_path, ledger_url=None), 8)
+        assert not there.seen
+
+
+def test_a_worker_needs_its_pool_and_the_password(tmp_path: Path) -> None:
+    os.environ["PREFECT_API_AUTH_STRING"] = "golive:a-word"
+    pool = "/api/work_pools/golive-north"
+    with scripted({pool: deque([(404, {}), (401, {})])}) as there:
+        with pytest.raises(Refused, match="golive register"):
+            become_worker(at(f"{there.url}/api", tmp_path), 8)
+        assert there.seen[0][2]["Authorization"].startswith("Basic ")
+        with pytest.raises(AccessDenied, match="PREFECT_API_AUTH_STRING"):
+            become_worker(at(f"{there.url}/api", tmp_path), 8)
+
+
+def test_each_pool_has_every_deployment_by_a_name_of_its_own(tmp_path: Path) -> None:
+    settings = at("http://prefect.example.org/api", tmp_path)
+    (settings.home / "prefect").mkdir(parents=True)
+    own = json.loads(_prefect_file(settings).read_text())
+    assert {one["name"] for one in own["deployments"]} == wanted_deployments("golive-north")
+    assert {one["work_pool"]["name"] for one in own["deployments"]} == {"golive-north"}
+    assert "release@golive-north" in wanted_deployments("golive-north")
+    assert {name.partition("@")[0] for name in wanted_deployments("golive-north")} == wanted_deployments(POOL)
+    assert _prefect_file(replace(settings, pool=POOL)).name == "prefect.yaml"
