@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from deployments.beginning.database import Migrations, Variables, driver_of, migrations_of, variables_of
-from deployments.beginning.repository import ComposeFile, Repository, compose_of
+from deployments.beginning.repository import ComposeFile, Repository, Seen, compose_of
+from deployments.beginning.routes import Routes
 from deployments.beginning.service import Program, health_of, ports_of, programs_of
 from deployments.beginning.tables import TableSeen
 
@@ -62,6 +63,10 @@ class Draft:
         """What the system's own variables begin with."""
         return self.name.upper().replace("-", "_")
 
+    def reference(self, variable: str) -> str:
+        """Return the reference to the variable of golive's own environment that holds one of the service's."""
+        return f"${{env:{variable if variable.startswith(f'{self.prefix}_') else f'{self.prefix}_{variable}'}}}"
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -75,6 +80,10 @@ class Facts:
     driver: str
     port: int
     tables: Sequence[TableSeen] | None
+    health: Seen | None
+    """The route by which it says that it is well, as it stands in the code."""
+    mounted: Seen | None
+    """The whole path of that route, if the code tells through which routers it is reached."""
 
     @property
     def in_containers(self) -> bool:
@@ -105,12 +114,14 @@ class Facts:
         found = [f"{one.name}: {' '.join(one.words)} ({one.where})" for one in self.programs]
         if self.compose is not None:
             found.append(f"services {', '.join(self.compose.services)} ({self.compose.path})")
-        if (health := health_of(self.repository)) is not None:
-            found.append(f"the route {health.value} ({health.where})")
+        if (route := self.mounted or self.health) is not None:
+            found.append(f"the route {route.value} ({route.where})")
         if migrations is not None:
             found.append(f"migrations of {migrations.kind} ({migrations.where})")
         if variables.url is not None:
-            found.append(f"the database by {variables.url.value} ({variables.url.where})")
+            found.append(
+                f"the database by {', '.join((variables.url.value, *variables.likewise))} ({variables.url.where})"
+            )
         elif variables.parts:
             found.append(f"the database by {', '.join(variables.parts)} ({variables.parts_seen})")
         if self.tables is not None:
@@ -134,7 +145,7 @@ class Facts:
 
 def facts_of(repository: Repository, tables: Sequence[TableSeen] | None) -> Facts:
     """Look at a repository."""
-    compose = compose_of(repository)
+    compose, health = compose_of(repository), health_of(repository)
     port = next((int(seen.value) for seen in ports_of(repository) if 1024 <= int(seen.value) < 65536), 8000)
     return Facts(
         repository=repository,
@@ -145,6 +156,8 @@ def facts_of(repository: Repository, tables: Sequence[TableSeen] | None) -> Fact
         driver=driver_of(repository),
         port=port,
         tables=tables,
+        health=health,
+        mounted=Routes(repository).mounted(health) if health else None,
     )
 
 
