@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from deployments.beginning.database import Migrations, Variables, driver_of, migrations_of, variables_of
 from deployments.beginning.repository import ComposeFile, Repository, Seen, compose_of
@@ -29,6 +31,7 @@ _PYTHON_PROGRAMS = frozenset(
         "rq",
     }
 )
+_ASYNC_SQLALCHEMY = re.compile(r"^\s*from sqlalchemy\.ext\.asyncio\b", re.MULTILINE)
 _WRAP = 118
 VENV = "{release_dir}/.venv/bin"
 
@@ -100,8 +103,17 @@ class Facts:
             made = ((pip, "install", "."),)
         else:
             return ()
-        missing = [name for name in self._programs_used if not repository.needs(name)]
+        missing = self.unnamed
         return (("python3", "-m", "venv", ".venv"), *made, *(((pip, "install", *missing),) if missing else ()))
+
+    @property
+    def unnamed(self) -> list[str]:
+        """The packages that it needs to run and its requirements do not name."""
+        found = [name for name in self._programs_used if not self.repository.needs(name)]
+        if "sqlalchemy[asyncio" not in self.repository.requirements and not self.repository.needs("greenlet"):
+            # SQLAlchemy 2.1 does not bring it along any more.
+            found += ["greenlet" for _ in islice(self.repository.find(_ASYNC_SQLALCHEMY), 1)]
+        return found
 
     @property
     def _programs_used(self) -> list[str]:

@@ -76,6 +76,8 @@ def _source(draft: Draft, facts: Facts) -> None:
         draft.note("Each version gets an environment of its own, made in its directory.", 2)
         if repository.named("uv.lock", "poetry.lock"):
             draft.note("A lock file was seen: a command that installs exactly what it says would be better.", 2)
+        if facts.unnamed:
+            draft.note(f"Its requirements do not name {', '.join(facts.unnamed)}, which it needs.", 2)
         draft.add("  build:")
         draft.add(*(f"    - command: {flow_list(command)}" for command in facts.install))
     draft.add("")

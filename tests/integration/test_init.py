@@ -124,6 +124,7 @@ NESTED = {
     "metrics/alembic/env.py": 'import os\nurl = os.getenv("DATABASE_URI", "postgresql:///")\n',
     "metrics/api/main.py": """
         from fastapi import FastAPI
+        from sqlalchemy.ext.asyncio import AsyncSession
 
         def create_app(lifespan): return FastAPI(lifespan=lifespan)
 
@@ -240,6 +241,7 @@ def test_groups_of_settings_and_an_application_that_a_function_makes_are_seen(tm
         "CACHE__PASSWORD": "${env:METRICS_CACHE__PASSWORD}",
     }  # fmt: skip
     assert "POOL" not in text
+    assert file["source"]["build"][2]["command"] == [".venv/bin/pip", "install", "uvicorn", "alembic", "greenlet"]
     assert (file["migration"]["dsn_variable"], file["migration"]["directory"]) == ("DATABASE_URI", "metrics")
 
 

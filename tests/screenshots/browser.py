@@ -22,11 +22,13 @@ from websockets.sync.client import ClientConnection, connect
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WITHIN = 60.0
 """Seconds that the browser may take for anything."""
+SETTLED_WITHIN = 10.0
+"""Seconds after which a page is shown as it is."""
 TALLEST = 6000
 """Pixels of a page beyond which its picture is cut."""
 _STILL = """(() => {
   if (document.readyState !== 'complete') return '';
-  if (document.querySelector('.p-loading-icon, [class*=skeleton], .p-progress-bar')) return '';
+  if (document.querySelector('[data-slot=skeleton], .animate-pulse')) return '';
   return `${location.href} ${document.querySelectorAll('*').length} ${document.body.innerText}`;
 })()"""
 _HEIGHT = """Math.max(document.documentElement.scrollHeight, ...[...document.querySelectorAll('*')]
@@ -80,9 +82,9 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.settle()
 
-    def settle(self, quiet: float = 1.2) -> None:
-        """Wait until the page has been the same for ``quiet`` seconds."""
-        deadline = time.monotonic() + WITHIN
+    def settle(self, quiet: float = 1.0) -> None:
+        """Wait until the page has been the same for ``quiet`` seconds, but not for long: some pages never stand still."""
+        deadline = time.monotonic() + SETTLED_WITHIN
         before, since = "", time.monotonic()
         while time.monotonic() < deadline:
             time.sleep(0.2)
