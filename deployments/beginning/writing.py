@@ -130,7 +130,7 @@ def _processes(draft: Draft, facts: Facts) -> None:
         draft.add(f"    {program.name}:")
         if program.where:
             draft.note(f"Seen in {program.where}.", 6)
-        if program.guessed:
+        if program.guessed and not (facts.install and program.guessed.partition(",")[0] in facts.unnamed):
             draft.fill(f"the command is started by {program.guessed}", 6)
         if not program.background and not any("{port}" in word for word in words):
             draft.fill("it must listen on {port}, or on the variable PORT below: golive gives each version a port", 6)

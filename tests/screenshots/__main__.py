@@ -78,7 +78,7 @@ class Album:
     def artifacts(self) -> None:
         """Show the last of each artifact."""
         for one in self.scene.ask("/artifacts/latest/filter"):
-            self.page(f"/artifacts/artifact/{one['id']}", f"05-artifact-{one['key']}")
+            self.page(f"/artifacts/artifact/{one['latest_id']}", f"05-artifact-{one['key']}")
 
     def reports(self) -> None:
         """Show the reports as pages in light and dark, on a telephone, and on paper."""
