@@ -83,7 +83,7 @@ class Browser:
         self.settle()
 
     def settle(self, quiet: float = 1.0) -> None:
-        """Wait until the page has been the same for ``quiet`` seconds; some pages never stand still, so not for long."""
+        """Wait until the page has been the same for ``quiet`` seconds; some never stand still, so not for long."""
         deadline = time.monotonic() + SETTLED_WITHIN
         before, since = "", time.monotonic()
         while time.monotonic() < deadline:
