@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -108,6 +109,7 @@ def main() -> int:
     parser.add_argument("--hold", action="store_true", help="let everything stay up until Enter is pressed")
     given = parser.parse_args()
     given.directory.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # all that was started is ended then too
     tell = _clock()
     try:
         with a_browser() as browser, a_scene(tell) as scene:
@@ -115,6 +117,8 @@ def main() -> int:
             if given.hold:
                 print(f"{scene.server.ui}, {scene.server.password}")
                 sys.stdin.readline()
+    except KeyboardInterrupt:
+        return 130
     except NoBrowserError as error:
         print(error, file=sys.stderr)
         return 1

@@ -28,7 +28,7 @@ from tasks.settings import Settings
 from tests.flows import DATA, GROW, SmallSystem
 from tests.services import free_port
 
-HOUR = 0.9
+HOUR = 1.5
 """Seconds that stand for an hour of the watch of glad-labs."""
 WITHIN = 240.0
 """Seconds within which a run must have ended."""
