@@ -176,7 +176,7 @@ def _rollout(draft: Draft, facts: Facts) -> None:
     draft.add("rollout:", "  kind: blue_green")
     draft.add(f"  ports: [{facts.port + 101}, {facts.port + 102}]")
     _about_health(draft, facts, 2)
-    draft.add(f"  ready: {{path: {quoted_text(_path(facts))}, within: 60s}}")
+    draft.add(f"  ready: {{path: {quoted_text(_path(facts))}, within: 2 min}}")
     draft.add("")
 
 
