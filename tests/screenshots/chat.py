@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 from examples.slack_server import FakeSlack
@@ -61,8 +62,9 @@ def _block(block: Mapping[str, Any]) -> list[str]:
 def _columns(fields: Sequence[str]) -> list[str]:
     """Return fields two beside each other, as Slack has them on a wide screen."""
     half, lines = WIDTH // 2, []
+    wrapped = [[part for line in one.splitlines() for part in wrap(line, half - 2)] for one in fields]
     for at in range(0, len(fields), 2):
-        left, right = fields[at].splitlines(), (fields[at + 1].splitlines() if at + 1 < len(fields) else [])
+        left, right = wrapped[at], (wrapped[at + 1] if at + 1 < len(fields) else [])
         for number in range(max(len(left), len(right))):
             one = left[number] if number < len(left) else ""
             other = right[number] if number < len(right) else ""
