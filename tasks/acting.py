@@ -90,6 +90,7 @@ def act_once(function: Callable[P, R]) -> Task[P, R]:
 def _act(function: Callable[P, R], retries: int) -> Task[P, R]:
     return _Act(
         function,
+        task_run_name=function.__name__.replace("_", " "),
         retries=retries,
         retry_delay_seconds=RETRY_DELAYS,
         retry_condition_fn=worth_retrying,
