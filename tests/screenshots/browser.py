@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 WITHIN = 60.0
@@ -44,7 +45,7 @@ class NoBrowserError(Exception):
 class Browser:
     """The page of a running Chromium."""
 
-    socket: ClientConnection
+    socket: Connection
     width: int = 1280
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
