@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Tests mostly wait, for servers and for time to pass: half of two cores lies idle with a worker for each.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(max(2, min(8, 2 * len(os.sched_getaffinity(0)))))')
 
-.PHONY: demo test up down lint lock schema bench simulate clean
+.PHONY: demo test up down lint lock schema bench simulate screenshots clean
 
 $(VENV)/.runtime: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "golive needs Python 3.11 or newer")'
@@ -36,6 +36,10 @@ bench: $(VENV)/.dev  ## the figures of the benchmarks, with what is aimed at; ta
 
 simulate: $(VENV)/.dev  ## 27,000 simulated releases through the judging, beside the plain rules of checklists
 	@$(BIN)/python -m tests.simulation
+
+PICTURES ?= var/pictures
+screenshots: $(VENV)/.dev  ## pictures of all that people see, in var/pictures; needs chromium, and takes ten minutes
+	@$(BIN)/python -m tests.screenshots $(PICTURES)
 
 lint: $(VENV)/.dev  ## style, types, import rules
 	$(BIN)/ruff check .

@@ -25,7 +25,10 @@ def init(
     ] = ".",
     *,
     name: Annotated[
-        str, typer.Option("--name", metavar="NAME", help="What the system is called; by default as the directory.")
+        str,
+        typer.Option(
+            "--name", metavar="NAME", help="What the system is called; by default as its directory or project."
+        ),
     ] = "",
     dsn: Annotated[
         str,
@@ -66,7 +69,7 @@ def _from_code(directory: Path, name: str, dsn: str) -> Path:
     from tasks.spec import loading
 
     repository = Repository(directory.expanduser().absolute())
-    system = name or new_system.name_for(directory)
+    system = name or new_system.name_for(repository.title)
     facts = facts_of(repository, _tables(dsn) if dsn else None)
     text = text_of(system, facts)
     loading.parse(text, f"the release file begun for {system}")

@@ -80,12 +80,12 @@ def write_release_file(systems: Path, name: str, text: str = "") -> Path:
     return path
 
 
-def name_for(directory: Path) -> str:
-    """Return a system's name made from that of a directory; raises `UserError` if none can be made."""
-    name = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-")[:40].rstrip("-")
+def name_for(title: str) -> str:
+    """Return a system's name made from what a service is called; raises `UserError` if none can be made."""
+    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40].rstrip("-")
     name = re.sub(r"^[0-9-]+", "", name)
     if not name:
-        raise UserError(f"{directory.resolve().name!r} makes no system's name", do="give one: --name NAME")
+        raise UserError(f"{title!r} makes no system's name", do="give one: --name NAME")
     return name
 
 

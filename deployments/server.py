@@ -135,6 +135,8 @@ class LocalServer:
             "PREFECT_API_URL": self.api,
             "PREFECT_HOME": str(self.home),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            # What Prefect sells is no part of anybody's release.
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_UI_API_URL": self.api,
             # By default Prefect lets the pages of every web site use its API.
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{self.ui},http://localhost:{self.port}",

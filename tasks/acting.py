@@ -28,6 +28,14 @@ R = TypeVar("R")
 LOG = logging.getLogger("golive")
 """What stands in the log of a Prefect run: each step and each check, with what came of it."""
 
+
+def log_to_run() -> logging.Logger:
+    """Return the log of the Prefect run, for which alone it is: the console and loggers of others stay as they are."""
+    LOG.setLevel(logging.INFO)
+    LOG.propagate = False
+    return LOG
+
+
 AT_ONCE = 8
 """How many steps of one flow that do not wait for each other run at the same time; each may make many checks."""
 
@@ -90,6 +98,7 @@ def act_once(function: Callable[P, R]) -> Task[P, R]:
 def _act(function: Callable[P, R], retries: int) -> Task[P, R]:
     return _Act(
         function,
+        task_run_name=function.__name__.replace("_", " "),
         retries=retries,
         retry_delay_seconds=RETRY_DELAYS,
         retry_condition_fn=worth_retrying,

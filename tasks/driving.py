@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import getpass
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tasks.acting import LOG
+from tasks.acting import log_to_run
 from tasks.context import context_of, holder, is_gone, ledger, production, site_of, world
 from tasks.courier import Courier, running
 from tasks.domain.errors import GoliveError, LedgerError, OutsideError, Refused, RolloutFailed, SeveralServe
@@ -155,9 +154,7 @@ def shown(claim: Claim, error: BaseException) -> str:
 def driving(claim: Claim) -> Iterator[Claim]:
     """Keep the release held, and its messages going out, until the block ends; then let it go."""
     ctx = context_of(claim)
-    # For the run's log in Prefect alone: loggers of others stay at the root's level, and the console stays clear.
-    LOG.setLevel(logging.INFO)
-    LOG.propagate = False
+    log_to_run()
     ended = threading.Event()
 
     def beat() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from tasks.acting import act
+from tasks.acting import act, log_to_run
 from tasks.announcing import remind_of_start
 from tasks.beside import may_start, start_golive
 from tasks.closing import time_is_up
@@ -56,6 +56,8 @@ def what_follows(release_id: str) -> Follows:
     if State(row.state) is State.AWAITING_GO:
         stands = standing_of(ctx, GO)
         missing = list(stands.missing) if stands.rejected is None else []
+        said = stands.refusal or (f"awaits {', '.join(stands.awaits)}" if missing else "is signed and goes on")
+        log_to_run().info("%s %s", release_id, said)
         return Follows(row, missing, goes_on=not missing)
     refused, missing = refusal_of(Watched(ctx)), roles_missing(ctx)
     closed = State(row.state) is State.WATCHING and time_is_up(ctx, now) and not missing

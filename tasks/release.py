@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
-from tasks.acting import act, act_once, do
+from tasks.acting import LOG, act, act_once, do
 from tasks.context import Context, context_of, holder, ledger, world
 from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, Refused, UserError
 from tasks.domain.gates import CONTROLS, GO, LIVE
@@ -94,6 +94,7 @@ def seek_go(claim: Claim) -> list[str]:
     advance(claim, State.AWAITING_GO, note, plan_hash=plan_hash(ctx))
     if stands.missing:
         ask(ctx, GO)
+    LOG.info("%s %s", ctx.release.id, note or "goes on: nobody has to sign, and its window is open")
     return missing
 
 

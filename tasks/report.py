@@ -25,7 +25,7 @@ from tasks.reporting.facts import facts_of, gather
 from tasks.reporting.html import render, write_html, write_whole
 from tasks.reporting.markdown import to_markdown
 from tasks.reporting.pictures import pictures_of
-from tasks.reporting.values import masked
+from tasks.reporting.values import ReleaseFacts, masked
 from tasks.settings import Settings
 from tasks.spec import loading
 from tasks.spec.release_file import REFERENCE
@@ -123,7 +123,7 @@ def _publish(release_id: str) -> str:
         made = bundle_of(record, _mask_all(record.release.file_text))
         place = path.with_suffix(".zip")
         _keep(book, made, place, _notes(record, made, place))
-        page, text = made.files[PAGE], made.files[SHORT].decode()
+        page, text, facts = made.files[PAGE], made.files[SHORT].decode(), made.facts
     else:
         facts = masked(facts_of(record), cache(world().secrets.mask))
         page, text = render(facts).encode(), to_markdown(facts)
@@ -133,7 +133,13 @@ def _publish(release_id: str) -> str:
         create(
             key=release_id,
             markdown=f"{text}\n\nFull report: `{path}`",
-            description=f"Report of {release_id}",
+            description=_described(facts) if facts is not None else f"Report of {release_id}",
             _sync=True,
         )
     return str(path)
+
+
+def _described(facts: ReleaseFacts) -> str:
+    """Return what Prefect's list of artifacts shows beneath the id: where it went, and what came of it."""
+    came = f"{facts.previous} → " if facts.previous else ""
+    return f"{facts.system} {came}{facts.version}: {facts.verdict.words.lower()}"

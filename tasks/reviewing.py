@@ -50,7 +50,8 @@ def _reading(ctx: Context, target: Target, names: Sequence[str]) -> Reading:
     except GoliveError as error:
         return unknown(ctx.world.secrets.mask(f"{error.id}: {error}"))
     refused = [one for one in found if one["refused"]]
-    counted = f"{len(refused)} findings refused, {len(found) - len(refused)} only told, in {len(texts)} texts"
+    texts_read = "1 text" if len(texts) == 1 else f"{len(texts)} texts"
+    counted = f"{len(refused)} findings refused, {len(found) - len(refused)} only told, in {texts_read}"
     said = "; ".join(squawk.shown(one) for one in (refused or found)[:5])
     more = len(refused or found) - 5
     return Reading(

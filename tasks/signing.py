@@ -132,7 +132,8 @@ def _request(ctx: Context, gate: str, shown: str, until: datetime, stands: Stand
 def _figures(ctx: Context, gate: str) -> list[tuple[str, str]]:
     row, figures = ctx.release, [("way back", way_back(ctx))]
     rehearsal = ctx.ledger.evidence.rehearsal(row.id)
-    if gate == GO and rehearsal is not None and (took := rehearsal.detail.get("seconds")) is not None:
+    # Where the schema stays there is nothing in it to undo, and so nothing that takes time.
+    if gate == GO and rehearsal is not None and (took := rehearsal.detail.get("seconds")):
         figures.append(("way back takes", show_seconds(float(took))))
     if gate in (LIVE, STABLE, CONTROLS):
         row = ctx.ledger.releases.get(row.id)

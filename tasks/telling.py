@@ -58,7 +58,9 @@ def tell_of(row: Release, after: State, text: str, figures: Figures = (), *, mov
     of = about(row, loading.recorded(row.file_text, row.file).runbook)
     before = State(row.state)
     first = before is State.PLANNED
-    notes = [root_note(of, after, phase_lines(moves, after), figures, edit=not first)]
+    # What is run alone, a phase or a restore, has no phases before and after it.
+    lines = phase_lines(moves, after) if row.scope == "release" else []
+    notes = [root_note(of, after, lines, figures, edit=not first)]
     if after in TERMINAL:
         notes.append(final_note(of, after, figures, text))
     elif not first:

@@ -344,4 +344,5 @@ def fired(watched: Watched, finding: Finding, by: str) -> Fired:
     """Return what is to be answered when a finding of a release holds."""
     row, file = watched.release, watched.ctx.file
     automatic = file.rollback.automatic and row.automatic_rollback_at is None
-    return Fired(row.id, row.system, f"{finding.kind}: {finding.seen}", by, automatic)
+    said = finding.seen if finding.seen.startswith(finding.kind) else f"{finding.kind}: {finding.seen}"
+    return Fired(row.id, row.system, said, by, automatic)

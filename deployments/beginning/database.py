@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.beginning.repository import Repository, Seen, compose_of
+from deployments.beginning.settings import settings_of
 
 _EXAMPLES = re.compile(r"\.?env[._-](?:example|sample|template|dist)|(?:example|sample|template)\.env", re.IGNORECASE)
-_URL = re.compile(r"(?:[A-Z0-9]+_)*(?:DATABASE|DB|POSTGRES|POSTGRESQL|PG|SQLALCHEMY)(?:_[A-Z0-9]+)*_?(?:URL|URI|DSN)")
+_URL = re.compile(
+    r"(?:[A-Z0-9]+_)*(?:DATABASE|DB|POSTGRES|POSTGRESQL|PG|SQLALCHEMY)(?:_[A-Z0-9]+)*_{0,2}(?:URL|URI|DSN)"
+)
 _PART = re.compile(
     r"(?P<prefix>(?:[A-Z0-9]+_)*(?:POSTGRES|POSTGRESQL|PG|DB|DATABASE)_?)"
     r"(?P<part>HOSTNAME|HOST|PORT|USERNAME|USER|PASSWORD|PASS|DBNAME|DATABASE|NAME|DB)"
@@ -23,11 +26,6 @@ _PARTS = {
 _READ = re.compile(
     r"""(?:environ(?:\.get)?\s*[\[(]|getenv\s*\(|env(?:\.\w+)?\s*\()\s*["'](?P<name>[A-Z][A-Z0-9_]*)["']"""
 )
-_FIELD = re.compile(r"^\s+(?P<name>[A-Za-z][A-Za-z0-9_]*)\s*:\s*[^=\n]+", re.MULTILINE)
-_EMPTY_FIELD = re.compile(
-    r"^    (?P<name>[A-Z][A-Z0-9_]{2,})\s*:\s*[^=\n]+?(?:=\s*(?:None|Field\(\s*\.\.\.[^\n]*))?$", re.MULTILINE
-)
-_SETTINGS = re.compile(r"class\s+\w+\(.*BaseSettings.*\)")
 _DOWN = re.compile(r"(?:[._-](?:down|rollback|undo|revert))\.sql$", re.IGNORECASE)
 _UP = re.compile(r"[._-]up\.sql$", re.IGNORECASE)
 _MOST_SETTINGS = 40
@@ -39,29 +37,46 @@ class Variables:
     """The variables by which the service learns of its database, and the others that it is given."""
 
     url: Seen | None = None
+    likewise: tuple[str, ...] = ()
+    """Variables that hold a URL as ``url`` does, in another group of the same settings, as for reading only."""
     parts: Mapping[str, str] = field(default_factory=dict)
     """The variables for the parts of a DSN, each with golive's placeholder for it."""
     parts_seen: str = ""
     others: tuple[Seen, ...] = ()
+    """Variables that it may want."""
+    needed: tuple[Seen, ...] = ()
+    """Variables without which its code does not start."""
 
 
 def variables_of(repository: Repository) -> Variables:
     """Return the variables that the repository's example of an environment, or else its code, names."""
-    named = _in_examples(repository) or _in_code(repository)
-    names = {one.value: one for one in named}
-    url = next((one for name, one in names.items() if _URL.fullmatch(name)), None)
-    url = url or next((one for one in _in_code(repository) if _URL.fullmatch(one.value)), None)
+    in_examples, in_code = _in_examples(repository), _in_code(repository)
+    names = {one.value: one for one in in_examples or in_code}
+    urls = [one for one in (*names.values(), *in_code) if is_url(one.value)]
+    # What only Alembic reads is no variable of the program, unless there is no other.
+    urls.sort(key=lambda one: _is_environment_of_alembic(repository, one))
+    url = urls[0] if urls else None
+    likewise = [one.value for one in urls if url and one.where == url.where and one.value != url.value]
     parts: dict[str, str] = {}
     seen = ""
     if url is None:
-        for one in [*names.values(), *_in_code(repository)]:
+        for one in [*names.values(), *in_code]:
             if (match := _PART.fullmatch(one.value)) and one.value not in parts:
                 parts[one.value] = f"{{{_PARTS[match['part']]}}}"
                 seen = seen or one.where
         if "db_host" not in "".join(parts.values()):
             parts, seen = {}, ""
-    others = tuple(one for name, one in names.items() if one is not url and name not in parts and name != "PORT")
-    return Variables(url, parts, seen, others if _in_examples(repository) else _unset_settings(repository, url, parts))
+    own = {*parts, *likewise, "PORT", *([url.value] if url else [])}
+    empty = [one for one in settings_of(repository) if one.is_empty and one.seen.value not in own][:_MOST_SETTINGS]
+    needed = tuple(one.seen for one in empty if one.is_needed)
+    others = in_examples or [one.seen for one in empty]
+    others = [one for one in others if one.value not in own and one.value not in {need.value for need in needed}]
+    return Variables(url, tuple(dict.fromkeys(likewise)), parts, seen, tuple(others), needed)
+
+
+def _is_environment_of_alembic(repository: Repository, one: Seen) -> bool:
+    path = Path(one.where.rpartition(":")[0])
+    return path.name == "env.py" and (repository.root / path).with_name("script.py.mako").exists()
 
 
 def _in_examples(repository: Repository) -> list[Seen]:
@@ -75,27 +90,10 @@ def _in_examples(repository: Repository) -> list[Seen]:
 
 def _in_code(repository: Repository) -> list[Seen]:
     found = {match["name"]: Seen(match["name"], seen.where) for match, seen in repository.find(_READ)}
-    for path in repository.python:
-        text = repository.text(path)
-        if not _SETTINGS.search(text):
-            continue
-        for match in _FIELD.finditer(text):
-            name = match["name"].upper()
-            if _URL.fullmatch(name) or _PART.fullmatch(name):
-                found.setdefault(name, Seen(name, f"{path}:{text.count(chr(10), 0, match.start('name')) + 1}"))
+    for one in settings_of(repository):
+        if is_url(one.seen.value) or _PART.fullmatch(one.seen.value):
+            found.setdefault(one.seen.value, one.seen)
     return list(found.values())
-
-
-def _unset_settings(repository: Repository, url: Seen | None, parts: Mapping[str, str]) -> tuple[Seen, ...]:
-    """Return the settings of the code's own classes that have no value unless the environment gives one."""
-    found: dict[str, Seen] = {}
-    for path in repository.python:
-        text = repository.text(path)
-        for match in _EMPTY_FIELD.finditer(text) if _SETTINGS.search(text) else ():
-            line = text.count("\n", 0, match.start()) + 1
-            if match["name"] not in parts and (url is None or match["name"] != url.value):
-                found.setdefault(match["name"], Seen(match["name"], f"{path}:{line}"))
-    return tuple(found.values())[:_MOST_SETTINGS]
 
 
 def is_url(name: str) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from deployments.beginning.database import Migrations, Variables, driver_of, migrations_of, variables_of
-from deployments.beginning.repository import ComposeFile, Repository, compose_of
+from deployments.beginning.repository import ComposeFile, Repository, Seen, compose_of
+from deployments.beginning.routes import Routes
 from deployments.beginning.service import Program, health_of, ports_of, programs_of
 from deployments.beginning.tables import TableSeen
 
@@ -28,6 +31,7 @@ _PYTHON_PROGRAMS = frozenset(
         "rq",
     }
 )
+_ASYNC_SQLALCHEMY = re.compile(r"^\s*from sqlalchemy\.ext\.asyncio\b", re.MULTILINE)
 _WRAP = 118
 VENV = "{release_dir}/.venv/bin"
 
@@ -62,6 +66,10 @@ class Draft:
         """What the system's own variables begin with."""
         return self.name.upper().replace("-", "_")
 
+    def reference(self, variable: str) -> str:
+        """Return the reference to the variable of golive's own environment that holds one of the service's."""
+        return f"${{env:{variable if variable.startswith(f'{self.prefix}_') else f'{self.prefix}_{variable}'}}}"
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -75,6 +83,10 @@ class Facts:
     driver: str
     port: int
     tables: Sequence[TableSeen] | None
+    health: Seen | None
+    """The route by which it says that it is well, as it stands in the code."""
+    mounted: Seen | None
+    """The whole path of that route, if the code tells through which routers it is reached."""
 
     @property
     def in_containers(self) -> bool:
@@ -91,8 +103,17 @@ class Facts:
             made = ((pip, "install", "."),)
         else:
             return ()
-        missing = [name for name in self._programs_used if not repository.needs(name)]
+        missing = self.unnamed
         return (("python3", "-m", "venv", ".venv"), *made, *(((pip, "install", *missing),) if missing else ()))
+
+    @property
+    def unnamed(self) -> list[str]:
+        """The packages that it needs to run and its requirements do not name."""
+        found = [name for name in self._programs_used if not self.repository.needs(name)]
+        if "sqlalchemy[asyncio" not in self.repository.requirements and not self.repository.needs("greenlet"):
+            # SQLAlchemy 2.1 does not bring it along any more.
+            found += ["greenlet" for _ in islice(self.repository.find(_ASYNC_SQLALCHEMY), 1)]
+        return found
 
     @property
     def _programs_used(self) -> list[str]:
@@ -105,12 +126,14 @@ class Facts:
         found = [f"{one.name}: {' '.join(one.words)} ({one.where})" for one in self.programs]
         if self.compose is not None:
             found.append(f"services {', '.join(self.compose.services)} ({self.compose.path})")
-        if (health := health_of(self.repository)) is not None:
-            found.append(f"the route {health.value} ({health.where})")
+        if (route := self.mounted or self.health) is not None:
+            found.append(f"the route {route.value} ({route.where})")
         if migrations is not None:
             found.append(f"migrations of {migrations.kind} ({migrations.where})")
         if variables.url is not None:
-            found.append(f"the database by {variables.url.value} ({variables.url.where})")
+            found.append(
+                f"the database by {', '.join((variables.url.value, *variables.likewise))} ({variables.url.where})"
+            )
         elif variables.parts:
             found.append(f"the database by {', '.join(variables.parts)} ({variables.parts_seen})")
         if self.tables is not None:
@@ -134,7 +157,7 @@ class Facts:
 
 def facts_of(repository: Repository, tables: Sequence[TableSeen] | None) -> Facts:
     """Look at a repository."""
-    compose = compose_of(repository)
+    compose, health = compose_of(repository), health_of(repository)
     port = next((int(seen.value) for seen in ports_of(repository) if 1024 <= int(seen.value) < 65536), 8000)
     return Facts(
         repository=repository,
@@ -145,6 +168,8 @@ def facts_of(repository: Repository, tables: Sequence[TableSeen] | None) -> Fact
         driver=driver_of(repository),
         port=port,
         tables=tables,
+        health=health,
+        mounted=Routes(repository).mounted(health) if health else None,
     )
 
 

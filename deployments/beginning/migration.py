@@ -27,7 +27,7 @@ def write_migration(draft: Draft, facts: Facts) -> None:
         _alembic(draft, facts, found)
     else:
         _django(draft, facts, found)
-    draft.add("  limits: {duration: 30s, lock: 5s}", "")
+    draft.add("  limits: {duration: 2 min, lock: 5s}", "")
 
 
 def _alembic(draft: Draft, facts: Facts, found: Migrations) -> None:

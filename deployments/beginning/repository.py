@@ -32,6 +32,7 @@ _LEFT_OUT = frozenset(
         "site-packages",
     }
 )
+_OF_A_VERSION = re.compile(r"v?\d[\w.+-]*|.+[-_]v?\d+(?:\.\d+)+[\w.+-]*")
 _MOST_FILES = 20_000
 _LARGEST = 500_000
 """Bytes of a file beyond which it is not read."""
@@ -104,6 +105,16 @@ class Repository:
         except tomllib.TOMLDecodeError:
             return {}
         return {**about.get("tool", {}).get("poetry", {}), **about.get("project", {})}
+
+    @property
+    def is_a_version(self) -> bool:
+        """Whether its directory is named like a version of a service, such as ``v1`` or ``shop-1.4.0``."""
+        return self.top is None and _OF_A_VERSION.fullmatch(self.root.resolve().name) is not None
+
+    @property
+    def title(self) -> str:
+        """What the service is called: as its directory, or as its project where that is named like a version."""
+        return str(self.project.get("name") or "") * self.is_a_version or self.root.resolve().name
 
     @cached_property
     def requirements(self) -> str:

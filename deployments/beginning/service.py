@@ -17,6 +17,11 @@ _OBJECT = re.compile(
 _FACTORY = re.compile(
     r"^(?:async\s+)?def\s+(?P<name>(?:create|make|build|start)_(?:app|application))\((?P<given>[^)]*)", re.MULTILINE
 )
+_MADE = re.compile(
+    r"^(?P<name>app|application|api)(?:\s*:[^=\n]+)?\s*=\s*(?:\w+\.)*(?:create|make|build|get|init)_\w*app\w*\(",
+    re.MULTILINE,
+)
+"""An application that a function of the code's own makes, with whatever it needs."""
 _IMPORTED = re.compile(rf"^\s*(?:from|import)\s+(?P<what>{_FRAMEWORKS})\b", re.MULTILINE)
 _HEALTH = re.compile(
     r"""(?:@\s*[\w.]+\.(?:get|route|api_route)|\bpath|\bRoute|add_url_rule|add_api_route)\(\s*r?["']"""
@@ -89,6 +94,10 @@ def _of_framework(repository: Repository) -> list[Program]:
         path = Path(seen.where.rpartition(":")[0])
         if _imports(repository, path):
             return [_server(repository, f"{_module(path)}:{match['name']}", match["what"].lower(), seen)]
+    for match, seen in repository.find(_MADE):
+        path = Path(seen.where.rpartition(":")[0])
+        if framework := _imports(repository, path):
+            return [_server(repository, f"{_module(path)}:{match['name']}", framework, seen)]
     for match, seen in repository.find(_FACTORY):
         path = Path(seen.where.rpartition(":")[0])
         if (framework := _imports(repository, path)) and _may_be_called(match["given"]):

@@ -8,8 +8,8 @@ from pathlib import Path
 from deployments.beginning.database import is_url, server_in
 from deployments.beginning.draft import FILL_IN, Draft, Facts, flow_list, quoted_text
 from deployments.beginning.migration import write_migration
-from deployments.beginning.repository import ComposeFile
-from deployments.beginning.service import Program, health_of, ports_of, prefixes_of
+from deployments.beginning.repository import ComposeFile, Repository
+from deployments.beginning.service import Program, ports_of, prefixes_of
 from tasks.spec.naming_secrets import holds_password
 
 _BACKGROUND = re.compile(r"worker|beat|scheduler|consumer|celery|cron|queue")
@@ -62,7 +62,7 @@ def _source(draft: Draft, facts: Facts) -> None:
         url = origin.value if origin else str(repository.top)
         if holds_password(url) or any(character.isspace() for character in url):
             draft.fill("the repository's URL; the one in .git/config holds a password, which this file must not")
-            url = f"${{env:{draft.prefix}_REPOSITORY}}"
+            url = draft.reference("REPOSITORY")
         elif origin is None:
             draft.note("This repository has no origin, so its own directory is named.")
         draft.note("A version is a tag, a branch or a commit.")
@@ -71,32 +71,51 @@ def _source(draft: Draft, facts: Facts) -> None:
         if below != Path():
             draft.add(f"  subdirectory: {below}")
     else:
-        draft.fill("the directory that holds one directory for each version; or, for Git: {kind: git, repository: …}")
-        draft.add("source:", "  kind: directory", f"  path: /srv/{draft.name}/versions")
+        _directory(draft, repository)
     if facts.install and not facts.in_containers:
         draft.note("Each version gets an environment of its own, made in its directory.", 2)
         if repository.named("uv.lock", "poetry.lock"):
             draft.note("A lock file was seen: a command that installs exactly what it says would be better.", 2)
+        if facts.unnamed:
+            draft.note(f"Its requirements do not name {', '.join(facts.unnamed)}, which it needs.", 2)
         draft.add("  build:")
         draft.add(*(f"    - command: {flow_list(command)}" for command in facts.install))
     draft.add("")
+
+
+def _directory(draft: Draft, repository: Repository) -> None:
+    """Write where the versions lie: beside each other, where this one's directory is named like a version."""
+    root = repository.root.resolve()
+    if repository.is_a_version:
+        draft.note(f"Each version is a directory here, by its name; {root.name} is what was looked at.")
+        path = root.parent
+    else:
+        draft.fill("the directory that holds one directory for each version; or, for Git: {kind: git, repository: …}")
+        path = Path("/srv", draft.name, "versions")
+    draft.add("source:", "  kind: directory", f"  path: {quoted_text(str(path))}")
 
 
 def _environment(draft: Draft, facts: Facts, depth: int) -> None:
     variables, indent = facts.variables, " " * depth
     if variables.url is not None:
         draft.note(f"Seen in {variables.url.where}.", depth)
-        draft.add(f'{indent}{variables.url.value}: "{facts.dsn_for_program}"')
+        draft.add(
+            *(f'{indent}{name}: "{facts.dsn_for_program}"' for name in (variables.url.value, *variables.likewise))
+        )
     elif variables.parts:
         draft.note(f"Seen in {variables.parts_seen}: the database in parts.", depth)
         draft.add(*(f'{indent}{name}: "{value}"' for name, value in variables.parts.items()))
     else:
         draft.fill("the variable by which the program learns of its database; none was seen", depth)
         draft.add(f'{indent}DATABASE_URL: "{facts.dsn_for_program}"')
+    if variables.needed:
+        seen = ", ".join(dict.fromkeys(one.where.rpartition(":")[0] for one in variables.needed))
+        draft.note(f"Without these it does not start, says {seen}: export a value of each where golive runs.", depth)
+        draft.add(*(f"{indent}{one.value}: {draft.reference(one.value)}" for one in variables.needed))
     if variables.others:
         seen = ", ".join(dict.fromkeys(one.where.rpartition(":")[0] for one in variables.others))
         draft.fill(f"which of these it needs, seen in {seen}", depth)
-        draft.add(*(f"{indent}# {one.value}: ${{env:{draft.prefix}_{one.value}}}" for one in variables.others))
+        draft.add(*(f"{indent}# {one.value}: {draft.reference(one.value)}" for one in variables.others))
 
 
 def _processes(draft: Draft, facts: Facts) -> None:
@@ -111,7 +130,7 @@ def _processes(draft: Draft, facts: Facts) -> None:
         draft.add(f"    {program.name}:")
         if program.where:
             draft.note(f"Seen in {program.where}.", 6)
-        if program.guessed:
+        if program.guessed and not (facts.install and program.guessed.partition(",")[0] in facts.unnamed):
             draft.fill(f"the command is started by {program.guessed}", 6)
         if not program.background and not any("{port}" in word for word in words):
             draft.fill("it must listen on {port}, or on the variable PORT below: golive gives each version a port", 6)
@@ -146,7 +165,7 @@ def _compose(draft: Draft, facts: Facts, compose: ComposeFile) -> None:
     _environment(draft, facts, 4)
     given = {"PORT", *(facts.variables.parts), *([facts.variables.url.value] if facts.variables.url else [])}
     for name in (one for one in compose.unset if one not in given):
-        value = quoted_text(facts.dsn_for_program) if is_url(name) else f"${{env:{draft.prefix}_{name}}}"
+        value = quoted_text(facts.dsn_for_program) if is_url(name) else draft.reference(name)
         draft.add(f"    {name}: {value}")
     draft.add("")
 
@@ -157,14 +176,14 @@ def _rollout(draft: Draft, facts: Facts) -> None:
     draft.add("rollout:", "  kind: blue_green")
     draft.add(f"  ports: [{facts.port + 101}, {facts.port + 102}]")
     _about_health(draft, facts, 2)
-    draft.add(f"  ready: {{path: {quoted_text(_path(facts))}, within: 60s}}")
+    draft.add(f"  ready: {{path: {quoted_text(_path(facts))}, within: 2 min}}")
     draft.add("")
 
 
 def _path(facts: Facts) -> str:
-    health = health_of(facts.repository)
-    if health is not None:
-        return health.value
+    route = facts.mounted or facts.health
+    if route is not None:
+        return route.value
     is_fastapi = facts.repository.needs("fastapi") and "openapi_url=None" not in "".join(
         facts.repository.text(path) for path in facts.repository.python[:200]
     )
@@ -172,12 +191,16 @@ def _path(facts: Facts) -> str:
 
 
 def _about_health(draft: Draft, facts: Facts, depth: int) -> None:
-    health, prefixes = health_of(facts.repository), prefixes_of(facts.repository)
+    health, mounted = facts.health, facts.mounted
     if health is None:
         draft.fill("the route by which it says that it is well; none was seen", depth)
         return
+    if mounted is not None:
+        last = f", mounted in {mounted.where}" if mounted.where != health.where else ""
+        draft.note(f"Seen in {health.where}{last}.", depth)
+        return
     draft.note(f"Seen in {health.where}.", depth)
-    if prefixes:
+    if prefixes := prefixes_of(facts.repository):
         seen = ", ".join(dict.fromkeys(one.value for one in prefixes[:5]))
         draft.fill(f"the prefix, if this route is mounted under one; seen were {seen}", depth)
 

@@ -97,7 +97,7 @@ def _head(request: Request) -> list[kit.Block]:
         f"{kit.moment(one.at)}" + (f" – {kit.clip(kit.escape(one.reason), 200)}" if one.reason else "")
         for one in standing.signed
     ]
-    pairs = [("Awaits", ", ".join(map(kit.escape, standing.awaits)))] if standing.awaits else []
+    pairs = [("awaits", ", ".join(map(kit.escape, standing.awaits)))] if standing.awaits else []
     pairs += [(name, kit.clip(kit.escape(value), 500)) for name, value in request.figures]
     return [
         kit.header(request.title),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.domain.errors import ReleaseFileError
+from tasks.domain.gates import GO, standing
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.statistics import percentile
@@ -31,6 +32,7 @@ from tasks.reporting.values import (
     Sent,
     Signature,
     StepRun,
+    Verdict,
     WayBack,
 )
 from tasks.reporting.words import PLAN_WORDS, label, verdict_of
@@ -110,11 +112,21 @@ def facts_of(record: Record) -> ReleaseFacts:
     facts = replace(facts, not_measured=not_measured(facts, any_baseline=bool(baselines)))
     try:
         file = loading.parse(release.file_text, release.file)
-        facts = replace(facts, limits=_limits(file, baselines))
+        facts = replace(facts, limits=_limits(file, baselines), verdict=_awaiting(facts, file, record))
         return replace(facts, checklist=filled_in(facts, file, release.checklist_text))
     except ReleaseFileError as error:
         untold = (f"The checklist could not be filled in: {error}",) if release.checklist_text else ()
         return replace(facts, not_measured=(*facts.not_measured, *untold))
+
+
+def _awaiting(facts: ReleaseFacts, file: ReleaseFile, record: Record) -> Verdict:
+    """Return the verdict; of a release that waits for signatures it says which are missing by now."""
+    if facts.state != State.AWAITING_GO:
+        return facts.verdict
+    given = [row for row in record.of(models.Approval) if row.gate == GO]
+    expires = timedelta(seconds=file.sign_off.expires)
+    stands = standing(file.sign_off.of(GO), given, facts.plan_hash or "", facts.gathered, expires)
+    return replace(facts.verdict, why=f"awaits {', '.join(stands.awaits)}" if stands.awaits else facts.verdict.why)
 
 
 def _limits(file: ReleaseFile, baselines: Mapping[str, Mapping[str, Any]]) -> Limits:
@@ -185,7 +197,9 @@ def _proof(row: models.Backup | None) -> Proof | None:
         tables=tuple((name, _rows(one), _hash(one)) for name, one in sorted(named.items())),
         manifest=next((one for one in sums if isinstance(one, str)), ""),
         restored=deriving.first_number(row.proof, "restore_seconds"),
-        rest={key: value for key, value in row.proof.items() if key not in _PROOF_TOLD},
+        rest={
+            key: value for key, value in row.proof.items() if key not in _PROOF_TOLD and value not in (row.location, [])
+        },
     )
 
 

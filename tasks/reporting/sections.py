@@ -13,7 +13,18 @@ from tasks.domain.outcome import Outcome
 from tasks.domain.units import show_bytes
 from tasks.reporting.checklist import by_phase
 from tasks.reporting.values import CheckRun, ReleaseFacts, Tone
-from tasks.reporting.words import NO_DATA, change, count, counted, duration, percent, stamp, told, tone_of
+from tasks.reporting.words import (
+    NO_DATA,
+    change,
+    check_phase,
+    count,
+    counted,
+    duration,
+    figure,
+    percent,
+    stamp,
+    tone_of,
+)
 
 PLACES = ("rehearsal", "production")
 _TOLD_ELSEWHERE = {"schema", "counters", "growth", "under_load", "review", "limits"}
@@ -86,7 +97,7 @@ def checks(facts: ReleaseFacts) -> list[tuple[str, Table]]:
             for check in sorted(runs, key=lambda check: worst[check.name])
         ]
         heads = "Outcome|Check|What was seen|Took|When (UTC)|Covers"
-        found.append((phase, table(f"Checks of {phase}", heads, rows, [3], (16, 17, 30, 8, 19, 10))))
+        found.append((check_phase(phase), table(f"Checks of {phase}", heads, rows, [3], (13, 22, 30, 8, 17, 10))))
     return found
 
 
@@ -232,12 +243,13 @@ def evidence(detail: Mapping[str, Any]) -> tuple[str, ...]:
     """Return evidence as lines; locks are told by their number, since they have a table of their own."""
     lines = []
     for key, value in detail.items():
+        name = key.removesuffix("_seconds").replace("_", " ")
         if key == "locks" and isinstance(value, list):
             lines.append(f"locks: {len(value)}, listed above")
         elif isinstance(value, Mapping):
-            lines.append(f"{key}: {'; '.join(evidence(value)) or 'none'}")
+            lines.append(f"{name}: {'; '.join(evidence(value)) or 'none'}")
         else:
-            lines.append(f"{key}: {told(value)}")
+            lines.append(f"{name}: {figure(key, value)}")
     return tuple(lines)
 
 
@@ -263,7 +275,8 @@ def rehearsal(facts: ReleaseFacts) -> Table:
     detail = facts.rehearsal.detail if facts.rehearsal else {}
     told_here = {key: value for key, value in detail.items() if key not in _TOLD_ELSEWHERE}
     lines = [line.partition(": ") for line in evidence(told_here)]
-    return table("What the rehearsal put on record", "What|Seen", [(what, seen) for what, _, seen in lines])
+    rows = [(what, seen) for what, _, seen in lines]
+    return table("What the rehearsal put on record", "What|Seen", rows, (), (18, 82))
 
 
 def messages(facts: ReleaseFacts) -> Table:
@@ -312,4 +325,4 @@ def error_share(facts: ReleaseFacts) -> tuple[str, str]:
     probing = facts.probing
     if not probing.counted:
         return NO_DATA, "no probe"
-    return percent(probing.failed / probing.counted), f"at most {percent(probing.at_most)} with 95 % confidence"
+    return percent(probing.failed / probing.counted), f"at most {percent(probing.at_most)} with 95% confidence"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from tasks.domain.filling import Standing
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
-from tasks.domain.units import show_seconds
+from tasks.domain.units import show_bytes, show_seconds
 from tasks.reporting.values import Tone, Verdict
 
 NO_DATA = "no data"
@@ -43,6 +44,13 @@ LABELS = {
     State.ROLLING_BACK: "roll back",
     State.NEEDS_PERSON: "waiting for a person",
 }
+CHECKED_IN = {"rehearse old": "rehearse: the old version", "rehearse new": "rehearse: the new version"}
+"""Phases of checks that are parts of a phase."""
+_SIZES = frozenset({"bytes", "free", "needed", "headroom"})
+_DURATIONS = frozenset({"took", "seconds"})
+_SERVERS = frozenset({"server_version", "schema_version"})
+"""Numbers of PostgreSQL versions, as the server itself gives them."""
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:?\d\d)")
 _VERDICTS = {
     State.STABLE: (Tone.GOOD, "Live and stable"),
     State.ROLLED_BACK: (Tone.BAD, "Rolled back"),
@@ -59,6 +67,11 @@ _VERDICTS = {
 def label(state: str) -> str:
     """Return a state's name as it is told."""
     return LABELS.get(State(state), state) if state in set(State) else state
+
+
+def check_phase(name: str) -> str:
+    """Return a phase of checks as it is told."""
+    return CHECKED_IN.get(name, label(name))
 
 
 def verdict_of(state: str, text: str | None, note: str, *, touched: bool) -> Verdict:
@@ -140,6 +153,20 @@ def told(value: Any) -> str:
             return f"{len(value)} values"
         return ", ".join(f"({told(one)})" if isinstance(one, Mapping) else told(one) for one in value) or "none"
     return _scalar(value)
+
+
+def figure(key: str, value: Any) -> str:
+    """Return a piece of evidence in the unit that its name tells: a size, a duration, a time or a version."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if key in _SIZES or key.endswith("_bytes"):
+            return show_bytes(int(value))
+        if key in _DURATIONS or key.endswith("_seconds"):
+            return duration(float(value))
+        if key in _SERVERS and value >= 100_000:
+            return f"{int(value) // 10_000}.{int(value) % 10_000}"
+    if isinstance(value, str) and _ISO.fullmatch(value):
+        return moment(datetime.fromisoformat(value))
+    return told(value)
 
 
 def _scalar(value: Any) -> str:

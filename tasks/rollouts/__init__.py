@@ -297,12 +297,13 @@ class Rollout(Kind):
 
     def _not_ready(self, site: Site, place: Place, url: str, seen: str) -> RolloutFailed:
         target = site.on(place.host)
-        lines = "\n".join(site.platform.log(target, place.slot, 20))
+        lines = target.world.secrets.mask("\n".join(site.platform.log(target, place.slot, 20))).strip()
+        silent = "it has written nothing; if it only needs longer to start, raise rollout.ready.within"
         return RolloutFailed(
             seen,
             expected=f"status {self.ready.status} {self.ready.successes} times in a row",
             where=f"{place.name}, {url}",
-            do=f"read what it wrote last:\n{target.world.secrets.mask(lines)}",
+            do=f"read what it wrote last:\n{lines}" if lines else silent,
         )
 
 

@@ -316,3 +316,9 @@ def test_a_roll_starts_golives_own_router_again_and_names_a_foreign_service_in_i
     with service("foreign", stage.way.port), pytest.raises(RolloutFailed):
         stage.go("v3")
     assert {stage.rollout.version_in(stage.site, place) for place in stage.rollout.places(stage.site)} == {"v2"}
+
+
+def test_of_a_version_that_is_not_up_in_time_and_wrote_nothing_it_is_said_what_may_be_raised(staged):
+    stage = staged("recreate", ready={"within": "300ms", "every": "20ms"})
+    with pytest.raises(RolloutFailed, match=r"written nothing; .* raise rollout\.ready\.within"):
+        stage.go("v1", "never_ready")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -99,7 +100,9 @@ def look(release: str) -> Any:
 # -- go ---------------------------------------------------------------------------------------------------------------
 
 
-def test_each_role_signs_as_often_as_it_is_asked_and_by_those_who_may(system: SmallSystem) -> None:
+def test_each_role_signs_as_often_as_it_is_asked_and_by_those_who_may(
+    system: SmallSystem, caplog: pytest.LogCaptureFixture
+) -> None:
     release = waiting_for_go(system)
     assert roles_missing(observed(release)) == ["dba", "lead"]
     with pytest.raises(Refused, match="mallory may not sign as dba"):
@@ -114,7 +117,10 @@ def test_each_role_signs_as_often_as_it_is_asked_and_by_those_who_may(system: Sm
     assert roles_missing(observed(release)) == ["dba", "lead"]
     give(release, "dba", "bob", via="form")
     assert roles_missing(observed(release)) == ["lead"]
+    logging.getLogger("golive").addHandler(caplog.handler)
     assert not what_follows(release).goes_on
+    logging.getLogger("golive").removeHandler(caplog.handler)
+    assert caplog.messages[-1:] == [f"{release} awaits the signature of lead"], "the log of the run says so"
     with pytest.raises(Refused, match="a waive without a reason"):
         give(release, "lead", "boss", "waive")
     give(release, "lead", "boss", "waive", "the lead is ill")

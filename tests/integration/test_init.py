@@ -83,11 +83,53 @@ IN_PARTS = {
             POSTGRES_HOST: str = "localhost"
             POSTGRES_DB: str | None = None
             POSTGRES_PASSWORD: str
-            JWT_SECRET_KEY: str
             LEVEL: str = "info"
+
+        class Keys(Settings):
+            model_config = SettingsConfigDict(env_prefix="desk_")
+            jwt_secret: str = Field(min_length=8)
+            sentry: str | None = None
+            lifetime: int = Field(default=60)
     """,
     "desk/api.py": "from fastapi import APIRouter\nr = APIRouter(prefix='/v1')\n@r.get('/alive/')\ndef alive(): ...\n",
     "desk/main.py": "import fastapi\n\n\ndef create_app(settings=None):\n    return fastapi.FastAPI()\n",
+}
+NESTED = {
+    "pyproject.toml": """
+        [project]
+        name = "metrics"
+        dependencies = ["fastapi", "psycopg", "sqlalchemy"]
+        [build-system]
+        requires = ["hatchling"]
+    """,
+    "metrics/config.py": """
+        from pydantic import BaseModel
+        from pydantic_settings import BaseSettings
+
+        class Connection(BaseModel):
+            uri: str
+            pool: int = 20
+
+        class Cache(BaseModel):
+            password: str
+
+        class Settings(BaseSettings):
+            model_config = {"env_nested_delimiter": "__"}
+            writer_db: Connection = Connection(uri="postgresql+psycopg://dev@localhost/metrics")
+            reader_db: Connection = writer_db
+            cache: Cache
+    """,
+    "metrics/alembic.ini": "[alembic]\nscript_location = alembic\n",
+    "metrics/alembic/script.py.mako": "",
+    "metrics/alembic/env.py": 'import os\nurl = os.getenv("DATABASE_URI", "postgresql:///")\n',
+    "metrics/api/main.py": """
+        from fastapi import FastAPI
+        from sqlalchemy.ext.asyncio import AsyncSession
+
+        def create_app(lifespan): return FastAPI(lifespan=lifespan)
+
+        app = create_app(lifespan=None)
+    """,
 }
 UNITS = {
     "deploy/desk-api.service": "[Service]\nExecStart=/opt/desk/.venv/bin/uvicorn desk.api:app --port 9000\n",
@@ -179,12 +221,104 @@ def test_settings_of_the_code_are_handed_over_in_parts_and_those_without_a_value
     file, text, _said = begun(tmp_path, "desk", IN_PARTS)
     environment = file["platform"]["processes"]["web"]["environment"]
     assert environment == {
-        "PORT": "{port}", "POSTGRES_HOST": "{db_host}", "POSTGRES_DB": "{db_name}", "POSTGRES_PASSWORD": "{db_password}"
+        "PORT": "{port}", "POSTGRES_HOST": "{db_host}", "POSTGRES_DB": "{db_name}",
+        "POSTGRES_PASSWORD": "{db_password}", "DESK_JWT_SECRET": "${env:DESK_JWT_SECRET}",
     }  # fmt: skip
-    assert "JWT_SECRET_KEY: ${env:DESK_JWT_SECRET_KEY}" in text
+    assert "# DESK_SENTRY: ${env:DESK_SENTRY}" in text
     assert "LEVEL" not in text
+    assert "LIFETIME" not in text
     assert "FILL IN: the prefix, if this route is mounted under one; seen were /v1" in text
     assert "--factory" in file["platform"]["processes"]["web"]["command"]
+
+
+def test_groups_of_settings_and_an_application_that_a_function_makes_are_seen(tmp_path: Path) -> None:
+    file, text, _said = begun(tmp_path, "metrics", NESTED)
+    web = file["platform"]["processes"]["web"]
+    assert "metrics.api.main:app" in web["command"]
+    assert "--factory" not in web["command"]
+    assert web["environment"] == {
+        "PORT": "{port}", "WRITER_DB__URI": "{dsn+psycopg}", "READER_DB__URI": "{dsn+psycopg}",
+        "CACHE__PASSWORD": "${env:METRICS_CACHE__PASSWORD}",
+    }  # fmt: skip
+    assert "POOL" not in text
+    assert file["source"]["build"][2]["command"] == [".venv/bin/pip", "install", "uvicorn", "alembic", "greenlet"]
+    assert (file["migration"]["dsn_variable"], file["migration"]["directory"]) == ("DATABASE_URI", "metrics")
+
+
+@pytest.mark.parametrize(
+    ("route", "mounting", "path"),
+    [
+        # Flat: a module's router, included by its name in the application's own file.
+        (
+            {"app/health.py": ""},
+            {"app/main.py": "from app.health import r\napp = FastAPI()\napp.include_router(r)"},
+            "",
+        ),
+        (
+            {"src/app/api/health.py": ""},
+            {
+                "src/app/api/__init__.py": "from .health import r as health_router",
+                "src/app/main.py": "from app.api import health_router\n"
+                "def create_app(app=None):\n    app.include_router(health_router, prefix='/api')",
+            },
+            "/api",
+        ),
+        # Through a router of routers, and a prefix that is a setting.
+        (
+            {"app/api/routes/utils.py": "prefix='/utils'"},
+            {
+                "app/api/main.py": "from app.api.routes import items, utils\nboth = APIRouter()\n"
+                "both.include_router(utils.r)",
+                "app/main.py": "from app.api.main import both\nfrom app.config import settings\napp = FastAPI()\n"
+                "app.include_router(both, prefix=f'{settings.API}/x')",
+                "app/config.py": "class S(BaseSettings):\n    API: str = '/api/v1'\n",
+            },
+            "/api/v1/x/utils",
+        ),
+        # An application within the application.
+        (
+            {"app/health.py": ""},
+            {
+                "app/main.py": "from app import health\napp = FastAPI()\ninner = FastAPI()\n"
+                "inner.include_router(health.r)\napp.mount('/inner', inner)"
+            },
+            "/inner",
+        ),
+    ],
+)
+def test_a_route_is_followed_through_the_routers_that_it_is_mounted_in(
+    tmp_path: Path, route: dict[str, str], mounting: dict[str, str], path: str
+) -> None:
+    text = "from fastapi import APIRouter\nr = APIRouter({})\n@r.get('/alive')\ndef alive(): ...\n"
+    files = {name: text.format(given) for name, given in route.items()}
+    file, written, said = begun(tmp_path, "desk", files | mounting | {"app/__init__.py": ""})
+    assert file["rollout"]["ready"]["path"] == f"{path}/alive"
+    assert "FILL IN: the prefix" not in written
+    assert f"the route {path}/alive" in said.stderr
+
+
+@pytest.mark.parametrize(
+    "mounting",
+    [
+        "from app.health import r\napp.include_router(r, prefix=prefix_of('health'))\n",
+        "from app.health import r\nr.include_router(r, prefix='/round')\n",
+        "def broken(:\n",
+    ],
+)
+def test_a_prefix_that_the_code_does_not_tell_is_left_to_be_filled_in(tmp_path: Path, mounting: str) -> None:
+    health = "from fastapi import APIRouter\nr = APIRouter(prefix='/v1')\n@r.get('/alive')\ndef alive(): ...\n"
+    file, text, _said = begun(tmp_path, "desk", {"app/health.py": health, "app/main.py": mounting})
+    assert file["rollout"]["ready"]["path"] == "/alive"
+    assert "FILL IN: the prefix, if this route is mounted under one; seen were /v1" in text
+
+
+@pytest.mark.parametrize("directory", ["v1", "1.4.0rc1", "orders-1.4.0"])
+def test_versions_beside_each_other_are_the_source_and_the_project_gives_the_name(
+    tmp_path: Path, directory: str
+) -> None:
+    golive("init", str(a_repository(tmp_path / "versions" / directory, FASTAPI)))
+    file = YAML(typ="safe").load((tmp_path / "systems" / "orders" / "release.yaml").read_text())
+    assert (file["source"]["kind"], file["source"]["path"]) == ("directory", str(tmp_path / "versions"))
 
 
 def test_units_of_systemd_stay_units(tmp_path: Path) -> None:

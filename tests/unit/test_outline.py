@@ -7,6 +7,7 @@ from flows.release import BEFORE, IN_PRODUCTION
 from flows.rollback import rollback
 from tasks.acting import act
 from tasks.outline import told_by
+from tasks.report import publish_report
 from tasks.spec.commands import commands_in
 from tasks.spec.loading import load
 from tests.systems import SYSTEMS
@@ -52,3 +53,7 @@ def test_the_commands_of_a_release_file_are_found_where_they_stand() -> None:
     assert found["migration.command"] == ("{python}", "-m", "alembic")
     assert found["platform.processes.api.command"][:3] == ("{python}", "-m", "uvicorn")
     assert found["checks.preflight[all 16 migration tests pass].argv"][2] == "pytest"
+
+
+def test_a_step_is_shown_in_prefect_by_its_words_without_a_hash() -> None:
+    assert publish_report.task_run_name == "publish report"
