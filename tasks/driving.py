@@ -20,6 +20,7 @@ from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim, Opening
 from tasks.rollouts import Site
 from tasks.settings import Settings
+from tasks.showing import shown_in_prefect
 from tasks.slots import show_slot
 from tasks.spec import loading
 from tasks.spec.release_file import REFERENCE, ReleaseFile
@@ -171,7 +172,7 @@ def driving(claim: Claim) -> Iterator[Claim]:
     courier: Courier = courier_for(ctx)
     show_slot(ctx.release.system)
     try:
-        with running(courier):
+        with running(courier), shown_in_prefect(ctx):
             yield claim
     finally:
         ended.set()
