@@ -49,8 +49,13 @@ def release(
     """Take a system to a version through all phases, now or at a time that people are told of at once."""
     require_known(system, version)
     if at:
-        announcement, said = _announce(system, version, _moment(at), by or getpass.getuser(), reason)
-        tell(said, as_json=as_json, release=announcement)
+        connect_prefect()
+        from deployments import starting as flows
+        from tasks.announcing import announced
+
+        said = flows.run(flows.announce(system, version, _moment(at), reason, by))
+        (newest, _at), *_others = announced(book(), system, version)
+        tell(said, as_json=as_json, release=newest.id)
         return
     if resume:
         row = book().releases.get(resume)
@@ -72,36 +77,14 @@ def _moment(text: str) -> datetime:
     return found.astimezone(UTC)
 
 
-def _announce(system: str, version: str, at: datetime, by: str, reason: str) -> tuple[str, str]:
-    connect_prefect()
-    from deployments import starting as flows
-    from tasks.announcing import announce
-
-    announcement = announce(system, version, at, by=by, reason=reason)
-    flows.tell_of(announcement)
-    try:
-        flows.schedule(system, version, at, reason=reason, by=by, announcement=announcement)
-    except Exception as error:  # noqa: BLE001 - Prefect raises of all kinds; the announcement stands in any case
-        note(f"Prefect did not take the start ({type(error).__name__}); golive up, or start it by hand at that time")
-    begins = f"{system} {version} begins at {at:%Y-%m-%d %H:%M} UTC"
-    return announcement, f"{announcement}: {begins}; golive cancel {announcement} calls it off"
-
-
 @command("cancel")
 def cancel(announcement: ReleaseId, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """Call a release off that was announced and has not begun."""
     book().releases.get(announcement)
     connect_prefect()
     from deployments import starting as flows
-    from tasks.announcing import call_off
 
-    said = call_off(announcement, by=by, reason=reason)
-    flows.tell_of(announcement)
-    try:
-        flows.unschedule(announcement)
-    except Exception as error:  # noqa: BLE001 - as above
-        note(f"the run that Prefect has for it is still there ({type(error).__name__}); delete it in its UI")
-    tell(f"{announcement}: {said}", as_json=as_json, release=announcement)
+    tell(flows.run(flows.call_off(announcement, reason, by)), as_json=as_json, release=announcement)
 
 
 @command("rollback")

@@ -27,7 +27,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.outbox import GUARD
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
-from tasks.settings import LEDGER_VARIABLE, Settings
+from tasks.settings import FORMS_VARIABLE, LEDGER_VARIABLE, Settings
 from tasks.spec.loading import systems_in
 
 ROOT = Path(__file__).parent.parent
@@ -233,7 +233,7 @@ def _await_worker(server: LocalServer) -> None:
 
 def _prefect(*words: str) -> None:
     argv = (sys.executable, "-m", "prefect", "--no-prompt", *words)
-    LocalHost().run(Command(argv, cwd=ROOT, env=dict(os.environ), timeout=REGISTER_WITHIN))
+    LocalHost().run(Command(argv, cwd=ROOT, env={**os.environ, FORMS_VARIABLE: "1"}, timeout=REGISTER_WITHIN))
 
 
 def take_down(settings: Settings, tell: Callable[[str], None], *, keep_ledger: bool, force: bool) -> None:

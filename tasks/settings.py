@@ -12,6 +12,8 @@ LEDGER_VARIABLE = "GOLIVE_LEDGER_URL"
 SYSTEMS_VARIABLE = "GOLIVE_SYSTEMS"
 TOOLS_VARIABLE = "GOLIVE_PG_TOOLS"
 METRICS_VARIABLE = "GOLIVE_METRICS_FILE"
+FORMS_VARIABLE = "GOLIVE_FORMS"
+"""Set where the forms of Prefect's UI are made, which offer what the release files name."""
 
 
 @dataclass(frozen=True)
