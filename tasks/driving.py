@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from prefect.exceptions import TerminationSignal
+
 from tasks.acting import LOG
 from tasks.context import context_of, holder, is_gone, ledger, production, site_of, world
 from tasks.courier import Courier, running
@@ -149,6 +151,8 @@ def advance(claim: Claim, after: State, note: str = "", **values: Any) -> None:
 
 def shown(claim: Claim, error: BaseException) -> str:
     """Return what an error says in a form that may be told to anybody: secrets are hidden."""
+    if isinstance(error, TerminationSignal):
+        return "cancelled: its process was asked to end, as Prefect does when a run is cancelled there"
     return context_of(claim).world.secrets.mask(str(error) or type(error).__name__)
 
 
