@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -89,17 +91,35 @@ def import_(
     every_item: Annotated[
         bool, typer.Option("--all", help="Also list items and table rows that seem to ask for nothing.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Turn a Markdown checklist into a checklist.csv, with ids that stay, and guesses of nature and kind of check.
 
     If the file is there already the two are merged: rows whose text is unchanged keep their id and what people made of
     them, rows that are gone are marked as removed, and no id is used twice.
     """
-    import_document(document, out or document.with_suffix(".csv"), prefix=prefix, every_item=every_item)
+    done = import_document(document, out or document.with_suffix(".csv"), prefix=prefix, every_item=every_item)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        tell_of(done)
 
 
-def import_document(document: Path, path: Path, *, prefix: str = "", every_item: bool = False) -> None:
-    """Write what a Markdown document asks for as a checklist, or merge it into the one that is there; say so."""
+@dataclass(frozen=True)
+class Imported:
+    """What was made of a document: how many rows it ``asked`` for, how many were there before, and which are others."""
+
+    file: str
+    asked: int
+    kept: int
+    new: Sequence[str]
+    removed: Sequence[str]
+    returned: Sequence[str]
+    left_out: int
+
+
+def import_document(document: Path, path: Path, *, prefix: str = "", every_item: bool = False) -> Imported:
+    """Write what a Markdown document asks for as a checklist, or merge it into the one that is there."""
     from tasks.domain.checklist import read_checklist, write_checklist
     from tasks.domain.checklist_merge import merge, prefix_of
     from tasks.domain.markdown_checklist import asked_in
@@ -116,9 +136,15 @@ def import_document(document: Path, path: Path, *, prefix: str = "", every_item:
     merged = merge(found.asks, known, prefix or prefix_of(known, "CL"), date.today())  # noqa: DTZ011 - a person's day
     replace_text(path, write_checklist(merged.rows))
     kept = len(found.asks) - len(merged.new)
-    say(f"wrote {path}: {len(found.asks)} rows asked for, {kept} as before, {len(merged.new)} new")
-    for what, ids in (("new", merged.new), ("removed", merged.removed), ("asked for again", merged.returned)):
-        if known and ids:
+    return Imported(str(path), len(found.asks), kept, merged.new, merged.removed, merged.returned, found.left_out)
+
+
+def tell_of(done: Imported) -> None:
+    """Say what was made of a document."""
+    say(f"wrote {done.file}: {done.asked} rows asked for, {done.kept} as before, {len(done.new)} new")
+    first = done.kept == 0 and not done.removed and not done.returned
+    for what, ids in (("new", done.new), ("removed", done.removed), ("asked for again", done.returned)):
+        if ids and not first:
             say(f"{what}: {', '.join(ids)}")
-    if found.left_out:
-        note(f"{found.left_out} list items or table rows seem to ask for nothing; --all takes them too")
+    if done.left_out:
+        note(f"{done.left_out} list items or table rows seem to ask for nothing; --all takes them too")

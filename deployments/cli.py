@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -19,7 +20,7 @@ from deployments import (
     replaying,
     viewing,
 )
-from deployments.commands import app, command, settings
+from deployments.commands import AsJson, app, command, print_json, settings
 from deployments.output import note, say
 
 __all__ = [
@@ -39,13 +40,16 @@ __all__ = [
 
 
 @command("up")
-def up() -> None:
+def up(*, as_json: AsJson = False) -> None:
     """Start Prefect's server and a worker, and register all deployments; what runs already stays."""
     from deployments.serving import bring_up
 
     there = bring_up(settings(), note)
+    if as_json:
+        print_json({**asdict(there), "password_file": str(there.password_file)})
+        return
     say(f"Prefect's UI: {there.ui}")
-    say(f"it asks for the password that is in {there.password}")
+    say(f"it asks for the password that is in {there.password_file}")
     say(f"{len(there.deployments)} deployments: {', '.join(there.deployments)}")
     say(f"systems: {', '.join(there.systems) or f'none in {settings().systems}'}")
     if there.systems:
@@ -81,12 +85,17 @@ def down(
     *,
     keep_ledger: Annotated[bool, typer.Option("--keep-ledger", help="Let the embedded ledger run.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Even while a release is on its way.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Stop what up has started, the guard and the embedded ledger; nothing on record is lost."""
     from deployments.serving import take_down
 
     take_down(settings(), note, keep_ledger=keep_ledger, force=force)
-    say("golive is down")
+    said = "golive is down"
+    if as_json:
+        print_json({"said": said})
+    else:
+        say(said)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
+    from tasks.ledger.models import Release
 
 app = typer.Typer(
     name="golive",
@@ -65,7 +66,7 @@ By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it; by d
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in a sentence.")]
 MustBy = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does it.", show_default=False)]
 MustReason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in a sentence.", show_default=False)]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -120,6 +121,28 @@ def connect_prefect(*, quiet: bool = True) -> None:
     from deployments.serving import connect
 
     connect(settings(), note, quiet=quiet)
+
+
+def tell(said: str, *, as_json: bool, release: str | None = None) -> None:
+    """Print what came of an act; as JSON beside how the release stands, by default the one that this process drove."""
+    if not as_json:
+        say(said)
+        return
+    from deployments.looking import facts_of
+
+    row = book().releases.get(release) if release else _driven_here()
+    print_json({"said": said, "release": facts_of(book(), row) if row is not None else None})
+
+
+def _driven_here() -> Release | None:
+    """Return the release, or operation with a record of its own, that this process has moved last."""
+    from tasks.context import holder
+
+    releases = book().releases
+    moved = [
+        (move.at, row) for row in releases.latest(limit=50) for move in releases.moves(row.id) if move.by == holder()
+    ]
+    return max(moved, key=lambda one: one[0])[1] if moved else None
 
 
 def print_json(value: Any) -> None:

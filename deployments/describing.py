@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -38,32 +39,44 @@ def init(
         Path | None,
         typer.Option("--checklist", metavar="FILE.md", help="Make its checklist.csv from this document too."),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a release file for a new system: from what its code shows, or for a NAME alone one to be filled in.
 
     Nothing is overwritten. What the code does not show is marked with FILL IN; the file is valid as it is.
     """
     from deployments import new_system
+    from deployments.checklists import import_document, tell_of
 
-    systems = settings().systems
-    if not new_system.is_directory(what):
-        path = new_system.write_release_file(systems, what)
+    text, seen = "", list[str]()
+    if new_system.is_directory(what):
+        system, text, seen = _from_code(Path(what), name, dsn)
+    else:
+        system = what
         if Path(what).is_dir():
             note(f"the directory {what} was not looked at; for that: golive init ./{what}")
-    else:
-        path = _from_code(Path(what), name, dsn)
-    system = path.parent.name
-    say(f"wrote {path}")
-    if checklist is not None:
-        from deployments.checklists import import_document
-
-        import_document(checklist, path.with_name("checklist.csv"))
+    path = new_system.write_release_file(settings().systems, system, text)
+    fill_in = _to_fill_in(text)
+    if not as_json:
+        for line in seen:
+            note(f"seen: {line}")
+        for one in fill_in:
+            say(f"line {one['line']}: {one['text']}")
+        say(f"wrote {path}")
+    imported = import_document(checklist, path.with_name("checklist.csv")) if checklist is not None else None
+    if as_json:
+        rows = asdict(imported) if imported else None
+        print_json({"system": system, "file": str(path), "seen": seen, "fill_in": fill_in, "checklist": rows})
+        return
+    if imported:
+        tell_of(imported)
     say(f"fill it in, then: golive validate {system}, and golive up to offer it in Prefect's form", "dim")
 
 
-def _from_code(directory: Path, name: str, dsn: str) -> Path:
+def _from_code(directory: Path, name: str, dsn: str) -> tuple[str, str, list[str]]:
+    """Return a system's name, the text of its release file, and what its code and database showed."""
     from deployments import new_system
-    from deployments.beginning.draft import FILL_IN, facts_of
+    from deployments.beginning.draft import facts_of
     from deployments.beginning.repository import Repository
     from deployments.beginning.writing import text_of
     from tasks.spec import loading
@@ -73,13 +86,14 @@ def _from_code(directory: Path, name: str, dsn: str) -> Path:
     facts = facts_of(repository, _tables(dsn) if dsn else None)
     text = text_of(system, facts)
     loading.parse(text, f"the release file begun for {system}")
-    path = new_system.write_release_file(settings().systems, system, text)
-    for line in facts.told():
-        note(f"seen: {line}")
-    for number, line in enumerate(text.splitlines(), 1):
-        if FILL_IN in line and number > 3:
-            say(f"line {number}: {line.strip().removeprefix('# ')}")
-    return path
+    return system, text, list(facts.told())
+
+
+def _to_fill_in(text: str) -> list[dict[str, Any]]:
+    from deployments.beginning.draft import FILL_IN
+
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if FILL_IN in line and number > 3]
+    return [{"line": number, "text": line.strip().removeprefix("# ")} for number, line in lines]
 
 
 def _tables(dsn: str) -> Sequence[TableSeen]:
@@ -133,7 +147,7 @@ def _validated(systems: Path, name: str) -> dict[str, Any]:
         if path.name == loading.FILE_NAME and path.absolute().parent.name != file.system:
             raise ReleaseFileError(f"system is {file.system!r}", expected=path.parent.name, where=str(path))
     except UserError as error:
-        return {"system": name, "fault": str(error)}
+        return {"system": name, "path": None, "checks": None, "triggers": None, "fault": str(error)}
     checks = len(list(file.checks.every()))
     told = {"system": file.system, "path": str(path), "checks": checks, "triggers": len(file.rollback.when)}
     return {**told, "fault": None}

@@ -20,6 +20,7 @@ from deployments.commands import (
     require_known,
     settings,
     systems_like,
+    tell,
 )
 from deployments.output import console, say
 from tasks.domain.errors import UserError
@@ -110,6 +111,7 @@ def restore(
     ] = False,
     reason: Reason = "",
     by: By = "",
+    as_json: AsJson = False,
 ) -> None:
     """Restore a proven backup into any database; that stays as it is unless all goes well."""
     named = _without_a_secret(to)
@@ -117,7 +119,7 @@ def restore(
     connect_prefect()
     from deployments import starting as flows
 
-    say(flows.run(flows.restore(str(backup_id), named, replace, reason, by)))
+    tell(flows.run(flows.restore(str(backup_id), named, replace, reason, by)), as_json=as_json)
 
 
 def _without_a_secret(to: str) -> str:
@@ -157,11 +159,19 @@ def drill(
         int, typer.Option("--newest-within", metavar="DAYS", min=1, max=3650, help="How old the newest backup may be.")
     ] = 8,
     by: By = "",
+    as_json: AsJson = False,
 ) -> None:
     """Restore the newest backup of each system once more in a scratch place, and compare all of it."""
     if system:
         require_known(system)
     connect_prefect()
+    from deployments import looking
     from deployments import starting as flows
 
-    say(flows.run(flows.restore_drill(system, newest_within, by)))
+    before = {one["id"]: one["drill"] for one in looking.backups_of(book(), system or None)}
+    said = flows.run(flows.restore_drill(system, newest_within, by))
+    if as_json:
+        drilled = [one for one in looking.backups_of(book(), system or None) if one["drill"] != before.get(one["id"])]
+        print_json({"said": said, "backups": drilled})
+    else:
+        say(said)

@@ -35,13 +35,10 @@ def plan(system: System, version: Version, *, as_json: AsJson = False) -> None:
 def _found(system: str, version: str, nowhere: str) -> dict[str, Any]:
     _prepare_prefect(system, nowhere)
     from deployments.serving import running_ledger
-    from flows.release import BEFORE, IN_PRODUCTION
-    from flows.rollback import rollback
-    from tasks.planning import Phase, plan_of
+    from flows.release import BACK, PHASES
+    from tasks.planning import plan_of
 
-    phases = [Phase(state.value, flow, changes_production=False) for state, flow in BEFORE.items()]
-    phases += [Phase(state.value, flow) for state, flow in IN_PRODUCTION.items()]
-    return plan_of(system, version, phases, Phase("rollback", rollback), running_ledger(settings()))
+    return plan_of(system, version, PHASES, BACK, running_ledger(settings()))
 
 
 def _prepare_prefect(system: str, nowhere: str) -> None:

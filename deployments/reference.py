@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticUndefined
 from pydantic_core.core_schema import WithDefaultSchema
 
+from deployments.shapes import told
 from tasks.domain import errors
 from tasks.domain.kind import Duration, Kind, Share, Size
 from tasks.spec.describing import as_written, describe_fields
@@ -261,6 +262,7 @@ def cli_reference(app: typer.Typer) -> str:
         if command.params:
             lines += ["| | | default |", "|---|---|---|"]
             lines += [_parameter(one) for one in (*arguments, *options)] + [""]
+    lines += told()
     lines += ["## Exit codes", "", "| code | |", "|---|---|", "| 0 | It was done. |"]
     lines += [f"| {code} | {text} |" for code, text in _exit_codes()]
     lines += ["| 1 | Also: `checklist` shows a row that is open; `watch` followed a release that did not end well. |"]

@@ -17,7 +17,7 @@ from tasks.adapters.host import LocalHost
 from tasks.domain.errors import AccessDenied, OutsideError, Refused
 from tasks.domain.ports import Command, HttpAnswer
 from tasks.domain.release import limit_name
-from tasks.settings import LEDGER_VARIABLE, POOL, POOL_VARIABLE, Settings
+from tasks.settings import FORMS_VARIABLE, LEDGER_VARIABLE, POOL, POOL_VARIABLE, Settings, deployment_name
 from tasks.spec.loading import systems_in
 
 ROOT = Path(__file__).parent.parent
@@ -36,11 +36,6 @@ class Registered:
     pool: str
     deployments: list[str]
     systems: list[str]
-
-
-def deployment_name(name: str, pool: str) -> str:
-    """Return how a deployment of ``prefect.yaml`` is called in a pool: each pool has all of them for itself."""
-    return name if pool == POOL else f"{name}@{pool}"
 
 
 def register_there(settings: Settings, tell: Callable[[str], None]) -> Registered:
@@ -183,4 +178,4 @@ def _read_prefect_file() -> dict[str, Any]:
 
 def _prefect(*words: str) -> None:
     argv = (sys.executable, "-m", "prefect", "--no-prompt", *words)
-    LocalHost().run(Command(argv, cwd=ROOT, env=dict(os.environ), timeout=REGISTER_WITHIN))
+    LocalHost().run(Command(argv, cwd=ROOT, env={**os.environ, FORMS_VARIABLE: "1"}, timeout=REGISTER_WITHIN))

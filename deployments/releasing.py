@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from deployments.commands import (
+    AsJson,
     By,
     MustBy,
     MustReason,
@@ -19,11 +20,14 @@ from deployments.commands import (
     book,
     command,
     connect_prefect,
+    print_json,
     require_known,
     settings,
+    tell,
 )
 from deployments.output import note, say
-from tasks.domain.errors import GoliveError, NotFound, UserError
+from tasks.domain.errors import GoliveError, NotFound, Refused, UserError
+from tasks.domain.release import State
 
 Phase = Literal["preflight", "backup", "rehearse", "migrate", "deploy", "health"]
 
@@ -40,11 +44,18 @@ def release(
     at: Annotated[
         str, typer.Option("--at", metavar="TIME", help="Announce it and begin then, as 2026-11-24T02:00+00:00.")
     ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Take a system to a version through all phases, now or at a time that people are told of at once."""
     require_known(system, version)
     if at:
-        say(_announce(system, version, _moment(at), by or getpass.getuser(), reason))
+        connect_prefect()
+        from deployments import starting as flows
+        from tasks.announcing import announced
+
+        said = flows.run(flows.announce(system, version, _moment(at), reason, by))
+        (newest, _at), *_others = announced(book(), system, version)
+        tell(said, as_json=as_json, release=newest.id)
         return
     if resume:
         row = book().releases.get(resume)
@@ -53,7 +64,7 @@ def release(
     connect_prefect()
     from deployments import starting as flows
 
-    say(flows.run(flows.release(system, version, reason, by, supersede, resume)))
+    tell(flows.run(flows.release(system, version, reason, by, supersede, resume)), as_json=as_json)
 
 
 def _moment(text: str) -> datetime:
@@ -66,36 +77,14 @@ def _moment(text: str) -> datetime:
     return found.astimezone(UTC)
 
 
-def _announce(system: str, version: str, at: datetime, by: str, reason: str) -> str:
-    connect_prefect()
-    from deployments import starting as flows
-    from tasks.announcing import announce
-
-    announcement = announce(system, version, at, by=by, reason=reason)
-    flows.tell_of(announcement)
-    try:
-        flows.schedule(system, version, at, reason=reason, by=by, announcement=announcement)
-    except Exception as error:  # noqa: BLE001 - Prefect raises of all kinds; the announcement stands in any case
-        note(f"Prefect did not take the start ({type(error).__name__}); golive up, or start it by hand at that time")
-    begins = f"{system} {version} begins at {at:%Y-%m-%d %H:%M} UTC"
-    return f"{announcement}: {begins}; golive cancel {announcement} calls it off"
-
-
 @command("cancel")
-def cancel(announcement: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
+def cancel(announcement: ReleaseId, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """Call a release off that was announced and has not begun."""
     book().releases.get(announcement)
     connect_prefect()
     from deployments import starting as flows
-    from tasks.announcing import call_off
 
-    said = call_off(announcement, by=by, reason=reason)
-    flows.tell_of(announcement)
-    try:
-        flows.unschedule(announcement)
-    except Exception as error:  # noqa: BLE001 - as above
-        note(f"the run that Prefect has for it is still there ({type(error).__name__}); delete it in its UI")
-    say(f"{announcement}: {said}")
+    tell(flows.run(flows.call_off(announcement, reason, by)), as_json=as_json, release=announcement)
 
 
 @command("rollback")
@@ -117,6 +106,7 @@ def rollback(
             show_default=False,
         ),
     ] = -1,
+    as_json: AsJson = False,
 ) -> None:
     """Take a system back to the version before, by the way that the rehearsal has proven."""
     from tasks.spec.loading import find_release_file
@@ -129,7 +119,7 @@ def rollback(
     from deployments import starting as flows
 
     serving = flows.run(flows.rollback(system, reason, by, accept_loss=accept_loss, release=release_id))
-    say(f"{system} {serving} serves again")
+    tell(f"{system} {serving} serves again", as_json=as_json)
 
 
 Role = Annotated[str, typer.Option("--role", metavar="ROLE", help="The role in which you sign.", show_default=False)]
@@ -148,15 +138,18 @@ def approve(
     gate: Gate = "",
     reject: Annotated[bool, typer.Option("--reject", help="Say no, as golive reject does.")] = False,
     reason: Reason = "",
+    as_json: AsJson = False,
 ) -> None:
     """Sign a release that waits for it; with the last signature it goes on here."""
-    _decide(release_id, role, by, "reject" if reject else "approve", reason, gate)
+    _decide(release_id, role, by, "reject" if reject else "approve", reason, gate, as_json=as_json)
 
 
 @command("reject")
-def reject(release_id: ReleaseId, *, role: Role, reason: MustReason, by: By = "", gate: Gate = "") -> None:
+def reject(
+    release_id: ReleaseId, *, role: Role, reason: MustReason, by: By = "", gate: Gate = "", as_json: AsJson = False
+) -> None:
     """Say no to a release: before it touches production it ends; what is live goes back, or a person is asked."""
-    _decide(release_id, role, by, "reject", reason, gate)
+    _decide(release_id, role, by, "reject", reason, gate, as_json=as_json)
 
 
 @command("waive")
@@ -167,23 +160,38 @@ def waive(
     by: MustBy,
     reason: MustReason,
     gate: Gate = "",
+    as_json: AsJson = False,
 ) -> None:
     """Do without the signature of a role; who did so, and why, stands in the report."""
-    _decide(release_id, role, by, "waive", reason, gate)
+    _decide(release_id, role, by, "waive", reason, gate, as_json=as_json)
 
 
 def _decide(
-    release_id: str, role: str, by: str, decision: Literal["approve", "reject", "waive"], reason: str, gate: str
+    release_id: str,
+    role: str,
+    by: str,
+    decision: Literal["approve", "reject", "waive"],
+    reason: str,
+    gate: str,
+    *,
+    as_json: bool,
 ) -> None:
     book().releases.get(release_id)
     connect_prefect()
     from deployments import starting as flows
 
-    say(flows.run(flows.approve(release_id, role, by or getpass.getuser(), decision, reason, gate)))
+    try:
+        said = flows.run(flows.approve(release_id, role, by or getpass.getuser(), decision, reason, gate))
+    except Refused as error:
+        # The flow of a release that got a no ends so; whoever said it got what they asked for.
+        if decision != "reject" or book().releases.get(release_id).state != State.STOPPED:
+            raise
+        said = f"{release_id} is stopped: {error.seen}"
+    tell(said, as_json=as_json, release=release_id)
 
 
 @command("accept")
-def accept(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
+def accept(release_id: ReleaseId, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """End a release that waits for a person: what serves now is taken to be stable."""
     row = book().releases.get(release_id)
     connect_prefect()
@@ -192,11 +200,11 @@ def accept(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
 
     said = accept_step(release_id, person_name=by, reason=reason)
     publish(release_id)
-    say(f"{row.id}: {said}")
+    tell(f"{row.id}: {said}", as_json=as_json, release=row.id)
 
 
 @command("stop")
-def stop(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
+def stop(release_id: ReleaseId, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """End a release that has not touched production and that no process drives, and remove what it had set up."""
     row = book().releases.get(release_id)
     try:
@@ -208,60 +216,71 @@ def stop(release_id: ReleaseId, *, by: MustBy, reason: MustReason) -> None:
 
     said = stop_by_person(release_id, person_name=by, reason=reason)
     publish(release_id)
-    say(f"{row.id}: {said}")
+    tell(f"{row.id}: {said}", as_json=as_json, release=row.id)
 
 
 @command("resume")
-def resume_release(release_id: ReleaseId, *, by: By = "") -> None:
+def resume_release(release_id: ReleaseId, *, by: By = "", as_json: AsJson = False) -> None:
     """Go on with a release, or its rollback, whose process has died."""
     book().releases.get(release_id)
     connect_prefect()
     from deployments import starting as flows
 
-    say(flows.resume(release_id, by))
+    tell(flows.resume(release_id, by), as_json=as_json, release=release_id)
 
 
 @command("phase")
-def phase(name: Annotated[Phase, typer.Argument(help="Which.")], system: System, version: Version, by: By = "") -> None:
+def phase(
+    name: Annotated[Phase, typer.Argument(help="Which.")],
+    system: System,
+    version: Version,
+    *,
+    by: By = "",
+    as_json: AsJson = False,
+) -> None:
     """Run one phase alone; migrate and deploy change production."""
     require_known(system, version)
     connect_prefect()
     from deployments import starting as flows
 
     result = flows.run(flows.PHASES[name](system, version, by))
-    say(f"{name} of {system} {version}: {result or 'done'}")
+    tell(f"{name} of {system} {version}: {result or 'done'}", as_json=as_json)
 
 
 Switch = Annotated[str, typer.Argument(help="The switch, by its name in the release file.", show_default=False)]
 
 
 @command("disable")
-def disable(system: System, switch: Switch, *, by: MustBy, reason: MustReason) -> None:
+def disable(system: System, switch: Switch, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """Switch one feature or provider of a system off, as its release file declares it, and check the system."""
-    _turn(system, switch, "off", by, reason)
+    _turn(system, switch, "off", by, reason, as_json=as_json)
 
 
 @command("enable")
-def enable(system: System, switch: Switch, *, by: MustBy, reason: MustReason) -> None:
+def enable(system: System, switch: Switch, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """Switch a feature or provider on again, and check the system."""
-    _turn(system, switch, "on", by, reason)
+    _turn(system, switch, "on", by, reason, as_json=as_json)
 
 
-def _turn(system: str, switch: str, to: Literal["off", "on"], by: str, reason: str) -> None:
+def _turn(system: str, switch: str, to: Literal["off", "on"], by: str, reason: str, *, as_json: bool) -> None:
     require_known(system)
     connect_prefect()
     from deployments import starting as flows
 
-    say(flows.run(flows.switch(system, switch, reason, to, by)))
+    tell(flows.run(flows.switch(system, switch, reason, to, by)), as_json=as_json)
 
 
 @command("monitor")
-def monitor() -> None:
+def monitor(*, as_json: AsJson = False) -> None:
     """Look once at every release under watch, as Prefect's schedule does each hour."""
     connect_prefect(quiet=False)
     from deployments import starting as flows
 
-    say("\n".join(flows.run(flows.monitor())) or "nothing is due")
+    looks = flows.run(flows.monitor())
+    if as_json:
+        print_json({"looks": looks})
+    else:
+        say("\n".join(looks) or "nothing is due")
 
 
 @command("guard")
@@ -291,18 +310,27 @@ def slack() -> None:
 
 
 @command("block")
-def block(system: System, version: Version, *, by: MustBy, reason: MustReason) -> None:
+def block(system: System, version: Version, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """Forbid a version of a system to be released."""
     require_known(system, version)
     book().releases.block(system, version, by=by, reason=reason)
-    say(f"{system} {version} is blocked")
+    _tell_block(system, version, f"{system} {version} is blocked", as_json=as_json)
 
 
 @command("unblock")
-def unblock(system: System, version: Version, *, by: MustBy, reason: MustReason) -> None:
+def unblock(system: System, version: Version, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """Allow a version that was blocked by a person or a rollback."""
     require_known(system, version)
     if book().releases.blocked(system, version) is None:
         raise NotFound(f"{system} {version} is not blocked")
     book().releases.block(system, version, by=by, reason=reason, action="unblock")
-    say(f"{system} {version} may be released again")
+    _tell_block(system, version, f"{system} {version} may be released again", as_json=as_json)
+
+
+def _tell_block(system: str, version: str, said: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(
+            {"system": system, "version": version, "blocked": book().releases.blocked(system, version) is not None}
+        )
+    else:
+        say(said)

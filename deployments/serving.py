@@ -38,7 +38,7 @@ class Up:
     ui: str
     deployments: list[str]
     systems: list[str]
-    password: Path
+    password_file: Path
     """The file that holds what the UI asks for."""
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import datetime
 from typing import Any, TypeVar
 
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.deployments import run_deployment
 from prefect.exceptions import ParameterTypeError
 
-from deployments.registering import deployment_name
+from flows.announce import announce
 from flows.approve import approve, follow_up
 from flows.backup import backup
+from flows.call_off import call_off
 from flows.deploy import deploy
 from flows.guard import guard_anyway
 from flows.health import health
@@ -34,13 +31,13 @@ from tasks.domain.release import FORWARD, State
 from tasks.gatekeeping import what_follows
 from tasks.release import wait_until_free
 from tasks.settings import Settings
-from tasks.signing import observed
-from tasks.telling import courier_for
 
 __all__ = [
     "PHASES",
+    "announce",
     "approve",
     "backup",
+    "call_off",
     "guard_anyway",
     "monitor",
     "release",
@@ -49,10 +46,7 @@ __all__ = [
     "resume",
     "rollback",
     "run",
-    "schedule",
     "switch",
-    "tell_of",
-    "unschedule",
 ]
 
 R = TypeVar("R")
@@ -107,28 +101,6 @@ def resume(release_id: str, by: str) -> str:
     if state is State.AWAITING_GO:
         wait_until_free(release_id)  # somebody may sign before the process that asked has let go
     return run(release(row.system, row.version, row.reason, by, resume=row.id))
-
-
-def tell_of(release_id: str) -> None:
-    """Deliver what is to be told of a release or an announcement, as far as that goes within seconds."""
-    courier_for(observed(release_id)).flush(10.0)
-
-
-def schedule(system: str, version: str, at: datetime, *, reason: str, by: str, announcement: str) -> None:
-    """Let Prefect start an announced release at its time."""
-    given = {"system": system, "version": version, "reason": reason, "started_by": by}
-    made: Any = run_deployment
-    deployment = f"release/{deployment_name('release', Settings.from_environment().pool)}"
-    made(deployment, parameters=given, scheduled_time=at, timeout=0, tags=[announcement], as_subflow=False)
-
-
-def unschedule(announcement: str) -> int:
-    """Take back what `schedule` gave to Prefect, and return how many runs that were."""
-    with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[announcement])))
-        for one in runs:
-            client.delete_flow_run(one.id)
-    return len(runs)
 
 
 _RESUMABLE = FORWARD[: FORWARD.index(State.WATCHING)]

@@ -145,6 +145,7 @@ def report(
         bool, typer.Option("--bundle", help="Write all evidence as one archive too, and put its hash on record.")
     ] = False,
     show: Annotated[bool, typer.Option("--open", help="Open it in the browser too.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a release's report as one HTML file and print its path; with --bundle, the evidence as one archive."""
     if path is not None and not bundle:
@@ -152,12 +153,17 @@ def report(
     from tasks.report import told_of, write_bundle, write_report
 
     written = write_report(release_id)
-    say(str(written))
-    if bundle:
-        archive, sha256 = write_bundle(release_id, path)
-        say(f"{sha256}  {archive}")
-    if line := told_of(release_id):
-        note(f"checklist: {line}")
+    archive, sha256 = write_bundle(release_id, path) if bundle else (None, None)
+    line = told_of(release_id)
+    if as_json:
+        made = {"bundle": str(archive) if archive else None, "sha256": sha256, "checklist": line or None}
+        print_json({"release": release_id, "report": str(written), **made})
+    else:
+        say(str(written))
+        if archive:
+            say(f"{sha256}  {archive}")
+        if line:
+            note(f"checklist: {line}")
     if show:
         typer.launch(written.as_uri())
 

@@ -96,6 +96,7 @@ class FakeSlack:
             does: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
                 "chat.postMessage": self._post,
                 "chat.update": self._update,
+                "chat.getPermalink": self._permalink,
                 "conversations.history": self._history,
                 "conversations.replies": self._replies,
                 "conversations.list": self._list,
@@ -170,6 +171,12 @@ class FakeSlack:
                 message.update(text=asked["text"], blocks=asked.get("blocks") or [], edits=message["edits"] + 1)
                 return {"ok": True, "channel": asked["channel"], "ts": message["ts"]}
         return _no("message_not_found")
+
+    def _permalink(self, asked: dict[str, Any]) -> dict[str, Any]:
+        if not any(one["ts"] == asked["message_ts"] for one in self.messages):
+            return _no("message_not_found")
+        place = f"{asked['channel']}/p{asked['message_ts'].replace('.', '')}"
+        return {"ok": True, "permalink": self.base_url.replace("/api/", f"/archives/{place}")}
 
     def _whisper(self, asked: dict[str, Any]) -> dict[str, Any]:
         self.whispers.append(asked)

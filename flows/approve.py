@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from flows.answer import answer
-from flows.parameters import Help, Reason
+from flows.parameters import Help, Offered, Reason
 from flows.release import release
 from tasks.domain.gates import GATE_PATTERN
 from tasks.gatekeeping import what_follows
@@ -16,9 +16,15 @@ from tasks.monitor import look_after
 from tasks.release import wait_until_free
 from tasks.report import publish_report
 from tasks.signing import sign
+from tasks.spec.offering import roles_in
 
 WaitingRelease = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,80}$"), Help("The id of the release that waits.")]
-Role = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,60}$"), Help("The role in which you sign.")]
+Role = Annotated[
+    str,
+    Field(pattern=r"^[^\x00-\x1f]{1,60}$"),
+    Offered(of=roles_in, dear=True),
+    Help("The role in which you sign; those of all release files are offered."),
+]
 Person = Annotated[str, Field(min_length=1, max_length=100), Help("Your name.")]
 Decision = Annotated[
     Literal["approve", "reject", "waive"],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler
 
 from tasks.domain.release import VERSION_PATTERN
-from tasks.settings import Settings
+from tasks.settings import FORMS_VARIABLE, Settings
 from tasks.spec.loading import systems_in
 
 
@@ -22,16 +25,20 @@ class Help:
 
 
 class Offered:
-    """Lets the form offer ``more`` and the systems that have a release file when the deployments are registered.
+    """Lets the form offer ``more`` and what the release files give when the deployments are registered.
 
-    Any other name is refused by the flow itself, which knows the files of now and names the nearest one.
+    By default that is the systems. What takes reading the files is ``dear``, and left out unless ``FORMS_VARIABLE``
+    says that forms are being made: a schema is made at each import. Any other name is refused by the flow itself,
+    which knows the files of now and names the nearest one.
     """
 
-    def __init__(self, *more: str) -> None:
-        self.more = more
+    def __init__(self, *more: str, of: Callable[[Path], list[str]] = systems_in, dear: bool = False) -> None:
+        self.more, self.of, self.dear = more, of, dear
 
     def __get_pydantic_json_schema__(self, core: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        offered = systems_in(Settings.from_environment().systems)
+        if self.dear and not os.environ.get(FORMS_VARIABLE):
+            return dict(handler(core))
+        offered = self.of(Settings.from_environment().systems)
         return {**handler(core), **({"enum": [*self.more, *offered]} if offered else {})}
 
 

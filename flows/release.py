@@ -20,8 +20,10 @@ from tasks.domain.release import State
 from tasks.driving import advance, driving, shown
 from tasks.guard import see_to_guard
 from tasks.monitor import look_right_after
+from tasks.planning import Phase
 from tasks.release import go_live, has_touched_production, must_roll_back, open_or_resume, reached, seek_go, stop
 from tasks.report import publish_report
+from tasks.show_plan import show_plan
 from tasks.silencing import end_silences
 
 BEFORE: dict[State, Any] = {State.PREFLIGHT: preflight, State.BACKUP: backup, State.REHEARSE: rehearse}
@@ -29,6 +31,14 @@ BEFORE: dict[State, Any] = {State.PREFLIGHT: preflight, State.BACKUP: backup, St
 
 IN_PRODUCTION: dict[State, Any] = {State.MIGRATE: migrate, State.DEPLOY: deploy, State.HEALTH: health}
 """The phases after which production may differ."""
+
+PHASES = (
+    *(Phase(state.value, flow, changes_production=False) for state, flow in BEFORE.items()),
+    *(Phase(state.value, flow) for state, flow in IN_PRODUCTION.items()),
+)
+"""All phases in their order, as a plan tells them."""
+BACK = Phase("rollback", rollback)
+"""The way back, as a plan tells it."""
 
 Supersede = Annotated[bool, Help("End the watch of the release that is live now, so that this one may begin.")]
 Resume = Annotated[ReleaseId, Help("Leave it empty; or the id of a release that a dead process left behind, to go on.")]
@@ -51,10 +61,12 @@ async def release(
     opened = open_or_resume(system, version, reason=reason, started_by=started_by, supersede=supersede, resume=resume)
     with driving(opened) as claim:
         try:
+            show_plan(claim, PHASES, BACK)
             for state, phase in BEFORE.items():
                 if not reached(claim, state):
                     advance(claim, state)
                     await phase(system, version, started_by, claim.release_id)
+            show_plan(claim, PHASES, BACK)
             if not has_touched_production(claim) and (missing := seek_go(claim)):
                 return f"{claim.release_id} awaits {', '.join(missing)}"
             for state, phase in IN_PRODUCTION.items():

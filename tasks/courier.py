@@ -18,7 +18,7 @@ from typing import Any
 from tasks.adapters.http import HttpxHttp
 from tasks.adapters.mail import Smtp
 from tasks.adapters.slack import SlackChat
-from tasks.domain.errors import GoliveError, OutsideError, ServerTrouble, TimedOut
+from tasks.domain.errors import ConnectionLost, GoliveError, OutsideError, ServerTrouble, TimedOut
 from tasks.domain.messages import files_of
 from tasks.domain.ports import ChatApi, Clock, Http, HttpAnswer, MailApi, MailServer, Secrets
 from tasks.ledger.ledger import Ledger
@@ -32,7 +32,8 @@ KEEP_TRYING = timedelta(hours=24)
 """A message is given up after so many tries and not before so long, so that an outage of a night loses nothing."""
 
 _LONGEST_PAUSE = 300.0
-_AFTER_TIMEOUT = 10.0  # a slow server may still take the message; only then can a look for it tell
+_SETTLES = 10.0
+_LOST = 0.3  # of that, after a connection that the other side has closed
 _LONGEST_ASKED = 3600.0  # of a Retry-After
 _LEASE = 30.0
 _JITTER = SystemRandom()
@@ -42,7 +43,9 @@ class Courier:
     """Delivers the messages of one system's releases through each of its notifiers, or to the console without any.
 
     Several processes may have one each for the same system: a lease lets one deliver at a time. ``lease`` is how many
-    seconds the others wait after such a process was killed.
+    seconds the others wait after such a process was killed. For ``settles`` seconds after a try was given up, or its
+    process killed, a slow server may still take the message: only then can asking for it tell, and until then it waits,
+    and with it what comes after it in the same thread.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Courier:
         *,
         system: str,
         lease: float = _LEASE,
+        settles: float = _SETTLES,
         http: Http | None = None,
     ) -> None:
         self._clock = clock
@@ -65,7 +69,9 @@ class Courier:
         fallback = None if any(isinstance(one, Console) for one in given.values()) else Console()
         holder = f"{socket.gethostname()}/{os.getpid()}/{random_names.token_hex(4)}"
         self.routes = tuple(
-            Route(ledger, system, notifier, Outlet(secrets, write_line, http), clock, fallback, holder, lease)
+            Route(
+                ledger, system, notifier, Outlet(secrets, write_line, http), clock, fallback, holder, (lease, settles)
+            )
             for notifier in given.values()
         )
         for route in self.routes:
@@ -163,7 +169,7 @@ class Route:
         clock: Clock,
         fallback: Console | None,
         holder: str,
-        lease: float,
+        seconds: tuple[float, float],
     ) -> None:
         self.name = notifier.address
         self.clock = clock
@@ -172,7 +178,7 @@ class Route:
         self.ends = math.inf
         self._outbox, self._leases = ledger.outbox, ledger.leases
         self._system, self._notifier, self._outlet, self._fallback = system, notifier, outlet, fallback
-        self._holder, self._lease = holder, lease
+        self._holder, (self._lease, self._settles) = holder, seconds
         self._job = f"courier:{system}:{self.name}"
         self._silent_until = -math.inf
         self._said: set[str] = set()
@@ -259,6 +265,7 @@ class Route:
         return went
 
     def _deliver(self, row: Row, ends: float) -> _Went:
+        self._outlet.within = min(0.8 * self._lease, ends - self.clock.monotonic())
         message = Message(
             key=f"{row.release_id}/{row.id}",
             release_id=row.release_id,
@@ -268,11 +275,11 @@ class Route:
             blocks=tuple(self._masked(row.blocks.get("blocks", []))),
             state=str(row.blocks.get("state", "")),
             root_ref=self._ref_of(row),
-            # On record before it is sent, so that whoever goes on after a kill asks Slack instead of sending again.
-            maybe_sent=self._outbox.sending(row.id, self.name) > 0,
+            # On record before it is sent, so that whoever goes on after a kill asks Slack instead of sending again,
+            # and not before a request that was under way has arrived.
+            maybe_sent=self._outbox.sending(row.id, self.name, self._outlet.within + self._settles) > 0,
             files=files_of(row.blocks),
         )
-        self._outlet.within = min(0.8 * self._lease, ends - self.clock.monotonic())
         try:
             ref = self._notifier.deliver(message, self._outlet)
         except GoliveError as error:
@@ -298,12 +305,21 @@ class Route:
         asked = error.retry_after if isinstance(error, ServerTrouble) else None
         if asked is None:
             pause = min(_LONGEST_PAUSE, 2.0 ** min(tries, 20)) * _JITTER.uniform(0.5, 1.0)
-            pause = max(pause, _AFTER_TIMEOUT) if isinstance(error, TimedOut) else pause
+            pause = max(pause, self._settling(error))
         else:
             pause = min(asked, _LONGEST_ASKED) * _JITTER.uniform(1.0, 1.1)
             self._silent_until = self.clock.monotonic() + pause
         self._outbox.retry(row.id, self.name, said, pause)
         return _Went.LATER
+
+    def _settling(self, error: GoliveError) -> float:
+        """Return the seconds within which a message may still arrive after a try that ended so."""
+        match error:
+            case TimedOut():
+                return self._settles
+            case ConnectionLost():
+                return _LOST * self._settles
+        return 0.0
 
     def _show_instead(self, message: Message, error_id: str, said: str) -> None:
         if message.files:

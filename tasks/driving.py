@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from prefect.exceptions import TerminationSignal
+
 from tasks.acting import log_to_run
 from tasks.context import context_of, holder, is_gone, ledger, production, site_of, world
 from tasks.courier import Courier, running
@@ -19,6 +21,7 @@ from tasks.ledger.models import Release
 from tasks.ledger.releases import Claim, Opening
 from tasks.rollouts import Site
 from tasks.settings import Settings
+from tasks.showing import shown_in_prefect
 from tasks.slots import show_slot
 from tasks.spec import loading
 from tasks.spec.release_file import REFERENCE, ReleaseFile
@@ -147,6 +150,8 @@ def advance(claim: Claim, after: State, note: str = "", **values: Any) -> None:
 
 def shown(claim: Claim, error: BaseException) -> str:
     """Return what an error says in a form that may be told to anybody: secrets are hidden."""
+    if isinstance(error, TerminationSignal):
+        return "cancelled: its process was asked to end, as Prefect does when a run is cancelled there"
     return context_of(claim).world.secrets.mask(str(error) or type(error).__name__)
 
 
@@ -168,7 +173,7 @@ def driving(claim: Claim) -> Iterator[Claim]:
     courier: Courier = courier_for(ctx)
     show_slot(ctx.release.system)
     try:
-        with running(courier):
+        with running(courier), shown_in_prefect(ctx):
             yield claim
     finally:
         ended.set()

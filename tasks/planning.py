@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect import Flow
 
-from tasks.context import production, root_of, site_of, world_of
+from tasks.context import Context, production, root_of, site_of, world_of
 from tasks.deploy import roll_out
 from tasks.domain.errors import GoliveError
 from tasks.domain.outcome import Outcome
@@ -62,6 +62,16 @@ def plan_of(system: str, version: str, phases: Sequence[Phase], back: Phase, boo
         )
 
 
+def plan_on_record(ctx: Context, phases: Sequence[Phase], back: Phase) -> dict[str, Any]:
+    """Return the plan of a release that has been opened, by the file on record with it; its code is not brought here.
+
+    What the code would tell is thus not known before the phase preflight has brought it.
+    """
+    target = production(ctx.file, ctx.settings, ctx.world, ctx.release.version)
+    looking = _Looking(ctx.file, ctx.settings, ctx.world, target, site_of(ctx.file, ctx.settings, target), None, None)
+    return looking.at_all(Path(ctx.release.file), phases, back)
+
+
 @dataclass(frozen=True)
 class _Looking:
     """Looks at one release that is not begun."""
@@ -71,7 +81,8 @@ class _Looking:
     world: World
     target: Target
     site: Site
-    scratch: Path
+    scratch: Path | None
+    """Where code that is not on the host yet may be brought, to be looked at."""
     book: Ledger | None
 
     def at_all(self, path: Path, phases: Sequence[Phase], back: Phase) -> dict[str, Any]:
@@ -115,11 +126,11 @@ class _Looking:
         """Return the version's code on the host, or else a copy of it that is gone once the plan is made."""
         if (found := placed(self.target, self.target.version)) is not None:
             return found
-        unbuilt = _unbuilt(self.file.source)
-        if unbuilt is None:
+        unbuilt, scratch = _unbuilt(self.file.source), self.scratch
+        if unbuilt is None or scratch is None:
             return {UNKNOWN: f"only the phase preflight brings the code of a {self.file.source.kind}"}
         found_or_not: Fetched | dict[str, str] = self.known(
-            lambda: unbuilt.fetch(self.target.at(root=self.scratch), self.target.version)
+            lambda: unbuilt.fetch(self.target.at(root=scratch), self.target.version)
         )
         return found_or_not
 
@@ -184,7 +195,7 @@ class _Looking:
             return {"kind": plan.kind, "pending": code, "pause": plan.pause}
         there = self.target.at(release_dir=code.directory)
         unbuilt = isinstance(self.file.source, Built) and self.file.source.build
-        if unbuilt and code.directory.is_relative_to(self.scratch):
+        if unbuilt and self.scratch is not None and code.directory.is_relative_to(self.scratch):
             seen = self.known(lambda: list(plan.pending(there)))
             if isinstance(seen, dict):
                 seen = {UNKNOWN: "that takes what the version's build makes, and a plan builds nothing; preflight does"}

@@ -6,10 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from prefect.artifacts import create_markdown_artifact
-from prefect.context import FlowRunContext
 
 from tasks.acting import act
 from tasks.context import ledger, root_of, world
@@ -27,6 +23,7 @@ from tasks.reporting.markdown import to_markdown
 from tasks.reporting.pictures import pictures_of
 from tasks.reporting.values import ReleaseFacts, masked
 from tasks.settings import Settings
+from tasks.showing import put_markdown
 from tasks.spec import loading
 from tasks.spec.release_file import REFERENCE
 from tasks.telling import about
@@ -128,14 +125,8 @@ def _publish(release_id: str) -> str:
         facts = masked(facts_of(record), cache(world().secrets.mask))
         page, text = render(facts).encode(), to_markdown(facts)
     write_whole(path, page)
-    if FlowRunContext.get() is not None:
-        create: Any = create_markdown_artifact  # its stub does not know _sync
-        create(
-            key=release_id,
-            markdown=f"{text}\n\nFull report: `{path}`",
-            description=_described(facts) if facts is not None else f"Report of {release_id}",
-            _sync=True,
-        )
+    described = _described(facts) if facts is not None else f"Report of {release_id}"
+    put_markdown(release_id, f"{text}\n\nFull report: `{path}`", described)
     return str(path)
 
 

@@ -19,6 +19,8 @@ POOL_VARIABLE = "GOLIVE_POOL"
 POOL = "golive"
 """The work pool of an installation that names none."""
 _POOL_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+FORMS_VARIABLE = "GOLIVE_FORMS"
+"""Set where the forms of Prefect's UI are made, which offer what the release files name."""
 
 
 @dataclass(frozen=True)
@@ -71,3 +73,8 @@ class Settings:
             metrics_file=Path(metrics).expanduser().absolute() if metrics else None,
             pool=pool,
         )
+
+
+def deployment_name(name: str, pool: str) -> str:
+    """Return how a deployment of ``prefect.yaml`` is called in a pool: each pool has all of them for itself."""
+    return name if pool == POOL else f"{name}@{pool}"

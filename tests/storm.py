@@ -22,10 +22,10 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.releases import Opening
 
 ROOT = Path(__file__).parents[1]
-FAULTS = {"limit": 2, "trouble": 4, "hang": 1, "drop": 6, "drop_first": 4, "internal_error": 2}
-"""What goes wrong, and how often: 429, 503, taken and answered too late, taken without an answer, not taken, Slack's
-own trouble."""
-SECONDS = {"limit": 1.0, "hang": 1.5}
+FAULTS = {"limit": 2, "trouble": 4, "hang": 1, "slow": 1, "drop": 6, "drop_first": 4, "internal_error": 2}
+"""What goes wrong, and how often: 429, 503, taken and answered too late, taken too late, taken without an answer, not
+taken, Slack's own trouble."""
+SECONDS = {"limit": 1.0, "hang": 1.5, "slow": 1.5}
 _UNDELIVERED = """
 SELECT count(*) AS n FROM message m WHERE NOT EXISTS (
     SELECT 1 FROM delivery d WHERE d.message_id = m.id AND d.outcome IN ('delivered', 'dead'))
@@ -40,7 +40,7 @@ from tasks.notifiers.slack import Slack
 
 slack = Slack(channel="#ops", base_url=os.environ["TEST_SLACK"], timeout=1.0)
 ledger = Ledger(os.environ["TEST_DSN"])
-courier = Courier(ledger, [slack], SecretStore(), SystemClock(), print, system="shop", lease=1.0)
+courier = Courier(ledger, [slack], SecretStore(), SystemClock(), print, system="shop", lease=1.0, settles=3.0)
 with running(courier, every=0.05):
     while True:
         time.sleep(1)

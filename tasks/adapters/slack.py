@@ -162,6 +162,11 @@ class SlackChat:
         for page in self._pages("conversations.replies" if thread_ts else "conversations.history", ask):
             yield from page.get("messages") or ()
 
+    def link(self, channel: str, ts: str) -> str:
+        """Return the address at which people see a message; Slack asks for no scope for that."""
+        method, about = "chat.getPermalink", {"channel": channel, "message_ts": ts}
+        return str(self._call(method, lambda: self._client.api_call(method, params=about))["permalink"])
+
     def whisper(self, channel: str, user: str, text: str) -> None:
         """Say something in a channel that one user alone sees."""
         self._call("chat.postEphemeral", lambda: self._client.chat_postEphemeral(channel=channel, user=user, text=text))

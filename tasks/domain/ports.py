@@ -547,6 +547,10 @@ class ChatApi(Protocol):
         """
         ...
 
+    def link(self, channel: str, ts: str) -> str:
+        """Return the address at which people see a message."""
+        ...
+
     def whisper(self, channel: str, user: str, text: str) -> None:
         """Say something in a channel that one user alone sees."""
         ...

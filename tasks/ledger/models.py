@@ -320,7 +320,10 @@ class Message(Record, Base):
 
 
 class Delivery(Record, Base):
-    """One event of a delivery: ``sending`` before it, then ``delivered``, ``retry`` (at ``retry_at``) or ``dead``."""
+    """One event of a delivery: ``sending`` before it, then ``delivered``, ``retry`` or ``dead``.
+
+    ``retry_at`` is when the next try is due; of ``sending`` it holds where nothing came after it.
+    """
 
     __tablename__ = "delivery"
     __table_args__ = (Index("ix_delivery_dead", "id", postgresql_where=text("outcome = 'dead'")),)

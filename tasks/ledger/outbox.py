@@ -37,14 +37,16 @@ class Outbox:
         waiting_messages = _waiting(notifier, system, refused_by).order_by(Message.id).limit(limit)
         with self._engine.transaction() as session:
             waiting = session.scalars(waiting_messages).all()
-            later = session.execute(
-                select(Delivery.message_id).where(
-                    Delivery.notifier == notifier,
-                    Delivery.message_id.in_([m.id for m in waiting]),
-                    Delivery.retry_at > func.clock_timestamp(),
-                )
-            ).scalars()
-            held = set(later)
+            # The newest event counts: a try whose end is on record holds a message for as long as that end says.
+            newest = (
+                select(func.max(Delivery.id))
+                .where(Delivery.notifier == notifier, Delivery.message_id.in_([m.id for m in waiting]))
+                .group_by(Delivery.message_id)
+            )
+            later = select(Delivery.message_id).where(
+                Delivery.id.in_(newest), Delivery.retry_at > func.clock_timestamp()
+            )
+            held = set(session.scalars(later))
         due: list[Message] = []
         stuck: set[str] = set()
         for message in waiting:
@@ -73,10 +75,12 @@ class Outbox:
         with self._engine.transaction() as session:
             return session.scalar(_waiting(notifier, system, refused_by).limit(1)) is not None
 
-    def sending(self, message_id: int, notifier: str) -> int:
+    def sending(self, message_id: int, notifier: str, settled_after: float = 0) -> int:
         """Put on record that a message is about to be sent, and return how often it was so before.
 
-        More than never means that an earlier try may have arrived without golive having heard of it.
+        More than never means that an earlier try may have arrived without golive having heard of it. If no end of this
+        try comes on record, the message is due again ``settled_after`` seconds from now, when it has surely arrived or
+        never will.
         """
         with self._engine.transaction() as session:
             before = session.scalar(
@@ -84,7 +88,14 @@ class Outbox:
                     Delivery.message_id == message_id, Delivery.notifier == notifier, Delivery.outcome == "sending"
                 )
             )
-            session.add(Delivery(message_id=message_id, notifier=notifier, outcome="sending"))
+            session.add(
+                Delivery(
+                    message_id=message_id,
+                    notifier=notifier,
+                    outcome="sending",
+                    retry_at=func.clock_timestamp() + timedelta(seconds=settled_after),
+                )
+            )
             return before or 0
 
     def delivered(self, message_id: int, notifier: str, ref: Mapping[str, Any]) -> None:

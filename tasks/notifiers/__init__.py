@@ -102,6 +102,13 @@ class Notifier(Kind):
         """Whether people can press the buttons of its messages, and golive hears of it."""
         return False
 
+    def link(self, ref: Mapping[str, str], outlets: Outlets) -> str:  # noqa: ARG002 - most have no address for it
+        """Return where a person finds what was delivered, by what `deliver` returned; empty where there is no such.
+
+        Raises as `deliver` does.
+        """
+        return ""
+
     @abstractmethod
     def deliver(self, message: Message, outlets: Outlets) -> Mapping[str, str]:
         """Deliver a message and return what is needed to edit it or reply to it.

@@ -89,6 +89,11 @@ class Slack(Notifier):
             broadcast=message.kind in _LOUD and thread != "",
         )
 
+    def link(self, ref: Mapping[str, str], outlets: Outlets) -> str:
+        """Return the address of a message in Slack, under which its thread opens."""
+        chat = outlets.chat(outlets.secrets.resolve(self.token), self.base_url, self.timeout)
+        return chat.link(ref["channel"], ref["ts"]) if "ts" in ref else ""
+
 
 def _sent(chat: ChatApi, channel: str, message: Message, thread: str) -> Mapping[str, str] | None:
     try:

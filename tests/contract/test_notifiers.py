@@ -142,6 +142,15 @@ def test_the_console_shows_when_of_which_release_and_how_grave(outlets: Outlets)
     assert outlets.lines == ["2026-11-22 02:05:11 UTC [r-1] ALERT ordinaut 2.1.0: down"]
 
 
+def test_a_message_in_slack_has_an_address_and_one_elsewhere_need_not(slack: FakeSlack, outlets: Outlets) -> None:
+    ops = Slack(channel="#ops", base_url=slack.base_url)
+    ref = ops.deliver(message(), outlets)
+    assert ops.link(ref, outlets).endswith(f"/C0123OPS4/p{ref['ts'].replace('.', '')}")
+    with pytest.raises(OutsideError, match="message_not_found"):
+        ops.link({**ref, "ts": "1.0"}, outlets)
+    assert Console().link({}, outlets) == ""
+
+
 def test_slack_needs_its_token_under_a_name_that_has_a_value(slack: FakeSlack) -> None:
     with pytest.raises(SecretMissing):
         Slack(channel="#ops", base_url=slack.base_url).deliver(message(), Outlets({}))

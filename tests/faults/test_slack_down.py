@@ -162,6 +162,28 @@ def test_one_release_in_trouble_does_not_keep_the_others_waiting(ledger: Ledger,
     assert [one["text"] for one in slack.messages] == ["root of ordinaut-2"]
 
 
+def test_what_may_still_arrive_is_asked_for_later_and_holds_up_no_other_release(
+    ledger: Ledger, slack: FakeSlack
+) -> None:
+    open_release(ledger, "ordinaut-1", mutates=False)
+    open_release(ledger, "ordinaut-2", mutates=False)
+    (first,) = ledger.outbox.messages("ordinaut-1")
+    ledger.outbox.sending(first.id, OPS, 600)  # by a process that was killed then
+    courier = courier_of(ledger, ops(slack.base_url))
+    assert courier.flush(5) == 1
+    assert [one["text"] for one in slack.messages] == ["root of ordinaut-2"]
+    assert courier.waits()
+
+
+def test_a_try_whose_end_is_on_record_is_repeated_when_that_says(ledger: Ledger, slack: FakeSlack) -> None:
+    open_release(ledger)
+    (root,) = ledger.outbox.messages("ordinaut-1")
+    ledger.outbox.sending(root.id, OPS, 600)
+    ledger.outbox.retry(root.id, OPS, "HTTP 503", 0)
+    assert courier_of(ledger, ops(slack.base_url)).flush(5) == 1
+    whole_thread(slack, 0)
+
+
 def test_a_ledger_that_does_not_answer_is_said_once_and_hurts_nobody(slack: FakeSlack) -> None:
     ledger = Ledger("postgresql://nobody:hunter22@127.0.0.1:1/none")
     lines: list[str] = []
@@ -238,13 +260,20 @@ from tasks.notifiers.slack import Slack
 
 ledger = Ledger(os.environ["TEST_DSN"])
 slack = Slack(channel="#ops", base_url=os.environ["TEST_SLACK"])
-courier = Courier(ledger, [slack], SecretStore(), SystemClock(), print, system="ordinaut", lease=1.0)
+settles = float(os.environ["TEST_SETTLES"])
+courier = Courier(ledger, [slack], SecretStore(), SystemClock(), print, system="ordinaut", lease=1.0, settles=settles)
 courier.flush(30)
 """
 
 
-def flushing(database: str, slack: FakeSlack) -> subprocess.Popen[bytes]:
-    names = {"TEST_DSN": database, "TEST_SLACK": slack.base_url, "SLACK_BOT_TOKEN": TOKEN, "PYTHONPATH": str(ROOT)}
+def flushing(database: str, slack: FakeSlack, settles: float = 0.2) -> subprocess.Popen[bytes]:
+    names = {
+        "TEST_SETTLES": f"{settles}",
+        "TEST_DSN": database,
+        "TEST_SLACK": slack.base_url,
+        "SLACK_BOT_TOKEN": TOKEN,
+        "PYTHONPATH": str(ROOT),
+    }
     return subprocess.Popen([sys.executable, "-c", _PROCESS], env={**os.environ, **names}, cwd=ROOT)
 
 
@@ -264,9 +293,29 @@ def test_a_process_killed_while_it_delivers_loses_nothing_and_doubles_nothing(
         os.kill(process.pid, signal.SIGKILL)
         assert process.wait(10) == -signal.SIGKILL
         slack.heal()
-        time.sleep(1.1)  # the killed process's lease
+        time.sleep(1.1)  # the killed process's lease, and the time in which its request may still arrive
     left = flushing(database, slack)
     assert left.wait(60) == 0
     assert ledger.outbox.due(OPS) == []
     assert slack.calls["conversations.replies"] + slack.calls["conversations.history"] >= 3
     whole_thread(slack, 12)
+
+
+def test_a_request_of_a_killed_process_that_slack_takes_late_is_not_sent_again(
+    ledger: Ledger, slack: FakeSlack, database: str
+) -> None:
+    open_release(ledger)
+    tell(ledger, 1)
+    slack.fail("chat.postMessage", "slow", seconds=2)
+    process = flushing(database, slack, settles=5)
+    until(lambda: slack.calls["chat.postMessage"] > 0)
+    asked = time.monotonic()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(10)
+    # The lease of the killed process ends before Slack takes its request; what is on record of that holds longer.
+    secrets = SecretStore({"SLACK_BOT_TOKEN": TOKEN})
+    took_over = Courier(ledger, [ops(slack.base_url)], secrets, SystemClock(), print, system="ordinaut")
+    with running(took_over, every=0.1):
+        until(lambda: not took_over.waits(), within=40)
+    time.sleep(max(0.0, asked + 3 - time.monotonic()))  # by then Slack has taken what it was slow with
+    whole_thread(slack, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.gatekeeping import see_to_gates
 from tests.flows import SmallSystem
-from tests.systems import without_prefect
+from tests.systems import run, without_prefect
 from tests.waiting import end_active, messages
 from tests.watched import Later, deploy, put_under_watch
 
@@ -109,6 +110,40 @@ def test_a_release_that_was_not_announced_changes_nothing(system: SmallSystem) -
         system.release("v2")
     row = system.latest()
     assert (row.state, row.mutation_started_at) == (State.STOPPED, None)
+
+
+def test_prefect_starts_what_was_announced_by_a_form_and_not_what_was_called_off(
+    system: SmallSystem, prefect_server: str
+) -> None:
+    from prefect.client.orchestration import get_client
+
+    from flows.announce import announce as announce_flow
+    from flows.call_off import call_off as call_off_flow
+    from flows.release import release
+
+    at = system.ledger.evidence.now() + timedelta(hours=25)
+    with get_client(sync_client=True) as client:
+        said = run(announce_flow("shop", "v2", at, "new year", "ann"))
+        assert "Prefect did not take the start (ObjectNotFound): start it by hand at that time" in said
+        run(call_off_flow(said.partition(":")[0], "once more", "bob"))
+        client.create_deployment(client.create_flow(release), name="release")
+        said = run(announce_flow("shop", "v2", at, "new year", "ann"))
+        announcement = said.partition(":")[0]
+        assert said.endswith(f"golive cancel {announcement} calls it off")
+        (due,) = runs_of(client, announcement)
+        assert due.state.type == "SCHEDULED"
+        assert due.next_scheduled_start_time == at
+        assert due.parameters == {"system": "shop", "version": "v2", "reason": "new year", "started_by": "ann"}
+        assert "announced by ann" in messages(system, announcement, "root")[0]
+        said = run(call_off_flow(announcement, "the vendor is not ready", "bob"))
+        assert said == f"{announcement}: called off by bob: the vendor is not ready"
+        assert runs_of(client, announcement) == []
+
+
+def runs_of(client: Any, tag: str) -> list[Any]:
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+
+    return list(client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))))
 
 
 def end_planned(system: SmallSystem, release: str) -> None:

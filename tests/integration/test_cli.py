@@ -101,7 +101,7 @@ def test_up_starts_all_that_a_person_needs_and_down_ends_it(own: Golive, own_env
     said = own("up").stdout
     ui = said.split("Prefect's UI: ")[1].split()[0]
     count = (ROOT / "prefect.yaml").read_text(encoding="utf-8").count("\n  - name: ")
-    assert f"{count} deployments: approve, backup" in said
+    assert f"{count} deployments: announce, approve, backup" in said
     assert "systems: shop" in said
     password = Path(said.split("password that is in ")[1].splitlines()[0])
     assert password.stat().st_mode & 0o777 == 0o600

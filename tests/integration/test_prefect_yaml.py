@@ -100,7 +100,34 @@ def test_a_form_offers_the_systems_or_takes_an_id(name: str) -> None:
     if "system" in properties:
         assert "glad-labs" in properties["system"]["enum"]
     else:
-        assert properties["backup" if name == "restore" else "waiting"]["pattern"]
+        ids = {"restore": "backup", "call-off": "announcement"}
+        assert properties[ids.get(name, "waiting")]["pattern"]
+
+
+def test_the_forms_offer_what_the_release_files_name_once_they_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.utilities.callables import parameter_schema
+
+    from flows.announce import announce
+    from flows.approve import approve
+    from flows.switch import switch
+
+    def field(flow: Any, name: str) -> Any:
+        return parameter_schema(flow).model_dump()["properties"][name]
+
+    assert "enum" not in field(approve, "role"), "reading every release file takes longer than an import may"
+    monkeypatch.setenv("GOLIVE_FORMS", "1")
+    assert "technical_lead" in field(approve, "role")["enum"]
+    assert "openai" in field(switch, "name")["enum"]
+    assert field(approve, "decision")["enum"] == ["approve", "reject", "waive"]
+    assert field(announce, "at")["format"] == "date-time"
+
+
+def test_whoever_may_be_named_in_a_release_file_may_sign() -> None:
+    from flows.approve import approve
+
+    for role in ("dba", "Technical Lead", "Ops-2"):
+        given = {"waiting": "shop-1", "role": role, "person": "ann"}
+        assert approve.validate_parameters(given)["role"] == role
 
 
 @pytest.mark.parametrize(

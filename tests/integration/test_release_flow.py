@@ -11,6 +11,7 @@ import pytest
 from tasks.acting import LOG
 from tasks.checking import AT_ONCE
 from tasks.domain.errors import ActiveRelease, Refused, RehearsalFailed, Unreachable
+from tests.artifacts import artifacts
 from tests.flows import GROW
 from tests.services import free_port
 from tests.systems import run
@@ -97,6 +98,7 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
     assert shop.approve(second, "dba", "bob") == f"{second} is live and watched"
     assert shop.serving() == "v2"
     _is_watched_and_reported(shop, second)
+    _is_shown_in_prefect(second)
     _the_monitor_stops_the_old_version_once(shop)
 
     # Nothing reached Slack, and nothing is lost: the messages are kept, and their tries are on record.
@@ -147,6 +149,20 @@ def _is_watched_and_reported(shop, release):
     assert (shop.home / "golive" / "systems" / "shop" / "reports" / f"{release}.html").exists()
     looks = shop.ledger.evidence.looks(release, "monitor")
     assert [list(one.findings["checks"]) for one in looks] == [["notes can be read"]]
+
+
+def _is_shown_in_prefect(release):
+    """Hold that its UI has the plan of each run, the newest with what the code told, the way gone, and the report."""
+    newest, *_others, first = artifacts(f"{release}-plan")
+    assert first.data.startswith("# shop: v1 → v2")
+    assert "only the phase preflight brings the code" in first.data
+    assert "pending: migrations/1_grow_up.sql" in newest.data
+    assert "only the phase preflight" not in newest.data
+    assert os.environ["SHOP_DSN"] not in newest.data
+    live, waited = artifacts(f"{release}-progress")
+    assert (live.data, waited.data) == (100.0, 50.0)
+    assert live.flow_run_id != waited.flow_run_id
+    assert "# shop" in artifacts(release)[0].data
 
 
 def _the_monitor_stops_the_old_version_once(shop):

@@ -15,9 +15,8 @@ import pytest
 
 from deployments.doctor.finding import Finding
 from deployments.doctor.server import findings
-from deployments.registering import deployment_name
 from tasks.domain.outcome import Outcome
-from tasks.settings import Settings
+from tasks.settings import Settings, deployment_name
 from tests.fleet import PASSWORD, UP_WITHIN, Fleet, Machine, a_fleet
 from tests.flows import GROW, SmallSystem, wait_until
 from tests.services import free_port

@@ -63,6 +63,31 @@ def test_a_release_that_waits_for_its_go_is_stopped_by_a_command(shop: SmallSyst
     shop.no_scratch_is_left()
 
 
+CANCELLED = """
+import asyncio
+from flows.release import release
+asyncio.run(release("shop", "{version}"))
+"""
+
+
+def test_a_run_that_is_cancelled_in_prefect_once_production_was_touched_goes_back_by_itself(shop: SmallSystem) -> None:
+    """Prefect's worker sends SIGTERM then, in the middle of whatever is done, and waits for half a minute."""
+    shop.add_version("v2.3", up={"1_grow": GROW})
+    cancels = {"kind": "command", "name": "a person cancels", "argv": ["sh", "-c", "kill -TERM $PPID; sleep 2"]}
+    shop.write({"checks.health": [cancels]})
+    script = CANCELLED.format(version="v2.3")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=150)
+    shop.write({"checks": shop.plain_file()["checks"]})
+    assert done.returncode != 0
+    row = shop.latest()
+    assert (row.state, row.holder) == (State.ROLLED_BACK, ""), done.stderr.decode()[-2000:]
+    assert "cancelled: its process was asked to end" in shop.notes(row.id)
+    assert shop.serving() == "v1"
+    assert rehearsing_slots(shop) == []
+    shop.no_scratch_is_left()
+    assert shop.ledger.releases.active("shop") is None
+
+
 @pytest.mark.parametrize("state", [State.PLANNED, State.RUNNING, State.MIGRATE, State.DEPLOY])
 def test_a_dead_release_is_stopped_wherever_it_stands_as_long_as_production_is_untouched(
     shop: SmallSystem, state: State

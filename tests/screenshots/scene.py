@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deployments.registering import post
 from deployments.server import LocalServer, local_server
-from deployments.serving import bring_up, post, take_down
+from deployments.serving import bring_up, take_down
 from examples.client import LoadClient
 from examples.demo_system import DemoSystem
 from examples.slack_server import TOKEN, FakeSlack, fake_slack
