@@ -80,6 +80,8 @@ def test_supervisor_reads_any_path_as_it_is(tmp_path: Path, name: str) -> None:
     assert options.server_configs[0]["file"] == str(server.home / "control.sock")
     assert programs["server"].stdout_logfile == str(server.home / "server.log")
     assert programs["worker"].stdout_logfile == str(server.home / "worker.log")
+    # Three tries, as supervisor has it, are over within six seconds of a database that is away.
+    assert all(one.autorestart and one.startretries == 100 for one in programs.values())
 
 
 def test_relative_places_become_absolute_before_anything_is_started(
