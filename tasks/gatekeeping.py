@@ -150,10 +150,11 @@ def _remind(ctx: Context, asked: GateEvent, events: list[GateEvent], now: dateti
 
 def _see_to(row: Release) -> str:
     """Ask where nobody was asked yet, and go on where the process died that was to follow a signature up."""
-    ctx = observing(row)
     gate = GO if State(row.state) is State.AWAITING_GO else LIVE
-    wanted = ctx.file.signers(gate)
-    if not wanted or _is_driven(row, ctx.ledger.evidence.now()):
+    if not observing(row).file.signers(gate):
+        return ""
+    ctx = observed(row.id)
+    if _is_driven(row, ctx.ledger.evidence.now()):
         return ""
     stands = standing_of(ctx, gate)
     if not stands.passed and stands.rejected is None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -134,6 +135,7 @@ def test_a_watch_that_is_killed_at_random_goes_on_loses_nothing_and_rolls_back_o
             wait_until_or_tell(holds(watch.is_guarded), nursery)
             watch.remember()
             what = kinds[(number + seed) % len(kinds)]
+            sys.stderr.write(f"round {number + 1}: {what}{', while the service fails' if number % 2 else ''}\n")
             if number % 2:
                 watch.service.status = 500
                 time.sleep(drawn.uniform(0, 8))
