@@ -161,12 +161,19 @@ def _prefect_file(settings: Settings) -> Path:
     own = [
         {**one, "name": deployment_name(one["name"], settings.pool)}
         | {"work_pool": {**one["work_pool"], "name": settings.pool}}
+        | {"triggers": [_of_pool(trigger, settings.pool) for trigger in one.get("triggers", [])]}
         for one in file["deployments"]
     ]
     path = settings.home / "prefect" / f"{settings.pool}.yaml"
     # JSON is YAML too.
     LocalHost().write(path, json.dumps({"name": file["name"], "deployments": own}))
     return path
+
+
+def _of_pool(trigger: Mapping[str, Any], pool: str) -> dict[str, Any]:
+    """Return a trigger that heeds the events of its own pool's guard alone."""
+    match = {key: deployment_name(value, pool) for key, value in trigger["match"].items()}
+    return {**trigger, "name": deployment_name(trigger["name"], pool), "match": match}
 
 
 def _read_prefect_file() -> dict[str, Any]:

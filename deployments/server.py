@@ -24,6 +24,8 @@ from tasks.domain.errors import CommandFailed, OutsideError, Refused, TimedOut
 from tasks.domain.ports import Command
 from tasks.settings import POOL, Settings
 
+TRIES = 100
+"""How often supervisor starts what ends right after its start, each time a second later than before: for 84 minutes."""
 UP_WITHIN = 120.0
 """Seconds that the server may take to answer; it migrates its own database at the first start."""
 
@@ -47,6 +49,7 @@ serverurl=unix://{socket}
 command={python} -m prefect server start --host 127.0.0.1 --port {port}
 directory={root}
 autorestart=true
+startretries={tries}
 stopasgroup=true
 killasgroup=true
 stdout_logfile={log_home}/server.log
@@ -58,6 +61,7 @@ directory={root}
 autostart=false
 autorestart=true
 startsecs=3
+startretries={tries}
 stopasgroup=true
 killasgroup=true
 stdout_logfile={log_home}/worker.log
@@ -69,6 +73,7 @@ directory={root}
 autostart=false
 autorestart=true
 startsecs=3
+startretries={tries}
 stopasgroup=false
 stdout_logfile={log_home}/slack.log
 redirect_stderr=true
@@ -184,7 +189,7 @@ class LocalServer:
         }
         escaped = {name: value.replace("%", "%%") for name, value in values.items()}
         escaped["log_home"] = escaped["home"].replace("%", "%%")  # of all options, this one is expanded twice
-        return _CONFIG.format(**escaped, port=self.port, pool=self.pool)
+        return _CONFIG.format(**escaped, port=self.port, pool=self.pool, tries=TRIES)
 
     def is_supervised(self) -> bool:
         """Tell whether this installation's supervisor runs."""

@@ -1,13 +1,19 @@
-"""Keep guard: between two looks of the monitor, see that the guard is alive."""
+"""Keep guard: between two looks of the monitor, see that the guard is alive and that no rollback was left half done."""
 
 from __future__ import annotations
 
 from prefect import flow
 
+from flows.answer import answer
+from tasks.abandoned import left_behind
 from tasks.guard import replace_dead_guard
 
 
 @flow(name="keep-guard", flow_run_name="is the guard alive")
-async def keep_guard() -> str:
-    """Start a guard if none is alive and something is under watch, tell people if one has died, and say which."""
-    return str(replace_dead_guard())
+async def keep_guard() -> list[str]:
+    """Start a guard if none is alive and something is under watch, go on with a rollback whose process has died.
+
+    Return what was done; people are told of both.
+    """
+    guard = str(replace_dead_guard())
+    return [guard, *[await answer(rollback) for rollback in left_behind()]]

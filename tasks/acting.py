@@ -64,20 +64,26 @@ class _Act(Task[P, R]):
             stop_if_interrupted()
         if not _ALONE.get():
             return super().__call__(*args, **given)
-        for pause in RETRY_DELAYS[: self.retries]:
-            try:
-                return self.fn(*args, **given)
-            except GoliveError as error:
-                if not error.retryable:
-                    raise
-            world().clock.sleep(pause)
-        return self.fn(*args, **given)
+        return retried(self, *args, **given)
 
     def submit(self, *args: Any, **given: Any) -> Any:
         """Start the step beside what runs, and return a future of its result."""
         if not _ALONE.get():
             return super().submit(*args, **given)
         return _beside().submit(copy_context().run, self, *args, **given)
+
+
+def retried(task: Task[P, R], *args: P.args, **given: P.kwargs) -> R:
+    """Do a step within another one, or without Prefect: tried again as often as Prefect would, where that can help."""
+    do: Callable[P, R] = task.fn
+    for pause in RETRY_DELAYS[: task.retries]:
+        try:
+            return do(*args, **given)
+        except GoliveError as error:
+            if not error.retryable:
+                raise
+        world().clock.sleep(pause)
+    return do(*args, **given)
 
 
 @cache

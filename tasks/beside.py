@@ -1,11 +1,11 @@
-"""Starts golive's own commands in processes that outlive this one."""
+"""What a process leaves to others: starting golive's own commands beside it, and jobs of which only one does each."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from tasks.context import once, world
+from tasks.context import is_gone, once, world
 from tasks.domain.ports import Command
 from tasks.ledger.ledger import Ledger
 from tasks.settings import Settings
@@ -14,6 +14,13 @@ from tasks.settings import Settings
 def may_start(book: Ledger, what: str, within: float) -> bool:
     """Tell whether it is this process's to start something, and nobody has been told so for ``within`` seconds."""
     return book.leases.take(what, once(), within) is not None
+
+
+def take_from_dead(book: Ledger, lease: str, name: str, seconds: float) -> bool:
+    """Take a lease unless another process that may be alive has it, and tell whether it is ``name``'s now."""
+    if (seen := book.leases.seen(lease)) is not None and is_gone(seen[0].partition("/")[0]):
+        book.leases.give_back(lease, seen[0])
+    return book.leases.take(lease, name, seconds) is not None
 
 
 def start_golive(*words: str, log: str) -> int:

@@ -262,15 +262,15 @@ def _on(machine: Machine, file: ReleaseFile, settings: Settings, own: Target) ->
     )
 
 
-def context_of(claim: Claim) -> Context:
-    """Return the context of a release that this process drives."""
+def context_of(claim: Claim, row: Release | None = None) -> Context:
+    """Return the context of a release that this process drives; ``row`` is the release, where it was just read."""
     settings = Settings.from_environment()
     book = ledger(settings)
-    row = book.releases.get(claim.release_id)
+    row = row or book.releases.get(claim.release_id)
     file = loading.recorded(row.file_text, row.file)
     return Context(settings=settings, world=world_of(file), ledger=book, file=file, release=row, claim=claim)
 
 
 def observing(row: Release | Armed) -> Context:
-    """Return the context of a release for a process that does not drive it."""
-    return context_of(Claim(row.id, row.epoch, holder()))
+    """Return the context of a release, as it was when it was read, for a process that does not drive it."""
+    return context_of(Claim(row.id, row.epoch, holder()), row if isinstance(row, Release) else None)

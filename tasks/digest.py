@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tasks.acting import act
-from tasks.context import Context, ledger, world
+from tasks.context import Context, ledger, observing, world
 from tasks.domain.errors import GoliveError, LedgerError
 from tasks.domain.messages import Figures, digest_note
 from tasks.domain.release import TERMINAL, State
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.settings import Settings
-from tasks.signing import observed, roles_missing
+from tasks.signing import roles_missing
 from tasks.telling import about
 
 _DAY = timedelta(days=1)
@@ -24,9 +24,10 @@ def send_digests() -> list[str]:
     """Put the digest of each system whose time has come into the outbox, once a day, and return the systems."""
     book = ledger(Settings.from_environment())
     now, told = book.evidence.now(), []
+    active = book.releases.active_of_each()
     for row in book.releases.newest_of_each():
         try:
-            if _send(book, book.releases.active(row.system) or row, now):
+            if _send(book, active.get(row.system, row), now):
                 told.append(row.system)
         except LedgerError:
             raise
@@ -36,7 +37,7 @@ def send_digests() -> list[str]:
 
 
 def _send(book: Ledger, row: Release, now: datetime) -> bool:
-    ctx = observed(row.id)
+    ctx = observing(row)
     due = _due(ctx, now)
     if due is None:
         return False

@@ -133,8 +133,11 @@ def join(release_id: str) -> Claim:
 
 
 def take_over(book: Ledger, row: Release) -> Claim:
-    """Take a release over if whoever held it is silent, at once if that process has ended; raises `Refused`."""
-    return book.releases.take(row.id, holder(), dead=row.holder if is_gone(row.holder) else "")
+    """Take a release over if whoever held it is silent, at once if that process has ended.
+
+    Raises `Refused`, also if another one has taken it over since it was read.
+    """
+    return book.releases.take(row.id, holder(), dead=row.holder if is_gone(row.holder) else "", epoch=row.epoch)
 
 
 def advance(claim: Claim, after: State, note: str = "", **values: Any) -> None:

@@ -11,7 +11,7 @@ from tasks.acting import act, log_to_run
 from tasks.announcing import remind_of_start
 from tasks.beside import may_start, start_golive
 from tasks.closing import time_is_up
-from tasks.context import Context, is_gone, ledger, world
+from tasks.context import Context, is_gone, ledger, observing, world
 from tasks.domain import requests
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, START, state_of
@@ -152,10 +152,11 @@ def _remind(ctx: Context, asked: GateEvent, events: list[GateEvent], now: dateti
 
 def _see_to(row: Release) -> str:
     """Ask where nobody was asked yet, and go on where the process died that was to follow a signature up."""
-    ctx = observed(row.id)
     gate = GO if State(row.state) is State.AWAITING_GO else LIVE
-    wanted = ctx.file.signers(gate)
-    if not wanted or _is_driven(row, ctx.ledger.evidence.now()):
+    if not observing(row).file.signers(gate):
+        return ""
+    ctx = observed(row.id)
+    if _is_driven(row, ctx.ledger.evidence.now()):
         return ""
     stands = standing_of(ctx, gate)
     if not stands.passed and stands.rejected is None:

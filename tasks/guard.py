@@ -12,7 +12,7 @@ from tasks.acting import act
 from tasks.beside import may_start, start_golive
 from tasks.context import context_of, holder, is_gone, ledger, world
 from tasks.desk import Desk
-from tasks.domain.errors import GoliveError, LedgerError
+from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.messages import Alert, alert_note
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
@@ -56,9 +56,14 @@ def _on_duty(book: Ledger, settings: Settings) -> None:
 
 
 def ask_person(fired: Fired) -> str:
-    """Tell people of a trigger that fires and that golive may not act on by itself; the release waits for them."""
+    """Tell people of a trigger that fires and that golive may not act on by itself; the release waits for them.
+
+    Raises `Refused` if it is being rolled back by now, which is what they would be asked for.
+    """
     book = ledger(Settings.from_environment())
     row = book.releases.get(fired.release_id)
+    if State(row.state) is State.ROLLING_BACK:
+        raise Refused(f"{row.id} is being rolled back by {row.holder or 'another process'}", expected=State.WATCHING)
     claim = book.releases.seize(
         row.id,
         State(row.state),

@@ -15,6 +15,7 @@ from tasks.desk import DELIVER_EVERY, Desk, News, Post, say, share
 from tasks.domain.errors import LedgerError
 from tasks.domain.judging import Basis, basis_of
 from tasks.domain.triggers import Alarm, Finding, Probe
+from tasks.heartbeat import Heartbeat
 from tasks.watching import Fired, Watched
 
 READ_EVERY = 2.0
@@ -43,6 +44,7 @@ class Round:
         self._probe_pool, self._answer_pool = probing, answering
         self._desk_pool = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._mail_pool = ThreadPoolExecutor(1, thread_name_prefix="mail")
+        self._heartbeat = Heartbeat()
         self._posts: dict[str, Post] = {}
         self._pause = WRITE_EVERY
         self._next: list[tuple[float, str]] = []
@@ -71,13 +73,17 @@ class Round:
                 if self._ours:
                     self._start_due(now)
                     self._deliver(now)
+                    if self._posts:
+                        self._heartbeat.beat(now)
                 self._collect()
                 self._collect_answers()
                 self._rest(now)
                 if now - self._heard_at > _TOO_LONG:
                     raise LedgerError("the ledger has been away for a day", do="start it, and then: golive guard")
+            self._heartbeat.end(well=not was_interrupted())
             return self._answered
         finally:
+            self._heartbeat.end(well=False)
             self._desk_pool.shutdown(wait=False, cancel_futures=True)
             self._mail_pool.shutdown(wait=False, cancel_futures=True)
 

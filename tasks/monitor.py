@@ -8,28 +8,29 @@ from functools import partial
 from typing import Any
 
 from tasks import alerting, later, moments, staging, watching
-from tasks.acting import act
+from tasks.abandoned import DRIVEN
+from tasks.acting import act, act_once, alone, retried
+from tasks.beside import take_from_dead
 from tasks.checks import Check
 from tasks.closing import close, end_old_version, time_is_up
 from tasks.context import Context, context_of, is_gone, ledger, once, world
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.judging import basis_of
-from tasks.domain.messages import Alert
 from tasks.domain.outcome import Outcome
-from tasks.domain.release import MUTATING, State
+from tasks.domain.release import State
 from tasks.domain.triggers import Alarm, Finding
 from tasks.domain.units import show_seconds
 from tasks.domain.way_back import Loss
 from tasks.gatekeeping import refusal_of
 from tasks.ledger.ledger import Ledger
-from tasks.ledger.models import Look, Release
+from tasks.ledger.models import Look
 from tasks.ledger.part import MONITOR
-from tasks.ledger.releases import HOLDER_SILENT_AFTER, Claim
+from tasks.ledger.releases import Claim
 from tasks.loss import loss_now
 from tasks.moving import count_now
 from tasks.settings import Settings
 from tasks.switch_back import end_old, kept_long_enough
-from tasks.telling import alert, courier_for, refresh_root
+from tasks.telling import courier_for, refresh_root
 from tasks.watching import Fired, Looked, Watched
 
 LEASE_SECONDS = 600.0
@@ -38,16 +39,11 @@ EARLY = 0.1
 DELIVER_WITHIN = 10.0
 """Seconds that the messages of one system may take to go out at the end of a run."""
 
-DRIVEN = frozenset(
-    {State.RUNNING, State.PREFLIGHT, State.BACKUP, State.REHEARSE, State.ROLLING_BACK, *MUTATING} - {State.WATCHING}
-)
-"""States in which some process must be at work on the release."""
-
 
 def may_monitor() -> str:
     """Return a name under which this run may sweep now, or nothing: a second run at the same time steps aside."""
     name = once()
-    return name if _take(ledger(Settings.from_environment()), MONITOR, name) else ""
+    return name if take_from_dead(ledger(Settings.from_environment()), MONITOR, name, LEASE_SECONDS) else ""
 
 
 def end_monitoring(name: str) -> None:
@@ -57,18 +53,12 @@ def end_monitoring(name: str) -> None:
 
 @act
 def due_releases() -> list[str]:
-    """Return the releases that are due for a look, and tell of those whose process has died.
-
-    A run that comes late looks once, over the whole gap.
-    """
+    """Return the releases that are due for a look; a run that comes late looks once, over the whole gap."""
     book = ledger(Settings.from_environment())
     now, due = book.evidence.now(), []
-    for row in book.releases.in_state(*DRIVEN, State.WATCHING):
+    for row in book.releases.in_state(State.WATCHING):
         try:
-            ctx = watching.observe(row).ctx
-            if State(row.state) is not State.WATCHING:
-                _tell_if_abandoned(ctx, now)
-            elif _is_due(ctx, now):
+            if _is_due(watching.observe(row).ctx, now):
                 due.append(row.id)
         except LedgerError:
             raise
@@ -86,6 +76,32 @@ def _is_due(ctx: Context, now: datetime) -> bool:
     return in_turn or time_is_up(ctx, now) or kept_long_enough(ctx, now) or moments.moment_is_new(ctx, looks, now)
 
 
+LARGEST_GROUP = 40
+"""More releases than that share Prefect tasks, because every task leaves its mark on Prefect's server."""
+
+
+def start_looks(release_ids: Sequence[str]) -> list[Any]:
+    """Start the looks at releases as Prefect tasks, one for each as long as they are few, and return their futures.
+
+    Many share tasks, in which they are looked at one after the other.
+    """
+    size = -(-len(release_ids) // LARGEST_GROUP) or 1
+    groups = [release_ids[i : i + size] for i in range(0, len(release_ids), size)]
+    if alone():
+        return [look_after_each.submit(one) for one in groups]
+    return [look_after_each.with_options(task_run_name=_called(one)).submit(one, return_state=False) for one in groups]
+
+
+def _called(release_ids: Sequence[str]) -> str:
+    return release_ids[0] if len(release_ids) == 1 else f"{release_ids[0]} and {len(release_ids) - 1} more"
+
+
+@act_once
+def look_after_each(release_ids: Sequence[str]) -> list[tuple[str, Looked]]:
+    """Look at releases one after the other, each tried again by itself where that can help."""
+    return [(release_id, retried(look_after, release_id)) for release_id in release_ids]
+
+
 @act
 def look_after(release_id: str) -> Looked:
     """Look at one release: make its checks, judge its triggers, put it on record, tell people, close it if it is time.
@@ -95,7 +111,7 @@ def look_after(release_id: str) -> Looked:
     """
     book = ledger(Settings.from_environment())
     name, lease = once(), f"look {release_id}"
-    if not _take(book, lease, name):
+    if not take_from_dead(book, lease, name, LEASE_SECONDS):
         return Looked("is being looked at")
     try:
         if State(book.releases.get(release_id).state) is State.STABLE:
@@ -103,13 +119,6 @@ def look_after(release_id: str) -> Looked:
         return _look_anyhow(book, release_id)
     finally:
         book.leases.give_back(lease, name)
-
-
-def _take(book: Ledger, lease: str, name: str) -> bool:
-    """Take a lease unless another process that may be alive has it."""
-    if (seen := book.leases.seen(lease)) is not None and is_gone(seen[0].partition("/")[0]):
-        book.leases.give_back(lease, seen[0])
-    return book.leases.take(lease, name, LEASE_SECONDS) is not None
 
 
 def look_right_after(claim: Claim) -> Looked | None:
@@ -254,38 +263,6 @@ def _tell(
     alerting.alert_of(ctx, title, loud, now, next_act, next_at)
 
 
-def _tell_if_abandoned(ctx: Context, now: datetime) -> None:
-    """Tell people once of a release whose process died in the middle of it; only they know which way to go."""
-    row = ctx.release
-    heard = row.holder_seen is not None and now - row.holder_seen < HOLDER_SILENT_AFTER
-    if heard and not is_gone(row.holder):
-        return
-    looks = ctx.ledger.evidence.looks(row.id, "abandoned")
-    if looks and looks[-1].findings["epoch"] == row.epoch:
-        return
-    ctx.ledger.evidence.looked(row.id, "abandoned", Outcome.UNKNOWN, {"epoch": row.epoch, "state": row.state})
-    alert(
-        ctx,
-        Alert(
-            title="nobody drives this release any more",
-            seen=f"the process {row.holder or 'that drove it'} is silent in state {row.state}",
-            limit=f"a sign of life every {HOLDER_SILENT_AFTER.seconds} s",
-            since=row.holder_seen or now,
-            next_act=_way_out(row),
-        ),
-    )
-
-
-def _way_out(row: Release) -> str:
-    if State(row.state) is State.ROLLING_BACK:
-        return f"wait for a person: golive resume {row.id} goes on with the rollback"
-    touched = row.mutation_started_at is not None
-    back = f"golive rollback {row.system} --release {row.id}" if touched else f"golive stop {row.id}"
-    if row.scope != "release":
-        return f"wait for a person: {back}"
-    return f"wait for a person: golive resume {row.id}, or {back}"
-
-
 @act
 def deliver_messages() -> int:
     """Deliver what is still in the outbox of systems that no process is at work on, and return how much went out.
@@ -293,9 +270,9 @@ def deliver_messages() -> int:
     Raises nothing: messages stay in the ledger for the next run.
     """
     book = ledger(Settings.from_environment())
-    went = 0
+    went, under_way = 0, book.releases.active_of_each()
     for row in book.releases.newest_of_each():
-        active = book.releases.active(row.system)
+        active = under_way.get(row.system)
         if active is not None and State(active.state) in DRIVEN and not is_gone(active.holder) and active.holder:
             continue  # its own process delivers, to the terminal of whoever looks on
         try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from typing import Any
 
+from tasks.abandoned import may_carry_on
 from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of, holder, is_gone, ledger
@@ -74,7 +75,8 @@ def _newest_in_production(book: Ledger, system: str) -> Release | None:
 def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> Claim:
     """Take hold of a release in order to take it back; of several that try at once, one succeeds.
 
-    An ``automatic`` one begins only where the triggers are armed; one that was left half done only a person resumes.
+    An ``automatic`` one begins only where the triggers are armed. One that was left half done a person goes on with, or
+    golive itself, if that is on record (`left_behind`) and nobody has taken it over since.
     Raises `Refused` if production was never touched, the release is not there any more or a phase that was started
     alone still runs, and `NeedsPerson` for a second automatic rollback.
     """
@@ -89,7 +91,7 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
             expected="something to take back",
             do="nothing: it is as it was" if ended else f"to end it: golive stop {release_id} --by … --reason …",
         )
-    if state is State.ROLLING_BACK and not automatic:
+    if state is State.ROLLING_BACK and (not automatic or may_carry_on(book, row)):
         return take_over(book, row)
     if automatic and row.automatic_rollback_at is not None and state in _FROM:
         raise NeedsPerson(

@@ -19,6 +19,8 @@ from typing import Any
 NURSERY = """
 import asyncio, functools, json, os, pathlib, signal, sys, threading, traceback
 import flows.release
+from flows.keep_guard import keep_guard
+from flows.monitor import monitor
 from flows.rollback import rollback
 from tasks.acting import perform
 from tasks.ledger.releases import Releases

@@ -1,6 +1,7 @@
-"""A watch whose processes are cheap to kill: guards and sweeps of the monitor, forked from one that imported golive.
+"""A watch whose processes can be killed: cheap ones, forked from one that imported golive, or all of ``golive up``.
 
-As a scheduler does, it begins a sweep a moment after the last one has ended; guards it starts when `start_guard` asks.
+As a scheduler does, the cheap one begins a sweep a moment after the last one has ended; guards it starts when
+`start_guard` asks. With Prefect its server, scheduler and worker start the sweeps, and supervisor starts those again.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 NURSERY = """
 import asyncio, os, pathlib, select, signal, sys, threading, traceback
@@ -111,3 +114,86 @@ def a_watch_nursery(home: Path) -> Iterator[WatchNursery]:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+class PrefectWatch:
+    """Knows the processes of ``golive up``: what supervisor runs, the guard, and the run of the monitor."""
+
+    def __init__(self, home: Path, server: Any) -> None:
+        self._home, self._server = home, server
+        self.killed: dict[str, int] = {}
+
+    def kill(self, name: str) -> bool:
+        """Kill the ``guard``, the ``sweep``, Prefect's ``server`` or its ``worker``; return whether there was one."""
+        with suppress(OSError, ValueError, subprocess.SubprocessError):
+            os.kill(self._pid_of(name), signal.SIGKILL)
+            self.killed[name] = self.killed.get(name, 0) + 1
+            return True
+        return False
+
+    def _pid_of(self, name: str) -> int:
+        if name == "guard":
+            return int((self._home / "golive" / "guard.pid").read_text())
+        if name == "sweep":
+            return _sweep(str(self._server.home))
+        return supervised_pid(self._server.home, name)
+
+    @property
+    def said(self) -> str:
+        """The end of what the processes wrote."""
+        logs = [*self._server.home.glob("*.log"), self._home / "golive" / "guard.log"]
+        return "\n".join(f"--- {log.name}\n{log.read_text()[-3000:]}" for log in logs if log.exists())
+
+
+def supervised_pid(home: Path, program: str) -> int:
+    """Return the number of the process that supervisor runs under a name; raises if there is none now."""
+    argv = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(home / "supervisord.conf"), "pid", program]
+    said = subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30).stdout
+    if int(said) <= 0:
+        raise ValueError(f"{program} does not run")
+    return int(said)
+
+
+def _sweep(prefect_home: str) -> int:
+    """Return the number of the process that a worker has started for a run of the monitor."""
+    mark = f"PREFECT_HOME={prefect_home}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            environment = (process / "environ").read_bytes().split(b"\0")
+            if mark in environment and b"PREFECT__FLOW_ENTRYPOINT=flows.monitor.monitor" in environment:
+                return int(process.name)
+    raise ValueError("the monitor does not run")
+
+
+@contextmanager
+def a_watch_under_prefect(home: Path) -> Iterator[PrefectWatch]:
+    """Bring golive up as its command does, and have the monitor run again and again, as its schedule does hourly."""
+    from deployments.registering import post
+    from deployments.server import local_server
+    from deployments.serving import bring_up
+    from tasks.domain.errors import GoliveError
+    from tasks.settings import Settings
+
+    before, settings = dict(os.environ), Settings.from_environment()
+    os.environ.pop("PREFECT_API_URL", None)
+    server, ended = local_server(settings), threading.Event()
+    try:
+        bring_up(settings, print)
+        [monitor] = post(server, "/deployments/filter", deployments={"name": {"any_": ["monitor"]}})
+
+        def schedule() -> None:
+            while not ended.wait(5.0):
+                with suppress(GoliveError):
+                    post(server, f"/deployments/{monitor['id']}/create_flow_run")
+
+        thread = threading.Thread(target=schedule)
+        thread.start()
+        try:
+            yield PrefectWatch(home, server)
+        finally:
+            ended.set()
+            thread.join(60)
+    finally:
+        server.stop()
+        os.environ.clear()
+        os.environ.update(before)

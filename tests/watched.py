@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -178,7 +179,7 @@ def guarding() -> Iterator[list[Any]]:
         except BaseException as error:  # noqa: BLE001 - the test says what may come out
             ended.append(error)
 
-    thread = threading.Thread(target=stand, daemon=True)
+    thread = threading.Thread(target=copy_context().run, args=(stand,), daemon=True)
     thread.start()
     yield ended
     thread.join(30)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
+from tasks.adapters.pooled_http import PooledPerServer
 from tasks.adapters.tunnelled_http import LIMITS, LOOPBACK, Tunnelled, Tunnels
 from tasks.domain.errors import ConnectionLost, GoliveError, OutsideError, TimedOut, Unreachable, UserError
 from tasks.domain.ports import HttpAnswer
@@ -40,7 +41,7 @@ class HttpxHttp:
         self._there = there
         self._tls = httpx.create_ssl_context(trust_env=False)
         self._tls.load_default_certs()  # so that a company's own authority, installed on the machine, counts too
-        self._client = self._new_client()
+        self._client = self._new_client(PooledPerServer(self._transport))
 
     def close(self) -> None:
         """Close all connections."""
@@ -100,14 +101,16 @@ class HttpxHttp:
             raise _named(error, f"{method} {shown(url)}", time.perf_counter() - start) from error
 
     def _send_alone(self, request: httpx.Request, start: float, timeout: float, *, follow: bool) -> HttpAnswer:
-        with self._new_client() as client:
+        with self._new_client(self._transport()) as client:
             return _send(client, request, start, timeout, follow=follow)
 
-    def _new_client(self) -> httpx.Client:
+    def _transport(self) -> httpx.HTTPTransport:
+        return httpx.HTTPTransport(verify=self._tls, trust_env=False, limits=LIMITS)
+
+    def _new_client(self, transport: httpx.BaseTransport) -> httpx.Client:
         return httpx.Client(
-            verify=self._tls,
+            transport=transport,
             trust_env=False,
-            limits=LIMITS,
             mounts={f"all://{host}": Tunnelled(self._there, self._tls) for host in LOOPBACK} if self._there else None,
             headers={"user-agent": "golive"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),

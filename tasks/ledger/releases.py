@@ -23,6 +23,7 @@ __all__ = ["HOLDER_SILENT_AFTER", "Claim", "Note", "Opening", "Releases", "messa
 HOLDER_SILENT_AFTER = timedelta(seconds=60)
 """A process that has not been heard of for so long is presumed dead, and its release may be taken over."""
 
+_ACTIVE = select(Release).where(Release.mutates, Release.state.not_in([s.value for s in TERMINAL]))
 _SETTABLE = frozenset(
     {"previous_version", "identity", "plan_hash", "live_at", "watch_until", "verdict", "automatic_rollback_at"}
 )
@@ -121,11 +122,12 @@ class Releases:
     def active(self, system: str) -> Release | None:
         """Return the one release of the system that has begun and not ended, if there is one."""
         with self._engine.transaction() as session:
-            return session.scalar(
-                select(Release).where(
-                    Release.system == system, Release.mutates, Release.state.not_in([s.value for s in TERMINAL])
-                )
-            )
+            return session.scalar(_ACTIVE.where(Release.system == system))
+
+    def active_of_each(self) -> Mapping[str, Release]:
+        """Return by system the one release that has begun and not ended, of those that have one."""
+        with self._engine.transaction() as session:
+            return {row.system: row for row in session.scalars(_ACTIVE)}
 
     def latest(self, system: str | None = None, limit: int = 20) -> Sequence[Release]:
         """Return releases, the newest first."""
@@ -225,11 +227,13 @@ class Releases:
             session.add(Look(release_id=release_id, source="verdict", outcome="unknown", findings=dict(findings)))
             session.add_all(message_of(release_id, one) for one in tell)
 
-    def take(self, release_id: str, holder: str, *, force: bool = False, dead: str = "") -> Claim:
+    def take(
+        self, release_id: str, holder: str, *, force: bool = False, dead: str = "", epoch: int | None = None
+    ) -> Claim:
         """Take over the driving of a release, which fences off whoever drove it before.
 
         Raises `Refused` while another holder has been heard of in the last minute, unless that is the one known to be
-        ``dead``, or with ``force``.
+        ``dead``, or with ``force``; and if the release is not at ``epoch`` any more, where one is given.
         """
         with self._engine.transaction() as session:
             row = session.get(Release, release_id, with_for_update=True)
@@ -238,6 +242,12 @@ class Releases:
             self._part.require(row)
             now = _now(session)
             alive = _heard_of(row, now, apart_from=(holder, dead))
+            if epoch not in (None, row.epoch):
+                raise Refused(
+                    f"{release_id} was taken over meanwhile by {row.holder or 'another process'}",
+                    expected=f"epoch {epoch}, it is {row.epoch}",
+                    do="nothing: the other process goes on",
+                )
             if alive and not force:
                 raise Refused(
                     f"{release_id} is driven by {alive}, heard of {(now - row.holder_seen).seconds} s ago",  # type: ignore[operator]

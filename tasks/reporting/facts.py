@@ -111,7 +111,7 @@ def facts_of(record: Record) -> ReleaseFacts:
     facts = movements.held(facts, record, baselines)
     facts = replace(facts, not_measured=not_measured(facts, any_baseline=bool(baselines)))
     try:
-        file = loading.parse(release.file_text, release.file)
+        file = loading.recorded(release.file_text, release.file)
         facts = replace(facts, limits=_limits(file, baselines), verdict=_awaiting(facts, file, record))
         return replace(facts, checklist=filled_in(facts, file, release.checklist_text))
     except ReleaseFileError as error:

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.resolver import Resolver
 
 from tasks.adapters.secrets import mask_passwords
 from tasks.domain import checklist
@@ -119,6 +120,19 @@ def parse(text: str, where: str = FILE_NAME, beside: Checklist | None = None) ->
         raise ReleaseFileError(f"{first}{also}", do="golive schema gives the whole form of the file") from error
 
 
+class _Newest(Resolver):
+    """Tells what a plain word is by YAML 1.2 alone, without asking anew for each word which version the text is of."""
+
+    def __init__(self, version: object = None, loader: object = None, loadumper: object = None) -> None:  # noqa: ARG002
+        super().__init__(loadumper)
+
+
+def _quickly(text: str) -> Any:
+    yaml = YAML(typ="safe")
+    yaml.Resolver = _Newest
+    return yaml.load(text)
+
+
 @lru_cache(maxsize=2048)  # the monitor asks for each release under watch several times in a sweep
 def recorded(text: str, where: str = FILE_NAME) -> ReleaseFile:
     """Return the release file of a text that is on record, which `parse` has accepted before; raises what that raises.
@@ -126,10 +140,10 @@ def recorded(text: str, where: str = FILE_NAME) -> ReleaseFile:
     It is read by libyaml, ten times as fast; what is wrong with a file that this golive does not read any more is said
     by `parse`. Only for texts on record: one that nests too deeply would end the process.
     """
-    if "<<" in text:  # where keys that are merged in come in another order
+    if "<<" in text or "%YAML" in text:  # keys that are merged in come in another order; a version has its own words
         return parse(text, where)
     try:
-        return ReleaseFile.model_validate(YAML(typ="safe").load(text), context={"checklist": None})
+        return ReleaseFile.model_validate(_quickly(text), context={"checklist": None})
     except (YAMLError, ValidationError, ValueError, TypeError):
         return parse(text, where)
 

@@ -174,6 +174,7 @@ def watched(server: EmbeddedServer, home: Path, count: int, seconds: float) -> d
         "connections": connections,
         "sweep s": swept,
         "sweep CPU s": sweep_cpu,
+        "sweep CPU ms each": 1000 * sweep_cpu / count,
         "sweep MB": sweep_peak,
         "looks": f"{outcomes['passed']} passed, {outcomes['unknown']} unknown",
     }

@@ -109,6 +109,20 @@ def test_a_person_is_asked_once_where_golive_may_not_act(system: SmallSystem, se
     assert len(replies) == 1
 
 
+def test_nobody_is_asked_about_a_release_that_is_being_rolled_back_by_then(
+    system: SmallSystem, service: Probed
+) -> None:
+    """A person may have begun while a trigger was confirmed; that rollback must not lose its release."""
+    from flows.answer import answer
+    from tasks.watching import Fired
+
+    release = put_under_watch(system)
+    system.ledger.releases.seize(release, State.WATCHING, State.ROLLING_BACK, "elsewhere:1:ann", note="ann: down")
+    said = run(answer(Fired(release, system.name, "down: for long", "guard", automatic=False)))
+    assert "is rolling_back" in said
+    assert moves_of(system, release)[-1] == State.ROLLING_BACK
+
+
 def test_a_rollback_that_fails_is_not_tried_again_and_the_others_stay_guarded(
     system: SmallSystem, service: Probed
 ) -> None:

@@ -46,6 +46,7 @@ def test_every_key_is_one_that_prefect_knows() -> None:
         RawScheduleConfig,
         WorkPoolConfig,
     )
+    from prefect.events import DeploymentEventTrigger
 
     assert set(FILE) - OWN <= set(PrefectYamlModel.model_fields)
     for name, one in DEPLOYMENTS.items():
@@ -54,6 +55,8 @@ def test_every_key_is_one_that_prefect_knows() -> None:
         assert set(one.get("concurrency_limit") or {}) <= set(ConcurrencyLimitSpec.model_fields), name
         for schedule in one["schedules"]:
             assert set(schedule) <= set(RawScheduleConfig.model_fields), name
+        for trigger in one.get("triggers") or ():
+            assert set(trigger) <= set(DeploymentEventTrigger.model_fields) | {"type"}, name
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)

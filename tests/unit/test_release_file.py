@@ -85,7 +85,7 @@ again: *base
 def test_a_file_on_record_is_read_as_it_was_when_it_came_there(text: str) -> None:
     """Read by another parser: the same values, of the same types."""
     if "<<" not in text:
-        assert repr(YAML(typ="safe").load(text)) == repr(loading._plain(YAML().load(text)))
+        assert repr(loading._quickly(text)) == repr(loading._plain(YAML().load(text)))
     if "system:" in text:
         assert repr(loading.recorded(text)) == repr(loading.parse(text))
 

@@ -90,6 +90,8 @@ def test_supervisor_reads_any_path_as_it_is(tmp_path: Path, name: str) -> None:
     assert options.server_configs[0]["file"] == str(server.home / "control.sock")
     assert programs["server"].stdout_logfile == str(server.home / "server.log")
     assert programs["worker"].stdout_logfile == str(server.home / "worker.log")
+    # Three tries, as supervisor has it, are over within six seconds of a database that is away.
+    assert all(one.autorestart and one.startretries == 100 for one in programs.values())
 
 
 def test_relative_places_become_absolute_before_anything_is_started(
@@ -211,4 +213,7 @@ def test_each_pool_has_every_deployment_by_a_name_of_its_own(tmp_path: Path) -> 
     assert {one["work_pool"]["name"] for one in own["deployments"]} == {"golive-north"}
     assert "release@golive-north" in wanted_deployments("golive-north")
     assert {name.partition("@")[0] for name in wanted_deployments("golive-north")} == wanted_deployments(POOL)
+    # A guard of another pool that is alive must not speak for this one.
+    (trigger,) = [trigger for one in own["deployments"] for trigger in one["triggers"]]
+    assert trigger["match"] == {"prefect.resource.id": "golive.guard@golive-north"}
     assert _prefect_file(replace(settings, pool=POOL)).name == "prefect.yaml"

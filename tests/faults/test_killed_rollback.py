@@ -1,0 +1,126 @@
+"""An automatic rollback whose process is killed in its midst: golive goes on with it, as with the same rollback."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.abandoned import left_behind
+from tasks.context import holder
+from tasks.deploy import roll_out
+from tasks.domain.ports import RunningServer
+from tasks.domain.release import State
+from tests.flows import SmallSystem
+from tests.nursery import Nursery, a_nursery
+from tests.watched import alerts_of, deploy, moves_of, put_under_watch
+
+WHY = "down: for 11m"
+DEAD = "elsewhere:1:x"
+
+
+@pytest.fixture(scope="module")
+def system(pg_server: RunningServer) -> Iterator[SmallSystem]:
+    """A small system that v1 serves, and serves again after each test."""
+    home = Path(tempfile.mkdtemp(prefix="golive-test-"))
+    home.chmod(0o755)  # as root, PostgreSQL runs under another account
+    system = SmallSystem.make(home, pg_server)
+    try:
+        deploy(system)
+        yield system
+    finally:
+        system.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def nursery(system: SmallSystem) -> Iterator[Nursery]:
+    with a_nursery(system.home) as found:
+        yield found
+
+
+def live(system: SmallSystem, version: str) -> str:
+    """Let another version serve, under watch, and return its release."""
+    system.add_version(version)
+    release = put_under_watch(system, version)
+    claim = system.ledger.releases.take(release, holder())
+    roll_out.fn(claim)
+    system.ledger.releases.let_go(claim)
+    assert system.serving() == version
+    return release
+
+
+def killed(nursery: Nursery, release: str) -> None:
+    """Let a process roll a release back because a trigger fired, and kill it after its next step that is new."""
+    assert nursery.run("rollback", ["rollback"], system="shop", reason=WHY, automatic=True, release=release)
+
+
+def test_it_is_finished_by_the_next_look_without_a_person_and_exactly_once(
+    system: SmallSystem, nursery: Nursery
+) -> None:
+    release = live(system, "v2")
+    killed(nursery, release)
+    assert system.serving() != "v1"
+    assert not nursery.run("keep_guard", [])
+    assert system.serving() == "v1"
+    assert not nursery.run("monitor", [])
+    assert moves_of(system, release).count(State.ROLLING_BACK) == 1
+    assert moves_of(system, release)[-1] == State.ROLLED_BACK
+    assert system.ledger.releases.blocked("shop", "v2").reason == WHY
+    [told] = [text for text in alerts_of(system, release) if "nobody drives this release" in text]
+    assert "go on with the rollback, by itself" in told
+
+
+def test_one_that_is_killed_whoever_is_at_it_is_given_to_a_person(system: SmallSystem, nursery: Nursery) -> None:
+    release = live(system, "v3")
+    nursery.forget()
+    killed(nursery, release)
+    for flow in ("keep_guard", "monitor", "keep_guard"):
+        assert nursery.run(flow, ["rollback"])
+    assert len(set(nursery.killed_after)) == 4
+    for flow in ("monitor", "keep_guard"):
+        assert not nursery.run(flow, ["rollback"])
+    assert moves_of(system, release)[-1] == State.ROLLING_BACK
+    told = [text for text in alerts_of(system, release) if "nobody drives this release" in text]
+    assert ["by itself" in text for text in told] == [True, True, True, False]
+    assert f"golive resume {release}" in told[-1]
+    assert system.rollback(release=release, reason="by a person") == "v1" == system.serving()
+    assert moves_of(system, release).count(State.ROLLING_BACK) == 1
+
+
+def test_a_rollback_that_a_person_began_is_left_to_that_person(system: SmallSystem) -> None:
+    release, releases = put_under_watch(system, "v1", state=State.HEALTH), system.ledger.releases
+    began = system.ledger.evidence.now()
+    claim = releases.seize(release, State.HEALTH, State.ROLLING_BACK, DEAD, automatic_rollback_at=began)
+    releases.move(claim, State.ROLLING_BACK, State.NEEDS_PERSON, note="the version before does not start")
+    by_person = releases.seize(release, State.NEEDS_PERSON, State.ROLLING_BACK, DEAD, note="ann: once more")
+    releases.let_go(by_person)
+    assert left_behind.fn() == []
+    assert f"golive resume {release}" in alerts_of(system, release)[-1]
+    releases.seize(release, State.ROLLING_BACK, State.ROLLED_BACK, "the test")
+
+
+def test_of_two_that_would_go_on_one_does(system: SmallSystem) -> None:
+    from tasks.domain.errors import GoliveError
+    from tasks.rollback import begin
+
+    release, releases = put_under_watch(system, "v1", state=State.HEALTH), system.ledger.releases
+    began = system.ledger.evidence.now()
+    claim = releases.seize(
+        release, State.HEALTH, State.ROLLING_BACK, DEAD, note=f"automatic: {WHY}", automatic_rollback_at=began
+    )
+    assert left_behind.fn() == [], "its process is alive"
+    with pytest.raises(GoliveError, match="is rolling_back"):
+        begin(release, reason=WHY, automatic=True, started_by="")
+    releases.let_go(claim)
+    for _ in range(2):  # whoever finds it on record goes on as well, should the one that put it there have died
+        [found] = left_behind.fn()
+        assert (found.release_id, found.seen, found.automatic) == (release, WHY, True)
+    assert begin(release, reason=WHY, automatic=True, started_by="").epoch == claim.epoch + 1
+    with pytest.raises(GoliveError, match="is rolling_back"):
+        begin(release, reason=WHY, automatic=True, started_by="")
+    assert left_behind.fn() == []
+    releases.seize(release, State.ROLLING_BACK, State.ROLLED_BACK, "the test")
