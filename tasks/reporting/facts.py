@@ -125,7 +125,8 @@ def _awaiting(facts: ReleaseFacts, file: ReleaseFile, record: Record) -> Verdict
         return facts.verdict
     given = [row for row in record.of(models.Approval) if row.gate == GO]
     expires = timedelta(seconds=file.sign_off.expires)
-    stands = standing(file.sign_off.of(GO), given, facts.plan_hash or "", facts.gathered, expires)
+    asked = [row.plan_hash for row in record.of(models.GateEvent) if row.gate == GO and row.event == "opened"]
+    stands = standing(file.sign_off.of(GO), given, asked[-1] if asked else "", facts.gathered, expires)
     return replace(facts.verdict, why=f"awaits {', '.join(stands.awaits)}" if stands.awaits else facts.verdict.why)
 
 

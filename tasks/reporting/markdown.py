@@ -13,6 +13,8 @@ from tasks.reporting.sections import Cell, Table, backup_line, locks, tally
 from tasks.reporting.values import ReleaseFacts, Tone
 from tasks.reporting.words import SYMBOL, TONE_SYMBOL, cut, duration, moment, sign_of
 
+_FIGURE = re.compile(r"[+−]?\d[\d.,\u202f]*(?: (?:\d+|[a-zA-Zµ%]{1,7})){1,3}")
+"""A number with its unit, as in ``1 min 6 s`` and ``4 of 5``."""
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
 
 
@@ -44,6 +46,7 @@ def to_markdown(facts: ReleaseFacts) -> str:
         *_checklist(facts),
         "## Not measured",
         "\n".join(f"- {escaped(one)}" for one in facts.not_measured) or "Nothing is missing.",
+        "## Where to look",
         f"- Whole report: `golive report {facts.id}`\n- Where it stands: `golive status {facts.system}`",
     ]
     return "\n\n".join(parts) + "\n"
@@ -64,8 +67,13 @@ def _stages(facts: ReleaseFacts) -> list[str]:
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *([escaped(cell) for cell in row] for row in rows)]
+    lines = [heads, ["---"] * len(heads), *([_together(escaped(cell)) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _together(cell: str) -> str:
+    """Return a cell; a figure is not parted from its unit."""
+    return cell.replace(" ", "\u00a0") if _FIGURE.fullmatch(cell) else cell
 
 
 def _migration(facts: ReleaseFacts) -> str:

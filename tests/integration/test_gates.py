@@ -16,6 +16,7 @@ from tasks.domain.errors import NotFound, Refused
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.gatekeeping import acknowledge, see_to_gates, watch_longer, what_follows
+from tasks.reporting.facts import gather
 from tasks.signing import observed, roles_missing, sign
 from tests.flows import SmallSystem
 from tests.systems import without_prefect
@@ -121,6 +122,7 @@ def test_each_role_signs_as_often_as_it_is_asked_and_by_those_who_may(
     assert not what_follows(release).goes_on
     logging.getLogger("golive").removeHandler(caplog.handler)
     assert caplog.messages[-1:] == [f"{release} awaits the signature of lead"], "the log of the run says so"
+    assert gather(system.ledger, release).verdict.why == "awaits the signature of lead", "and so does the report"
     with pytest.raises(Refused, match="a waive without a reason"):
         give(release, "lead", "boss", "waive")
     give(release, "lead", "boss", "waive", "the lead is ill")
@@ -322,6 +324,11 @@ def test_the_report_tells_who_signed_where_for_what_and_who_waived(system: Small
     page = Path(write_report(release)).read_text()
     for word in ("ann", "dba, gate go, by form", "waived", "the lead is ill", "lead waived by boss"):
         assert word in page
+
+
+def test_the_message_of_what_is_run_alone_shows_no_phases(system: SmallSystem) -> None:
+    (alone,) = (row for row in system.ledger.releases.latest(limit=1000) if row.scope == "deploy")
+    assert messages(system, alone.id, "root") == ["shop v1: running"]
 
 
 def test_people_are_told_once_a_day_how_a_system_stands(system: SmallSystem, later: Later) -> None:

@@ -12,9 +12,9 @@ import pytest
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.ledger import models
-from tasks.reporting import deriving, error_plot, plots, scales, thinning, watch_plot, words
+from tasks.reporting import deriving, error_plot, plots, scales, sections, thinning, watch_plot, words
 from tasks.reporting.canvas import ON_WHITE, Canvas, Paint
-from tasks.reporting.markdown import escaped
+from tasks.reporting.markdown import escaped, to_markdown
 from tasks.reporting.values import (
     Comparison,
     Event,
@@ -315,6 +315,25 @@ def test_a_check_with_a_baseline_alone_is_drawn_with_no_data_for_now():
 def test_latencies_of_zero_can_be_drawn():
     assert "<svg" in plots.comparison(_facts(comparisons=(Comparison("API", (0.0, 0.0), (0.0,), ""),)))
     assert "<svg" in plots.locks(_facts(locks=(Lock("orders", "SHARE", 0.0, "rehearsal"),)))
+
+
+def test_markdown_parts_no_figure_from_its_unit_and_says_apart_where_to_look():
+    told = to_markdown(_facts(periods=(_period("preflight", 0, 66),)))
+    assert "1\u00a0min\u00a06\u00a0s" in told
+    assert "## Where to look\n\n- Whole report:" in told
+
+
+def test_evidence_is_told_in_the_unit_that_its_name_says():
+    said = {
+        "free": 60_911_329_280,
+        "keep_seconds": 0.5,
+        "server_version": 180004,
+        "rows": 600,
+        "at": "2026-11-23T05:58:26Z",
+    }
+    assert sections.evidence(said) == (
+        "free: 60.9 GB", "keep: 500 ms", "server version: 18.4", "rows: 600", "at: 2026-11-23 05:58:26 UTC"
+    )  # fmt: skip
 
 
 def test_markdown_shows_what_comes_from_outside_as_it_is():
