@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.domain.errors import BackupNotProven, DiskTooSmall, OutsideError
-from tasks.domain.file_sums import sums_of
+from tasks.domain.file_sums import summed_along, sums_of
 from tasks.domain.fingerprint import Fingerprint
 from tasks.domain.ports import Session, World
 from tasks.domain.units import show_bytes
@@ -128,7 +128,8 @@ def take(
     world.host.remove_tree(partial)
     partial.mkdir(parents=True, mode=0o700)
     try:
-        told = save(partial / kind)
+        with summed_along(partial):
+            told = save(partial / kind)
         for path in [partial, *partial.rglob("*")]:
             _keep_private(path)
         manifest = {
