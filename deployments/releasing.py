@@ -64,7 +64,8 @@ def release(
     connect_prefect()
     from deployments import starting as flows
 
-    tell(flows.run(flows.release(system, version, reason, by, supersede, resume)), as_json=as_json)
+    begun = flows.release(system, version, reason, by, supersede, resume)
+    tell(flows.run(begun, phases=flows.PHASES), as_json=as_json)
 
 
 def _moment(text: str) -> datetime:

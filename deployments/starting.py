@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from prefect.exceptions import ParameterTypeError
 
+from deployments.ticking import ticking
 from flows.announce import announce
 from flows.approve import approve, follow_up
 from flows.backup import backup
@@ -62,13 +63,14 @@ PHASES: dict[str, Callable[[str, str, str], Coroutine[Any, Any, object]]] = {
 """The phases that may be run alone."""
 
 
-def run(flow: Coroutine[Any, Any, R]) -> R:
-    """Run a flow to its end and return its result; what it raises comes out as it is.
+def run(flow: Coroutine[Any, Any, R], *, phases: Iterable[str] = ()) -> R:
+    """Run a flow to its end, showing its steps, and return its result; what it raises comes out as it is.
 
-    Ctrl-C lets the step under way end and no further one begin, and always comes out as `KeyboardInterrupt`.
+    ``phases`` are those that it goes through, if it is a release. Ctrl-C lets the step under way end and no further one
+    begin, and always comes out as `KeyboardInterrupt`.
     """
     try:
-        with kept_interrupts():
+        with ticking(tuple(phases)), kept_interrupts():
             return asyncio.run(_awaited(flow))
     except ParameterTypeError as error:
         raise UserError(str(error), do="golive COMMAND --help tells what each argument may be") from error
@@ -100,7 +102,7 @@ def resume(release_id: str, by: str) -> str:
         )
     if state is State.AWAITING_GO:
         wait_until_free(release_id)  # somebody may sign before the process that asked has let go
-    return run(release(row.system, row.version, row.reason, by, resume=row.id))
+    return run(release(row.system, row.version, row.reason, by, resume=row.id), phases=PHASES)
 
 
 _RESUMABLE = FORWARD[: FORWARD.index(State.WATCHING)]

@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 from prefect import Flow, Task
 from prefect.cache_policies import NO_CACHE
@@ -34,6 +35,16 @@ def log_to_run() -> logging.Logger:
     LOG.setLevel(logging.INFO)
     LOG.propagate = False
     return LOG
+
+
+@dataclass(frozen=True)
+class Did:
+    """What a line of `LOG` tells of a step, as its attribute ``did``; ``took`` is in seconds."""
+
+    phase: str
+    step: str
+    event: Literal["started", "done", "failed"]
+    took: float = 0.0
 
 
 AT_ONCE = 8
@@ -168,27 +179,28 @@ def do_one(ctx: Context, phase: str, step: Step) -> Mapping[str, Any]:
     """
     stop_if_interrupted()
     releases, clock = ctx.ledger.releases, ctx.world.clock
-    LOG.info("%s: %s", phase, step.name)
+    LOG.info("%s: %s", phase, step.name, extra={"did": Did(phase, step.name, "started")})
     number = releases.intend(ctx.claim, phase, step.name, mutates=step.mutates, detail={})
     began = clock.monotonic()
     try:
         detail = dict(step.act())
     except BaseException as error:
         shown = ctx.world.secrets.mask(str(error) or type(error).__name__)
+        took = clock.monotonic() - began
         releases.report(
             ctx.claim,
             phase,
             step.name,
             number,
             event="failed",
-            took=clock.monotonic() - began,
+            took=took,
             detail={"error": type(error).__name__, "seen": shown},
         )
-        LOG.log(
-            logging.ERROR, "%s: %s: failed: %s", phase, step.name, shown
-        )  # without a traceback, which is not masked
+        did = {"did": Did(phase, step.name, "failed", took)}
+        LOG.log(logging.ERROR, "%s: %s: failed: %s", phase, step.name, shown, extra=did)  # a traceback is not masked
         raise
     took = clock.monotonic() - began
     releases.report(ctx.claim, phase, step.name, number, event="done", took=took, detail=detail)
-    LOG.info("%s: %s: done in %s", phase, step.name, show_seconds(took))
+    did = {"did": Did(phase, step.name, "done", took)}
+    LOG.info("%s: %s: done in %s", phase, step.name, show_seconds(took), extra=did)
     return detail
