@@ -59,11 +59,14 @@ def up(*, as_json: AsJson = False) -> None:
 
 
 @command("register")
-def register() -> None:
+def register(*, as_json: AsJson = False) -> None:
     """Register all deployments, for the pool of this machine, with the Prefect server that PREFECT_API_URL names."""
     from deployments.registering import register_there
 
     there = register_there(settings(), note)
+    if as_json:
+        print_json(asdict(there))
+        return
     say(f"{len(there.deployments)} deployments at {there.api}: {', '.join(there.deployments)}")
     say(f"systems: {', '.join(there.systems) or f'none in {settings().systems}'}")
     say(f"next, on each machine of the pool {there.pool}: golive worker", "bold")

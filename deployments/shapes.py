@@ -218,6 +218,14 @@ SHAPES: Mapping[str, Shape] = {
             "systems": "What the forms offer.",
         }
     ),
+    "register": Shape(
+        {
+            "api": "The server's API.",
+            "pool": "The pool of this machine.",
+            "deployments": "What was registered.",
+            "systems": "What the forms offer.",
+        }
+    ),
     "down": Shape(_SAID),
     "checklist show": Shape(
         {
@@ -246,6 +254,7 @@ WITHOUT: Mapping[str, str] = {
     "reference": "It prints a document.",
     "metrics": "It prints what Prometheus reads.",
     "guard": "It runs as long as anything is under watch; `golive watch --json` tells what it sees.",
+    "worker": "It runs until it is ended, and prints what Prefect does.",
     "slack": "It runs until it is ended, and prints nothing but its log.",
 }
 """The commands without ``--json``, and why."""
