@@ -6,16 +6,22 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tasks.context import world
 from tasks.domain.statistics import percentile
-from tasks.platforms import Instance
+from tasks.platforms import Instance, Platform
+from tasks.rollouts import Site
 from tests.benchmarks.steady import Seen, Sent, steady
 from tests.benchmarks.timing import publish_table
+from tests.engines import engine
+from tests.managers import systemd_running
+from tests.platforms import STANDS
 from tests.services import free_port
 from tests.sites import WAYS, a_target, supervisor
 from tests.stage import Stage, a_rollout, a_stage
@@ -31,6 +37,9 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "recreate": {},
     "recreate held": {"pause": lambda: "30s"},
 }
+
+
+_PARTS = {"systemd_manager": systemd_running, "docker_engine": engine}
 
 
 @dataclass
@@ -64,9 +73,55 @@ def main(directory: Path, *, requests: int) -> None:
                     print(f"{name}, {router}: {row}", flush=True)
                 finally:
                     stage.site.platform.close(stage.site.target)
+    for platform in STANDS:
+        if platform != "supervisor":  # which runs all of the above
+            rows |= _on(platform, directory, requests)
     rows["by hand: stop, copy, start"] = _by_hand(directory / "hand", requests)
     aimed = {row: _AIM for row in rows if not row.startswith(("recreate, ", "by hand"))}
     publish_table("rollouts", {"requests a second": RATE, "drain": DRAIN, "requests a row": requests}, rows, aimed)
+
+
+@dataclass
+class _Elsewhere(Stage):
+    """A stage on a platform that ``make`` gives."""
+
+    make: Callable[[Mapping[str, str]], Platform]
+
+    def at(self, version: str, fault: str = "") -> Site:
+        platform = self.make({"FAULT": fault} if fault else {})
+        return replace(self.site, target=self.site.target.at(version=version), platform=platform)
+
+
+def _on(platform: str, directory: Path, requests: int) -> dict[str, Mapping[str, Any]]:
+    """Measure the rollouts that keep a version beside the other on a platform, if it can run here."""
+    rows: dict[str, Mapping[str, Any]] = {}
+    home = directory / platform
+    home.mkdir()
+    home.chmod(0o755)
+    with ExitStack() as stack:
+        try:
+            stand = stack.enter_context(STANDS[platform](home, world(), lambda one: stack.enter_context(_PARTS[one]())))
+        except pytest.skip.Exception as error:
+            print(f"{platform}: not measured: {error}", flush=True)
+            return rows
+        way = stack.enter_context(WAYS["embedded"](home, world()))
+        for name in ("blue_green", "rolling"):
+            given = {key: value() for key, value in _FIELDS[name].items()}
+            rollout = a_rollout(name, drain=f"{DRAIN:g}s", **given)
+            stage = _Elsewhere(rollout, Site(stand.target, stand.make({}), way.router), way, stand.make)
+            try:
+                rows[f"{name}, {platform}"] = row = _cycles(stage, requests)
+                print(f"{name}, {platform}: {row}", flush=True)
+            finally:
+                _end(stage)
+    return rows
+
+
+def _end(stage: Stage) -> None:
+    site = stage.site
+    for place in stage.rollout.places(site):
+        site.platform.stop(site.target, place.slot)
+    site.platform.close(site.target)
 
 
 def _cycles(stage: Stage, requests: int) -> Mapping[str, Any]:
