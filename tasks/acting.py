@@ -14,6 +14,7 @@ from prefect import Flow, Task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State as RunState
 from prefect.client.schemas.objects import TaskRun
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
 
 from tasks.adapters.interrupts import stop_if_interrupted
@@ -129,7 +130,7 @@ _ANSWER_WITHIN = 3.0
 
 
 async def perform(flow: Flow[..., Any], *args: Any, **given: Any) -> Any:
-    """Run a flow, and where Prefect's server does not answer its function alone: what must happen may not wait for it.
+    """Run a flow, and where Prefect's server does not do its part its function alone: what must happen may not wait.
 
     The ledger, not Prefect, says what was done already, so beginning anew after Prefect went away does nothing twice.
     """
@@ -139,7 +140,7 @@ async def perform(flow: Flow[..., Any], *args: Any, **given: Any) -> Any:
         except GoliveError:
             raise
         except Exception as error:
-            if prefect_answers():
+            if prefect_answers() and not _is_of_prefect(error):
                 raise
             world().progress(f"Prefect went away: {type(error).__name__}; {flow.name} goes on without it")
     token = _ALONE.set(True)
@@ -147,6 +148,15 @@ async def perform(flow: Flow[..., Any], *args: Any, **given: Any) -> Any:
         return await cast("Any", flow).fn(*args, **given)
     finally:
         _ALONE.reset(token)
+
+
+def _is_of_prefect(error: BaseException | None) -> bool:
+    """Tell whether an error is of Prefect's API, which without its Redis says that it is well and takes no change."""
+    while error is not None:
+        if isinstance(error, PrefectHTTPStatusError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def alone() -> bool:
