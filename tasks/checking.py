@@ -232,7 +232,7 @@ def require(seen: Sequence[Measurement], phase: str, *, needed: bool = False) ->
     bad = [one for one in seen if one.outcome is outcome and not one.advisory]
     lines = "; ".join(f"{one.check}: {one.reading.seen}" for one in bad[:5])
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
-    hints = " ".join(one.help for one in bad if one.help)
+    hints = " ".join(dict.fromkeys(one.help for one in bad if one.help))
     kind = ChecksFailed if outcome is Outcome.FAILED else Inconclusive
     raise kind(
         f"{len(bad)} of {len(seen)} checks {outcome.value}: {lines}{more}",

@@ -123,7 +123,7 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
         State.ROLLING_BACK,
         holder(),
         note=note,
-        tell=tell_of(row, State.ROLLING_BACK, note),
+        tell=tell_of(row, State.ROLLING_BACK, note, moves=book.releases.moves(row.id)),
         **values,
     )
 

@@ -53,7 +53,7 @@ def tell(ctx: Context, after: State, text: str, figures: Figures = ()) -> list[N
     return tell_of(ctx.release, after, text, figures, moves=ctx.ledger.releases.moves(ctx.release.id))
 
 
-def tell_of(row: Release, after: State, text: str, figures: Figures = (), *, moves: Sequence[Move] = ()) -> list[Note]:
+def tell_of(row: Release, after: State, text: str, figures: Figures = (), *, moves: Sequence[Move]) -> list[Note]:
     """Return the messages for a move of a release to a state."""
     of = about(row, loading.recorded(row.file_text, row.file).runbook)
     before = State(row.state)

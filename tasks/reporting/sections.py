@@ -97,7 +97,7 @@ def checks(facts: ReleaseFacts) -> list[tuple[str, Table]]:
             for check in sorted(runs, key=lambda check: worst[check.name])
         ]
         heads = "Outcome|Check|What was seen|Took|When (UTC)|Covers"
-        found.append((check_phase(phase), table(f"Checks of {phase}", heads, rows, [3], (13, 22, 30, 8, 17, 10))))
+        found.append((check_phase(phase), table(f"Checks of {phase}", heads, rows, [3], (12, 20, 36, 8, 15, 9))))
     return found
 
 

@@ -375,6 +375,8 @@ def test_a_migration_that_gets_no_lock_on_production_leaves_it_as_it_was_within_
     assert_tells(caught.value, "migrations/1_grow_up.sql:1", "3 tries", code=6)
     row = shop.latest()
     assert row.state == "rolled_back"
+    roots = [one.text for one in shop.ledger.outbox.messages(row.id) if "rolling back (" in one.text]
+    assert "✓ rehearse ✓ go / no-go ✗ migrate · deploy" in roots[0], "the root says how far it came"
     assert row.mutation_started_at is not None
     took = [one.took for one in shop.ledger.releases.steps(row.id) if one.name == "migrate production" and one.took]
     assert len(took) == 1
