@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -94,13 +95,11 @@ def slower_p(current: Sequence[float], baseline: Sequence[float], factor: float 
     """
     if not current or not baseline:
         raise ValueError("two samples are needed")
-    from scipy.stats import rankdata
-
-    # As scipy's mannwhitneyu has it, in a tenth of its time: a simulation asks for it half a million times.
+    # As scipy's mannwhitneyu has it, in a tenth of its time, and without the second that importing scipy.stats takes.
     here, there = len(current), len(baseline)
-    ranks = rankdata([*current, *(factor * value for value in baseline)])
-    above = float(ranks[:here].sum()) - here * (here + 1) / 2
-    ties = sum(count**3 - count for count in Counter(ranks.tolist()).values())
+    against = sorted(factor * value for value in baseline)
+    above = sum(bisect_left(against, value) + bisect_right(against, value) for value in current) / 2
+    ties = sum(count**3 - count for count in Counter([*current, *against]).values())
     every = here + there
     spread = math.sqrt(max(0.0, here * there / 12 * (every + 1 - ties / (every * (every - 1)))))
     # When all values are one and the same there is no order between the samples.
