@@ -7,11 +7,12 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,8 @@ def a_browser() -> Iterator[Browser]:
         finally:
             run.terminate()
             run.wait(WITHIN)
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)  # its helpers may still write into its directory
             shutil.rmtree(home, ignore_errors=True)
 
 
