@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -150,6 +152,13 @@ def test_blue_green_stops_nothing_while_the_router_cannot_say_what_serves(blue_g
     assert site.platform.status(site.target, "blue").running is Running.UP
 
 
+def stop_by_hand(site: Site, slot: str) -> None:
+    """Stop what runs in a slot as a person would, so that supervisor knows it and it is down."""
+    config = site.target.root / "supervisor" / "supervisord.conf"
+    argv = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(config), "stop", f"{slot}:*"]
+    subprocess.run(argv, check=True, timeout=30, capture_output=True)
+
+
 def test_an_exit_is_noticed_before_the_time_for_getting_ready_is_over(blue_green):
     patient = a_rollout("blue_green", ready={"within": "60s"})
     stage = replace(blue_green, rollout=patient)
@@ -157,7 +166,7 @@ def test_an_exit_is_noticed_before_the_time_for_getting_ready_is_over(blue_green
     site = stage.at("v1", "never_ready")
     start, wait = stage.rollout.steps(site, "v1")[:2]
     start.act()
-    site.platform._ctl(site.target, site.platform._home(site.target), "stop", "blue:*")
+    stop_by_hand(site, "blue")
     with pytest.raises(RolloutFailed, match="has ended"):
         wait.act()
     assert time.monotonic() - begun < 20
@@ -208,7 +217,7 @@ def test_the_old_version_is_not_stopped_while_the_new_one_is_down(blue_green):
     blue_green.go("v1")
     blue_green.go("v2")
     site = blue_green.site
-    site.platform._ctl(site.target, site.platform._home(site.target), "stop", "green:*")
+    stop_by_hand(site, "green")
     with pytest.raises(RolloutFailed, match="no version is up"):
         blue_green.finish()
     assert site.platform.status(site.target, "blue").running is Running.UP
