@@ -201,7 +201,7 @@ def test_a_gap_in_the_probes_is_named_among_what_was_not_measured(ledger, stable
 def test_the_markdown_holds_verdict_phases_trouble_and_way_back(ledger, rolled_back):
     text = to_markdown(gather(ledger, rolled_back))
     assert text.startswith("# glad-labs 2.3.1 → 2.4.0\n\n**✕ Rolled back**: down for 10 min 30 s &gt; 10 min")
-    assert "| ✓ backup | 1 min 49 s |" in text
+    assert "| ✓ backup | 1\u00a0min\u00a049\u00a0s |" in text, "a figure is not parted from its unit"
     assert "| ✕ failed | health | &lt;script&gt;" in text
     assert "| ? unknown | preflight | certificate is valid | no answer within 5 s |" in text
     assert "its schema part rehearsed in 8.4 s, taken in 10.8 s" in text
