@@ -99,6 +99,9 @@ def live_and_back(name: str, server: Any) -> dict[str, Any]:
         began = time.monotonic()
         previewed = preview(system.name)
         checked = time.monotonic() - began
+        for one in previewed.seen:
+            if one.measurement.outcome is not Outcome.PASSED:
+                print(f"{name}: {one.phase}: {one.measurement.check}: {one.measurement.reading.seen}", flush=True)
         back = felt(system, lambda: system.rollback(reason="measured", started_by="ann"))
     lost = (f"{one.lost} of {one.asked}" for one in (out, back))
     made = f"{len(previewed.seen)}, {previewed.outcome}"
