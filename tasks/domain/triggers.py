@@ -38,7 +38,7 @@ LARGEST_BURST = 240
 ENOUGH_BASELINE = 240
 BY_CHANCE = 0.05
 """A row of successes less probable than that, were the share of failures at its limit, tells that the errors ceased."""
-CLUSTERED = -3.0
+CLUSTERED = -2.0
 """So many standard deviations fewer rows of equal outcomes than chance would have tell outages from errors."""
 SURE = 0.02
 """The p-value below which a burst counts as slower."""
