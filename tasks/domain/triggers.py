@@ -40,6 +40,8 @@ BY_CHANCE = 0.05
 """A row of successes less probable than that, were the share of failures at its limit, tells that the errors ceased."""
 CLUSTERED = -2.0
 """So many standard deviations fewer rows of equal outcomes than chance would have tell outages from errors."""
+MANY_OUTAGES = 3
+"""What restarts twice is no more than that; what goes down a third time within `LONGEST_STRETCH` is sick."""
 SURE = 0.02
 """The p-value below which a burst counts as slower."""
 
@@ -266,21 +268,23 @@ def _errors(
         return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
     fifth = len(recent) // 5
     finding = _judge_errors(trigger, _count(recent), _count(recent[:fifth]), _count(recent[-fifth:]), "probes")
-    stretch = [p for p in past if _age(p, now) <= LONGEST_STRETCH * span]
-    if finding.state is Alarm.FIRES and (doubt := _doubt(trigger, recent, stretch)):
-        return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; {doubt}")
+    if finding.state is Alarm.FIRES:
+        stretch = [p for p in past if _age(p, now) <= LONGEST_STRETCH * span]
+        if doubt := _doubt(trigger, recent, stretch):
+            return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; {doubt}")
     return finding
 
 
 def _doubt(trigger: Errors, recent: Sequence[Probe], stretch: Sequence[Probe]) -> str:
     """Return what speaks against errors that go on, although the window is above the limit; empty if nothing does."""
-    calm = _longest_calm(recent)
+    calm = max(_rows(recent, Outcome.PASSED), default=0)
     if (1 - trigger.above) ** calm < BY_CHANCE:
         # Two restarts at the ends of the window are no errors that went on through it.
         return f"{calm} probes in a row passed between"
-    if _clustered(recent) and (rows := _outages(stretch)) < IN_A_ROW:
-        # What restarts twice is no more than that; what goes down a third time within an hour is sick.
-        return f"all in {rows} outages, each shorter than what fires by itself"
+    together = runs_z([p.outcome is Outcome.FAILED for p in recent]) < CLUSTERED
+    down = sum(length >= IN_A_ROW for length in _rows(stretch, Outcome.FAILED))
+    if together and down < MANY_OUTAGES:
+        return f"all in {down} outages, each shorter than what fires by itself"
     failed, total = _count(_since_calm(stretch, len(recent)))
     if (bound := wilson_lower(failed, total)) <= trigger.above:
         # Each tick judges anew: over a day, some window in thousands is above a limit that the errors keep to.
@@ -299,22 +303,9 @@ def _since_calm(probes: Sequence[Probe], calm: int) -> Sequence[Probe]:
     return list(itertools.dropwhile(lambda p: p.outcome is Outcome.PASSED, probes[begin:]))
 
 
-def _clustered(probes: Sequence[Probe]) -> bool:
-    """Tell whether failures stand together more than chance would have them."""
-    return runs_z([p.outcome is Outcome.FAILED for p in probes]) < CLUSTERED
-
-
-def _outages(probes: Sequence[Probe]) -> int:
-    """Return in how many places more than a blip failed."""
-    rows = (
-        len(list(row)) for outcome, row in itertools.groupby(p.outcome for p in probes) if outcome is Outcome.FAILED
-    )
-    return sum(length >= IN_A_ROW for length in rows)
-
-
-def _longest_calm(probes: Sequence[Probe]) -> int:
-    rows = ((outcome, len(list(row))) for outcome, row in itertools.groupby(p.outcome for p in probes))
-    return max((count for outcome, count in rows if outcome is Outcome.PASSED), default=0)
+def _rows(probes: Sequence[Probe], outcome: Outcome) -> list[int]:
+    """Return how long each row of probes that came out so is."""
+    return [len(list(row)) for one, row in itertools.groupby(p.outcome for p in probes) if one is outcome]
 
 
 def _judge_errors(
