@@ -48,6 +48,8 @@ class Did:
     took: float = 0.0
 
 
+MOST_TASKS = 40
+"""Looks beyond that number share Prefect tasks, because every task leaves its mark on Prefect's server."""
 AT_ONCE = 8
 """How many steps of one flow that do not wait for each other run at the same time; each may make many checks."""
 
@@ -96,6 +98,18 @@ def retried(task: Task[P, R], *args: P.args, **given: P.kwargs) -> R:
                 raise
         world().clock.sleep(pause)
     return do(*args, **given)
+
+
+def shared_out(names: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
+    """Return what each of at most `MOST_TASKS` Prefect tasks is called, and which of these names it sees to."""
+    size = -(-len(names) // MOST_TASKS) or 1
+    shares = [names[at : at + size] for at in range(0, len(names), size)]
+    return [(called(one), one) for one in shares]
+
+
+def called(names: Sequence[str]) -> str:
+    """Return what a Prefect task is called that sees to these, one after the other."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 @cache

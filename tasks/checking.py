@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.acting import LOG, act, alone
+from tasks.acting import LOG, act, alone, called, shared_out
 from tasks.adapters.secrets import MASK
 from tasks.checks import Check
 from tasks.context import Context, context_of
@@ -30,8 +30,6 @@ TRIES = 3
 """How often a look that the checker itself could not make is repeated within the check's time."""
 GRACE = 2.0
 """Seconds beyond its own timeout after which a check that does not come back is left behind."""
-LARGEST_GROUP = 40
-"""More checks than that share Prefect tasks, because every task leaves its mark on Prefect's server."""
 
 
 def measure(check: Check, target: Target, *, tries: int = TRIES) -> Measurement:
@@ -196,18 +194,16 @@ def start_looks(claim: Claim, *phases: str, advisory: bool = True) -> list[Any]:
             started.append(together)
         return started
     for phase, found in checks.items():
-        names = [check.name for check in found if not check.alone]
-        size = -(-len(names) // LARGEST_GROUP) or 1
-        started += [_start(claim, phase, names[i : i + size], ()) for i in range(0, len(names), size)]
+        shares = shared_out([check.name for check in found if not check.alone])
+        started += [_start(claim, phase, name, names, ()) for name, names in shares]
     for phase, found in checks.items():
         if names := [check.name for check in found if check.alone]:
-            started.append(_start(claim, phase, names, tuple(started)))
+            started.append(_start(claim, phase, called(names), names, tuple(started)))
     return started
 
 
-def _start(claim: Claim, phase: str, names: Sequence[str], after: Sequence[Any]) -> Any:
-    called = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    return look.with_options(task_run_name=called).submit(
+def _start(claim: Claim, phase: str, name: str, names: Sequence[str], after: Sequence[Any]) -> Any:
+    return look.with_options(task_run_name=name).submit(
         claim, phase, names, at_once=1, return_state=False, wait_for=after
     )
 

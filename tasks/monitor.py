@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks import alerting, later, moments, staging, watching
 from tasks.abandoned import DRIVEN
-from tasks.acting import act, act_once, alone, retried
+from tasks.acting import act, act_once, alone, retried, shared_out
 from tasks.beside import take_from_dead
 from tasks.checks import Check
 from tasks.closing import close, end_old_version, time_is_up
@@ -76,24 +76,15 @@ def _is_due(ctx: Context, now: datetime) -> bool:
     return in_turn or time_is_up(ctx, now) or kept_long_enough(ctx, now) or moments.moment_is_new(ctx, looks, now)
 
 
-LARGEST_GROUP = 40
-"""More releases than that share Prefect tasks, because every task leaves its mark on Prefect's server."""
-
-
 def start_looks(release_ids: Sequence[str]) -> list[Any]:
     """Start the looks at releases as Prefect tasks, one for each as long as they are few, and return their futures.
 
     Many share tasks, in which they are looked at one after the other.
     """
-    size = -(-len(release_ids) // LARGEST_GROUP) or 1
-    groups = [release_ids[i : i + size] for i in range(0, len(release_ids), size)]
+    shares = shared_out(release_ids)
     if alone():
-        return [look_after_each.submit(one) for one in groups]
-    return [look_after_each.with_options(task_run_name=_called(one)).submit(one, return_state=False) for one in groups]
-
-
-def _called(release_ids: Sequence[str]) -> str:
-    return release_ids[0] if len(release_ids) == 1 else f"{release_ids[0]} and {len(release_ids) - 1} more"
+        return [look_after_each.submit(ids) for _name, ids in shares]
+    return [look_after_each.with_options(task_run_name=name).submit(ids, return_state=False) for name, ids in shares]
 
 
 @act_once
