@@ -16,7 +16,6 @@ from tasks.settings import Settings
 
 if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
-    from tasks.ledger.models import Release
 
 app = typer.Typer(
     name="golive",
@@ -129,20 +128,10 @@ def tell(said: str, *, as_json: bool, release: str | None = None) -> None:
         say(said)
         return
     from deployments.looking import facts_of
-
-    row = book().releases.get(release) if release else _driven_here()
-    print_json({"said": said, "release": facts_of(book(), row) if row is not None else None})
-
-
-def _driven_here() -> Release | None:
-    """Return the release, or operation with a record of its own, that this process has moved last."""
     from tasks.context import holder
 
-    releases = book().releases
-    moved = [
-        (move.at, row) for row in releases.latest(limit=50) for move in releases.moves(row.id) if move.by == holder()
-    ]
-    return max(moved, key=lambda one: one[0])[1] if moved else None
+    row = book().releases.get(release) if release else book().releases.moved_last_by(holder())
+    print_json({"said": said, "release": facts_of(book(), row) if row is not None else None})
 
 
 def print_json(value: Any) -> None:

@@ -137,6 +137,13 @@ class Releases:
         with self._engine.transaction() as session:
             return session.scalars(query).all()
 
+    def moved_last_by(self, holder: str, among: int = 50) -> Release | None:
+        """Return the release, of the newest ones, that a process has moved last, if it has moved any."""
+        newest = select(Release.id).order_by(Release.created_at.desc()).limit(among)
+        moved = select(Release).join(Move, Move.release_id == Release.id).where(Move.by == holder)
+        with self._engine.transaction() as session:
+            return session.scalar(moved.where(Release.id.in_(newest)).order_by(Move.at.desc(), Move.id.desc()).limit(1))
+
     def in_state(self, *states: State) -> Sequence[Release]:
         """Return the releases that stand in one of the states, the oldest first."""
         with self._engine.transaction() as session:
