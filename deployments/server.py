@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import os
@@ -21,6 +20,7 @@ from deployments.environment import remember
 from tasks.adapters.host import LocalHost
 from tasks.adapters.http import HttpxHttp
 from tasks.domain.errors import CommandFailed, OutsideError, Refused, TimedOut
+from tasks.domain.http_login import basic
 from tasks.domain.ports import Command
 from tasks.settings import POOL, Settings
 
@@ -293,7 +293,7 @@ def _answers(server: Server) -> bool:
 
 
 def _credentials(password: str) -> dict[str, str]:
-    return {"Authorization": f"Basic {base64.b64encode(password.encode()).decode()}"} if password else {}
+    return {"Authorization": basic(password)} if password else {}
 
 
 def _password(record: Path) -> str:

@@ -5,7 +5,6 @@ They are a hint and no more: the lease in the ledger says who guards, and nothin
 
 from __future__ import annotations
 
-import base64
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime
@@ -15,6 +14,7 @@ from prefect.settings import get_current_settings
 
 from tasks.context import world
 from tasks.domain.errors import GoliveError
+from tasks.domain.http_login import basic
 from tasks.settings import Settings, deployment_name
 
 BEAT = "golive.guard.heartbeat"
@@ -58,13 +58,12 @@ class Heartbeat:
         """Tell Prefect's server of an event of the guard's; one that does not answer is not told."""
         if not self._url:
             return
-        word = base64.b64encode(self._login.encode()).decode()
         told = {"id": str(uuid4()), "occurred": at.isoformat(), "event": event}
         with suppress(GoliveError):
             world().http.request(
                 "POST",
                 self._url,
-                headers={"Authorization": f"Basic {word}"} if word else {},
+                headers={"Authorization": basic(self._login)} if self._login else {},
                 json=[{**told, "resource": {"prefect.resource.id": self._resource}}],
                 timeout=_WITHIN,
                 fresh=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from urllib.parse import unquote
 from pydantic import Field
 
 from tasks.domain.errors import CommandFailed, Unreachable
+from tasks.domain.http_login import basic
 from tasks.domain.ports import Command, Finished
 from tasks.domain.target import Target
 from tasks.sources import no_such_version
@@ -118,8 +118,7 @@ class Mirror:
             url = match["scheme"] + match["rest"]
         secret = {}
         if match:
-            login = b64encode(f"{name}:{password}".encode()).decode()
-            secret = {"GIT_CONFIG_VALUE_3": f"Authorization: Basic {login}"}
+            secret = {"GIT_CONFIG_VALUE_3": f"Authorization: {basic(f'{name}:{password}')}"}
         pairs = [
             ("remote.origin.url", url),
             ("remote.origin.fetch", "+refs/heads/*:refs/heads/*"),
