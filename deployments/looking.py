@@ -273,12 +273,7 @@ def next_act(one: Mapping[str, Any], missing: Sequence[str]) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = plain_table()
-    for column in columns:
-        table.add_column(
-            column, no_wrap=column in {"id", "release", "state", "since", "at", "taken", "proven"}, overflow="fold"
-        )
-    return table
+    return plain_table(columns, {"id", "release", "state", "since", "at", "taken", "proven"})
 
 
 def _moment(iso: str) -> str:

@@ -91,7 +91,4 @@ def summary(of: Preview) -> str:
 
 
 def _table(*columns: str) -> Table:
-    table = plain_table()
-    for column in columns:
-        table.add_column(column, no_wrap=column in {"outcome", "took", "phase"}, overflow="fold")
-    return table
+    return plain_table(columns, {"outcome", "took", "phase"})

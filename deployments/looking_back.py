@@ -63,9 +63,8 @@ def _why(moves: Sequence[Move]) -> str:
 
 def history_table(past: Sequence[Mapping[str, Any]]) -> Table:
     """Return past releases as a table."""
-    table = plain_table()
-    for column in ("started", "release", "version", "what", "outcome", "took", "by", "why"):
-        table.add_column(column, no_wrap=column in {"started", "release", "outcome", "took"}, overflow="fold")
+    columns = ("started", "release", "version", "what", "outcome", "took", "by", "why")
+    table = plain_table(columns, {"started", "release", "outcome", "took"})
     for one in past:
         at = datetime.fromisoformat(one["started_at"]).astimezone()
         state = State(one["state"])

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -39,11 +39,14 @@ def console(*, stderr: bool = False) -> Console:
     return Console(file=stream, highlight=False, width=None if stream.isatty() else WIDE)
 
 
-def plain_table() -> Table:
-    """Return a table without lines, to which columns are added."""
+def plain_table(columns: Iterable[str] = (), unbroken: Collection[str] = ()) -> Table:
+    """Return a table without lines, with these columns; what stands in the ``unbroken`` ones stays on one line."""
     from rich.table import Table
 
-    return Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        table.add_column(column, no_wrap=column in unbroken, overflow="fold")
+    return table
 
 
 def say(line: str, style: str = "") -> None:

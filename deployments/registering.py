@@ -45,12 +45,12 @@ def register_there(settings: Settings, tell: Callable[[str], None]) -> Registere
     """
     server = _shared(settings)
     os.environ.update(settings.environment)
+    ensure_pool(server, settings.pool)
     return register_with(server, settings, tell)
 
 
 def register_with(server: Server, settings: Settings, tell: Callable[[str], None]) -> Registered:
-    """Register every deployment, its pool, and a limit for each system, with a server that this process uses."""
-    ensure_pool(server, settings.pool)
+    """Register every deployment, and a limit for each system, with a server that has the pool of this machine."""
     tell("registering the deployments of prefect.yaml …")
     _prefect("deploy", "--all", "--prefect-file", str(_prefect_file(settings)))
     systems = systems_in(settings.systems)

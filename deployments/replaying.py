@@ -130,9 +130,8 @@ def _moment(firing: Any) -> str:
 def _table(found: Replayed, marks: Mapping[Outcome, tuple[str, str]], *, changed: bool) -> Table:
     from rich.text import Text
 
-    table = plain_table()
-    for column in ("at (UTC)", "by", "decided", "with these limits" if changed else "made again", ""):
-        table.add_column(column, overflow="fold", no_wrap=column in {"at (UTC)", "by"})
+    columns = ("at (UTC)", "by", "decided", "with these limits" if changed else "made again", "")
+    table = plain_table(columns, {"at (UTC)", "by"})
     for one in found.decisions:
         words, style = marks[one.agrees]
         again = "the same" if one.replayed == one.decided else one.replayed

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.beginning.repository import Repository, Seen, compose_of
-from deployments.beginning.settings import settings_of
+from deployments.beginning.settings import Setting, settings_of
 
 _EXAMPLES = re.compile(r"\.?env[._-](?:example|sample|template|dist)|(?:example|sample|template)\.env", re.IGNORECASE)
 _URL = re.compile(
@@ -50,7 +50,8 @@ class Variables:
 
 def variables_of(repository: Repository) -> Variables:
     """Return the variables that the repository's example of an environment, or else its code, names."""
-    in_examples, in_code = _in_examples(repository), _in_code(repository)
+    settings = settings_of(repository)
+    in_examples, in_code = _in_examples(repository), _in_code(repository, settings)
     names = {one.value: one for one in in_examples or in_code}
     urls = [one for one in (*names.values(), *in_code) if is_url(one.value)]
     # What only Alembic reads is no variable of the program, unless there is no other.
@@ -67,7 +68,7 @@ def variables_of(repository: Repository) -> Variables:
         if "db_host" not in "".join(parts.values()):
             parts, seen = {}, ""
     own = {*parts, *likewise, "PORT", *([url.value] if url else [])}
-    empty = [one for one in settings_of(repository) if one.is_empty and one.seen.value not in own][:_MOST_SETTINGS]
+    empty = [one for one in settings if one.is_empty and one.seen.value not in own][:_MOST_SETTINGS]
     needed = tuple(one.seen for one in empty if one.is_needed)
     others = in_examples or [one.seen for one in empty]
     others = [one for one in others if one.value not in own and one.value not in {need.value for need in needed}]
@@ -88,9 +89,9 @@ def _in_examples(repository: Repository) -> list[Seen]:
     return list(found.values())
 
 
-def _in_code(repository: Repository) -> list[Seen]:
+def _in_code(repository: Repository, settings: Sequence[Setting]) -> list[Seen]:
     found = {match["name"]: Seen(match["name"], seen.where) for match, seen in repository.find(_READ)}
-    for one in settings_of(repository):
+    for one in settings:
         if is_url(one.seen.value) or _PART.fullmatch(one.seen.value):
             found.setdefault(one.seen.value, one.seen)
     return list(found.values())
