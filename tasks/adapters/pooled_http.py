@@ -52,7 +52,7 @@ class PooledPerServer(httpx.BaseTransport):
             pool.busy += 1
             over = len(self._pools) - self._most
             # Those in use are left alone, so that there may be more of them for a while.
-            gone = [name for name, one in self._pools.items() if not one.busy][: max(0, over)] if over > 0 else []
+            gone = [name for name, one in self._pools.items() if not one.busy][:over] if over > 0 else []
             closing = [self._pools.pop(name) for name in gone]
         for one in closing:
             one.transport.close()

@@ -9,7 +9,6 @@ from tasks.domain.errors import ToolMissing
 from tasks.domain.ports import Command, Host
 
 RUNS, COMING = "RUNNING", "STARTING"
-CRASHED = frozenset({"BACKOFF", "FATAL", "EXITED"})
 _MARGIN = 5.0
 _CLIENT = """
 import http.client, socket, sys, time, xmlrpc.client
