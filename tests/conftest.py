@@ -155,6 +155,15 @@ def docker_engine() -> Iterator[str]:
 
 
 @pytest.fixture
+def own_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let golive know nothing of this machine's own installation, and keep what it has below the test's directory."""
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "GOLIVE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GOLIVE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("GOLIVE_SYSTEMS", str(tmp_path / "systems"))
+
+
+@pytest.fixture
 def small_system(open_directory: Path, pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
     """A small system with a service, a database and a ledger of its own; no version is deployed yet."""
     from tests.flows import SmallSystem

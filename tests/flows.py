@@ -218,17 +218,24 @@ class SmallSystem(System):
 
 
 @contextmanager
-def a_running_system(server: RunningServer) -> Iterator[SmallSystem]:
-    """Give a system of which v1 is deployed and serves, in a directory of its own, and end it after the block."""
+def a_system(server: RunningServer) -> Iterator[SmallSystem]:
+    """Give a system of which nothing runs yet, in a directory of its own, and end it after the block."""
     home = Path(tempfile.mkdtemp(prefix="golive-test-"))
     home.chmod(0o755)  # as root, PostgreSQL runs under another account
     system = SmallSystem.make(home, server)
     try:
-        system.phase("deploy", "v1")
         yield system
     finally:
         system.close()
         shutil.rmtree(home, ignore_errors=True)
+
+
+@contextmanager
+def a_running_system(server: RunningServer) -> Iterator[SmallSystem]:
+    """Give a system of which v1 is deployed and serves, and end it after the block."""
+    with a_system(server) as system:
+        system.phase("deploy", "v1")
+        yield system
 
 
 def _set(name: str, value: str | None) -> None:

@@ -142,6 +142,7 @@ def assert_live_once(system: SmallSystem, release: str) -> None:
 @pytest.mark.parametrize(
     ("edge", "at"),
     [
+        ("after", "fetch the code"),
         ("after", "take the backup"),
         ("after", "migrate the copy up, down and up"),
         ("after", "migrate production"),

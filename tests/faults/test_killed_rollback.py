@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +11,7 @@ from tasks.context import holder
 from tasks.deploy import roll_out
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
-from tests.flows import SmallSystem
+from tests.flows import SmallSystem, a_system
 from tests.nursery import Nursery, a_nursery
 from tests.watched import alerts_of, deploy, moves_of, put_under_watch
 
@@ -25,15 +22,9 @@ DEAD = "elsewhere:1:x"
 @pytest.fixture(scope="module")
 def system(pg_server: RunningServer) -> Iterator[SmallSystem]:
     """A small system that v1 serves, and serves again after each test."""
-    home = Path(tempfile.mkdtemp(prefix="golive-test-"))
-    home.chmod(0o755)  # as root, PostgreSQL runs under another account
-    system = SmallSystem.make(home, pg_server)
-    try:
+    with a_system(pg_server) as system:
         deploy(system)
         yield system
-    finally:
-        system.close()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import ActiveRelease, NeedsPerson, Refused
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
-from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, wait_until
+from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, a_system, wait_until
 from tests.watched import alerts_of, deploy
 
 # A release in a process of its own takes its time on a busy machine.
@@ -49,14 +49,11 @@ RELEASE = "import asyncio\nfrom flows.release import release\nasyncio.run(releas
 
 
 @pytest.fixture
-def shop(open_directory: Path, pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
+def shop(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
     """A system that v1 serves."""
-    system = SmallSystem.make(open_directory, pg_server)
-    try:
+    with a_system(pg_server) as system:
         deploy(system)
         yield system
-    finally:
-        system.close()
 
 
 def killed_phase(shop: SmallSystem, phase: str, version: str, at: str) -> str:

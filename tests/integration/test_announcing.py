@@ -13,22 +13,19 @@ from tasks.domain.errors import Refused, WindowClosed
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.gatekeeping import see_to_gates
-from tests.flows import SmallSystem
+from tests.flows import SmallSystem, a_system
 from tests.systems import run, without_prefect
 from tests.waiting import end_active, messages
 from tests.watched import Later, deploy, put_under_watch
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, pg_server: RunningServer) -> Iterator[SmallSystem]:
-    system = SmallSystem.make(tmp_path_factory.mktemp("announced"), pg_server)
-    try:
+def made(pg_server: RunningServer) -> Iterator[SmallSystem]:
+    with a_system(pg_server) as system:
         system.add_version("v2")
         with without_prefect():
             deploy(system)
         yield system
-    finally:
-        system.close()
 
 
 @pytest.fixture

@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from deployments.cli import app
 from deployments.commands import either_like, systems_like
 from tasks.domain.errors import ChecksFailed
 from tasks.domain.ports import RunningServer
-from tests.flows import SmallSystem
+from tests.flows import SmallSystem, a_system
 from tests.services import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,14 +29,8 @@ def without_a_prefect_server(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def shop(pg_server: RunningServer) -> Iterator[SmallSystem]:
     """A system of which nothing runs, with a ledger; one release of it was left behind by its process."""
-    home = Path(tempfile.mkdtemp(prefix="golive-test-"))
-    home.chmod(0o755)
-    system = SmallSystem.make(home, pg_server)
-    try:
+    with a_system(pg_server) as system:
         yield system
-    finally:
-        system.close()
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def examined(code: int = ChecksFailed.exit_code) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from tasks.domain.release import State
 from tasks.gatekeeping import acknowledge, see_to_gates, watch_longer, what_follows
 from tasks.reporting.facts import gather
 from tasks.signing import observed, roles_missing, sign
-from tests.flows import SmallSystem
+from tests.flows import SmallSystem, a_system
 from tests.systems import without_prefect
 from tests.waiting import end_active, live_and_asked, messages, waiting_for_go
 from tests.watched import (
@@ -50,18 +50,12 @@ def service() -> Iterator[Probed]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, pg_server: RunningServer, service: Probed) -> Iterator[SmallSystem]:
-    home = tmp_path_factory.mktemp("gates")
-    for directory in (home, *home.parents[:2]):
-        directory.chmod(0o755)  # as root, PostgreSQL runs under another account
-    system = SmallSystem.make(home, pg_server)
-    try:
+def made(pg_server: RunningServer) -> Iterator[SmallSystem]:
+    with a_system(pg_server) as system:
         system.add_version("v2")
         with without_prefect():
             deploy(system)
         yield system
-    finally:
-        system.close()
 
 
 @pytest.fixture

@@ -20,12 +20,7 @@ def test_what_tells_of_a_system_is_json(shop: SmallSystem) -> None:
     assert as_json("logs", "shop")[0]["version"] == "v1"
     assert as_json("block", "shop", "v2", "--by", "ana", "--reason", "no")["blocked"] is True
     assert as_json("unblock", "shop", "v2", "--by", "ana", "--reason", "yes")["blocked"] is False
-    for code in (0, errors.ChecksFailed.exit_code, errors.Inconclusive.exit_code):
-        try:
-            assert as_json("doctor", "shop", code=code)
-        except AssertionError:
-            continue
-        break
+    assert as_json("doctor", "shop", code=(0, errors.ChecksFailed.exit_code, errors.Inconclusive.exit_code))
 
 
 def test_what_acts_on_a_release_tells_how_it_stands_as_json(shop: SmallSystem, tmp_path: Path) -> None:

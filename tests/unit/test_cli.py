@@ -26,16 +26,9 @@ from tasks.settings import Settings
 from tasks.spec import loading
 from tasks.spec.kinds import PACKAGES, kinds_in
 
+pytestmark = pytest.mark.usefixtures("own_installation")
 ROOT = Path(__file__).resolve().parents[2]
 GLAD_LABS = ROOT / "deployments" / "systems" / "glad-labs" / "release.yaml"
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("PREFECT_", "GOLIVE_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GOLIVE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GOLIVE_SYSTEMS", str(tmp_path / "systems"))
 
 
 def golive(*words: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,8 @@ from deployments.shapes import SHAPES, WITHOUT
 from tasks.domain import errors
 from tests.shapes import as_json
 
+pytestmark = pytest.mark.usefixtures("own_installation")
 COMMANDS: dict[str, Any] = dict(commands_of(typer.main.get_command(app)))
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith(("PREFECT_", "GOLIVE_"))]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GOLIVE_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("GOLIVE_SYSTEMS", str(tmp_path / "systems"))
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
