@@ -19,7 +19,7 @@ from tasks.domain.ports import World
 from tasks.domain.target import Target
 from tasks.platforms.supervisor import Supervisor
 from tasks.routers import Router
-from tasks.routers.caddy import Caddy
+from tasks.routers.caddy import Caddy, Tickets
 from tasks.routers.command import Command
 from tasks.routers.embedded import Embedded
 from tasks.routers.haproxy import Haproxy
@@ -161,17 +161,27 @@ def _a_caddy(root: Path, port: int, handler: dict[str, Any]) -> Iterator[str]:
         _end(process)
 
 
+_SHOP = {
+    "@id": "shop",
+    "handler": "reverse_proxy",
+    "upstreams": [{"dial": "127.0.0.1:9"}],
+    "load_balancing": {"selection_policy": {"policy": "least_conn"}},
+}
+
+
 @contextmanager
 def caddy(root: Path, world: World) -> Iterator[Way]:
-    """Run a Caddy of the test's own, to be changed by its admin API."""
-    port, own = free_port(), {"policy": "least_conn"}
-    handler = {
-        "@id": "shop",
-        "handler": "reverse_proxy",
-        "upstreams": [{"dial": "127.0.0.1:9"}],
-        "load_balancing": {"selection_policy": own},
-    }
-    with _a_caddy(root, port, handler) as admin:
+    """Run a Caddy of the test's own, to be made to read tickets by its admin API."""
+    port = free_port()
+    with _a_caddy(root, port, _SHOP) as admin:
+        yield Way(Caddy(admin=admin, id="shop", tickets=Tickets(status_port=free_port())), port)
+
+
+@contextmanager
+def caddy_without_tickets(root: Path, world: World) -> Iterator[Way]:
+    """Run a Caddy of the test's own, to be changed by its admin API at each switch."""
+    port = free_port()
+    with _a_caddy(root, port, _SHOP) as admin:
         yield Way(Caddy(admin=admin, id="shop"), port, resend=True, closes=True)
 
 
@@ -205,6 +215,9 @@ def command(root: Path, world: World) -> Iterator[Way]:
 
 
 WAYS = {"embedded": embedded, "nginx": nginx, "haproxy": haproxy, "caddy": caddy, "command": command}
+"""Each kind of router."""
+ALL_WAYS = {**WAYS, "caddy without tickets": caddy_without_tickets}
+"""Each kind in all its varieties."""
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-TICKETS = 100
-"""How many addresses Caddy takes in turn, so that one of them is a hundredth of the requests."""
+from tasks.routers._tickets import dials
+
 REQUESTS_LOG = "requests.log"
 """The file in which Caddy tells of each request that it holds back or counts."""
 _REQUESTS = "http.log.access.requests"
@@ -101,7 +101,7 @@ def _proxy(layout: Layout, link: str, patience: float) -> dict[str, Any]:
     """Return a proxy to the tickets behind a symbolic link, which Caddy reads anew at each try of a request."""
     return {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"{{file.{layout.home}/{link}/{number}}}"} for number in range(TICKETS)],
+        "upstreams": [{"dial": dial} for dial in dials(layout.home / link)],
         "load_balancing": {
             "selection_policy": {"policy": "round_robin"},
             "try_duration": f"{patience:g}s",

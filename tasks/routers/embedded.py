@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -20,7 +18,6 @@ from tasks.domain.errors import (
     RolloutFailed,
     ToolMissing,
     Unreachable,
-    UserError,
 )
 from tasks.domain.kind import Duration
 from tasks.domain.ports import Command, Finished, HttpAnswer
@@ -28,9 +25,9 @@ from tasks.domain.side_by_side import Traffic
 from tasks.domain.target import Target
 from tasks.domain.upstream import Upstream
 from tasks.routers import Held, Port, Router
-from tasks.routers._caddy_config import REQUESTS_LOG, TICKETS, Layout, config_of
+from tasks.routers._caddy_config import REQUESTS_LOG, Layout, config_of
+from tasks.routers._tickets import TICKETS, deal, must_be_plain, pointed_at
 
-_PATH = re.compile(r"/[\w./@+,=~ -]*")  # what Caddy's placeholders do not take for anything else
 ASK = "X-Golive-Router"
 """The header in which golive sends its token, to be told what is in force."""
 _NEVER = "0"
@@ -46,8 +43,6 @@ END { for (to in asked) print to, asked[to], failed[to] + 0 }
 """
 _ANSWERED = 0.5
 """Seconds in which what was held back is answered, once it is let go on."""
-# By the shell's own printf, for a hundred files at once; synchronised before the name says that they are whole.
-_WRITE = 'cd "$0" && i=0 && for dial; do printf %s "$dial" >"$i" || exit 1; i=$((i+1)); done && sync -f .'
 
 
 class Embedded(Router):
@@ -100,20 +95,13 @@ class Embedded(Router):
         """Start Caddy if it does not run, point it at the upstream in one step, and read the change back."""
         host, home = target.world.host, self._home(target)
         self.must_answer(target, upstream)
-        before = host.read(home / "current" / "name")
-        dealt = [member.address for member in upstream.dealt(TICKETS)]
-        place = self._deal(target, hashlib.sha256(str(upstream).encode()).hexdigest()[:16], str(upstream), dealt)
         self._ensure(target, home)
-        host.link(home / "current", place)
         try:
-            found = self.current(target)
-            if found != upstream:
-                raise RolloutFailed(f"requests go to {found}")
+            with pointed_at(host, home, upstream):
+                found = self.current(target)
+                if found != upstream:
+                    raise RolloutFailed(f"requests go to {found}")
         except (OutsideError, RolloutFailed) as error:
-            if before:
-                host.link(home / "current", home / "upstreams" / before)
-            else:
-                host.remove_tree(home / "current")
             raise RolloutFailed(
                 error.seen,
                 expected=f"requests go to {upstream}",
@@ -143,7 +131,7 @@ class Embedded(Router):
         if now >= int(host.read(home / "until") or _NEVER):
             host.write(home / "since", f"{now:.3f}")
         until = math.ceil(now + seconds)
-        host.link(home / "gate", self._deal(target, "shut", "nothing", [f"unix/{home}/nobody"] * TICKETS))
+        host.link(home / "gate", deal(host, home, "shut", "nothing", [f"unix/{home}/nobody"] * TICKETS))
         host.write(home / "until", str(until))
         self._must_hold_until(target, str(until))
 
@@ -200,20 +188,8 @@ class Embedded(Router):
         if found != until:
             raise RolloutFailed(f"Caddy holds requests until {found}", expected=until, where=f"port {self.listen}")
 
-    def _deal(self, target: Target, name: str, told: str, dials: Sequence[str]) -> Path:
-        """Return the directory that holds these tickets, and what they say, made first if it is not there whole."""
-        host, place = target.world.host, self._home(target) / "upstreams" / name
-        if host.read(place / "name") != name:
-            host.write(place / "told", told)
-            host.run(Command(("/bin/sh", "-c", _WRITE, str(place), *dials), timeout=20.0))
-            host.write(place / "name", name)
-        return place
-
     def _home(self, target: Target) -> Path:
-        path = Path(target.fill(self.directory))
-        if not _PATH.fullmatch(str(path)):
-            raise UserError(f"{path} cannot be the router's directory", expected="an absolute path of plain characters")
-        return path
+        return must_be_plain(Path(target.fill(self.directory)))
 
     def _ask(self, target: Target) -> HttpAnswer:
         token = target.world.host.read(self._home(target) / "token") or ""

@@ -23,7 +23,7 @@ from tests.engines import engine
 from tests.managers import systemd_running
 from tests.platforms import STANDS
 from tests.services import free_port
-from tests.sites import WAYS, a_target, supervisor
+from tests.sites import ALL_WAYS, WAYS, a_target, supervisor
 from tests.stage import Stage, a_rollout, a_stage
 
 RATE = 200
@@ -58,7 +58,7 @@ class Run:
 def main(directory: Path, *, requests: int) -> None:
     """Measure each rollout behind each router until so many requests were sent, and publish."""
     rows: dict[str, Mapping[str, Any]] = {}
-    for router, way_of in WAYS.items():
+    for router, way_of in ALL_WAYS.items():
         for name, fields in _FIELDS.items():
             if name == "recreate held" and router != "embedded":
                 continue  # the others cannot hold requests back

@@ -16,22 +16,22 @@ import pytest
 
 from tasks import routers
 from tasks.domain.errors import ReleaseFileError, RolloutFailed, Unreachable, UserError
-from tasks.domain.ports import Http
+from tasks.domain.ports import Host, Http
 from tasks.domain.upstream import Member, Upstream
 from tasks.routers import FileRouter
 from tasks.routers.embedded import Embedded
 from tasks.spec.kinds import kinds_in
 from tests.services import Clients, free_port
-from tests.sites import WAYS, a_target, service
+from tests.sites import ALL_WAYS, WAYS, a_target, service
 
 KINDS = sorted(kinds_in(routers))
 FILE_KINDS = [kind for kind in KINDS if issubclass(kinds_in(routers)[kind], FileRouter)]
 """Those whose configuration others may spoil and that have to be reloaded."""
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=sorted(ALL_WAYS))
 def way(request, tmp_path, world):
-    with WAYS[request.param](tmp_path, world) as found:
+    with ALL_WAYS[request.param](tmp_path, world) as found:
         yield found
 
 
@@ -288,7 +288,7 @@ def test_the_embedded_router_keeps_its_files_to_its_owner(tmp_path, target):
 
 @pytest.fixture
 def by_api(tmp_path, world):
-    with WAYS["caddy"](tmp_path, world) as found:
+    with ALL_WAYS["caddy without tickets"](tmp_path, world) as found:
         yield found
 
 
@@ -314,6 +314,19 @@ class Meddling:
         now = json.loads(self._http.request("GET", url, fresh=True).body)
         changed = now | {"flush_interval": self.before} | fields
         assert self._http.request("PATCH", url, json=changed, fresh=True).status == 200
+
+
+class Elsewhere:
+    """A machine on which no link is made, as where Caddy sees other files than golive, or may not read them."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def link(self, path: Path, target: Path) -> None:
+        """Make none."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._host, name)
 
 
 def _handler(way, target):
@@ -354,6 +367,29 @@ def test_caddy_shares_requests_by_weight_and_gets_its_own_policy_back(by_api, ta
         assert seen.count(b"v2") == 10
         by_api.router.switch(target, _at("green", two))
         assert _handler(by_api, target)["load_balancing"] == {"selection_policy": {"policy": "least_conn"}}
+
+
+def test_caddy_is_changed_once_to_read_tickets_and_says_when_it_cannot_read_them(tmp_path, target):
+    with WAYS["caddy"](tmp_path, target.world) as way, service("v1") as (one, _), service("v2") as (two, _):
+        before = _handler(way, target)
+        with pytest.raises(RolloutFailed, match="Caddy reads nothing there") as caught:
+            way.router.switch(
+                target.at(world=replace(target.world, host=Elsewhere(target.world.host))), _at("blue", one)
+            )
+        assert "its account can read" in caught.value.expected
+        assert _handler(way, target) == before
+        way.router.switch(target, _at("blue", one))
+        once = _handler(way, target)
+        way.router.switch(target, _at("green", two))
+        assert _handler(way, target) == once
+        (tmp_path / "router" / "tickets" / "shop" / "current").unlink()
+        assert way.router.current(target) is None
+        way.router.switch(target, _at("blue", one))
+        assert way.router.current(target) == _at("blue", one)
+        with pytest.raises(RolloutFailed, match="give the router the tickets that it had"):
+            way.router.model_copy(update={"tickets": None}).current(target)
+        way.router.model_copy(update={"tickets": None}).switch(target, _at("green", two))
+        assert _handler(way, target)["load_balancing"] == before["load_balancing"]
 
 
 def test_a_caddy_without_the_handler_or_without_an_answer_is_told_as_such(by_api, target):
