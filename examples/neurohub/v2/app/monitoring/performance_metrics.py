@@ -21,7 +21,7 @@ class PerformanceMonitor:
         monitor = self
 
         class Middleware:
-            """Counts each request once it is answered."""
+            """Counts each request right before its answer is whole, so that nobody sees the counts without it."""
 
             def __init__(self, app: Any) -> None:
                 self.app = app
@@ -31,20 +31,27 @@ class PerformanceMonitor:
                 if scope["type"] != "http" or not monitor.enabled:
                     await self.app(scope, receive, send)
                     return
-                began, status = time.perf_counter(), 500
+                began, status, counted = time.perf_counter(), 500, False
+
+                def count() -> None:
+                    nonlocal counted
+                    if not counted:
+                        counted = True
+                        key = (getattr(scope.get("route"), "path", "other"), status)
+                        monitor._requests[key] += 1
+                        monitor._seconds[key] += time.perf_counter() - began
 
                 async def noting(message: Any) -> None:
                     nonlocal status
                     status = message.get("status", status)
+                    if message["type"] == "http.response.body" and not message.get("more_body"):
+                        count()
                     await send(message)
 
                 try:
                     await self.app(scope, receive, noting)
                 finally:
-                    route = scope.get("route")
-                    key = (getattr(route, "path", "other"), status)
-                    monitor._requests[key] += 1
-                    monitor._seconds[key] += time.perf_counter() - began
+                    count()
 
         return Middleware
 
