@@ -57,8 +57,8 @@ class Embedded(Router):
     service. From a moment on that stands in a file, Caddy holds no request back, whether golive lives or not.
 
     A change of the router's own settings is another matter: Caddy then opens a second listening socket and closes the
-    first, and Linux resets the connections that the first has not accepted yet, unless ``net.ipv4.tcp_migrate_req`` is
-    on. No request on a connection that it has accepted is lost.
+    first, and a connection that is just being opened may be closed without an answer, which
+    ``net.ipv4.tcp_migrate_req`` makes rarer.
     """
 
     kind: Literal["embedded"] = "embedded"
