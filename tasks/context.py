@@ -35,7 +35,8 @@ from tasks.domain.turn import Turn
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.part import Part
-from tasks.ledger.releases import Armed, Claim
+from tasks.ledger.reading import Armed
+from tasks.ledger.releases import Claim
 from tasks.rollouts import Host, Site
 from tasks.settings import POOL, Settings
 from tasks.spec import loading

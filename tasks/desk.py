@@ -20,7 +20,7 @@ from tasks.domain.release import State
 from tasks.domain.triggers import Finding, Probe
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.part import GUARD
-from tasks.ledger.releases import Armed
+from tasks.ledger.reading import Armed
 from tasks.moving import tell_moved
 from tasks.settings import Settings
 from tasks.telling import alert, courier_for

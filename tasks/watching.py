@@ -35,7 +35,7 @@ from tasks.health import AT_ONCE, elapsed, sample
 from tasks.ledger import models
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
-from tasks.ledger.releases import Armed
+from tasks.ledger.reading import Armed
 
 BURST = 30
 """How many probes the monitor makes at once to judge slowness; more only where these leave it open."""
