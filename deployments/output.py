@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks.adapters.secrets import mask_passwords
+from tasks.domain.block_kit import plain
 from tasks.domain.errors import GoliveError
 from tasks.settings import Settings
 
@@ -69,8 +70,8 @@ def masked(text: str) -> str:
 
 
 def show_error(text: str) -> None:
-    """Print ``error: …`` in red on stderr, masked."""
-    line = Text.assemble(("error: ", "bold red"), (masked(text), "red"))
+    """Print ``error: …`` in red on stderr, masked, without what a terminal would take for orders."""
+    line = Text.assemble(("error: ", "bold red"), (plain(masked(text)), "red"))
     console(stderr=True).print(line, soft_wrap=True)
 
 

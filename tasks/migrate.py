@@ -11,12 +11,12 @@ from tasks.context import Context, context_of
 from tasks.domain.errors import RehearsalFailed
 from tasks.domain.foretold import side_by_side
 from tasks.domain.messages import Alert
-from tasks.domain.schema_text import difference
 from tasks.holding import held_back
 from tasks.ledger.models import Rehearsal
 from tasks.ledger.releases import Claim
 from tasks.rehearsing import digest, migrated, schema_of
 from tasks.rollouts import Step
+from tasks.same_schema import what_differs
 from tasks.telling import alert
 
 PHASE = "migrate"
@@ -110,9 +110,13 @@ def verify_schema(claim: Claim) -> Mapping[str, Any]:
         detail = rehearsal_of(ctx).detail
         schema = schema_of(ctx, ctx.target().dsn, detail["schema_version"])
         now = digest(schema)
-        if now != detail["schema_sha256"]:
+        if now != detail["schema_sha256"] and (
+            other := what_differs(
+                ctx, detail.get("schema"), schema, detail["schema_version"], ("rehearsed", "production")
+            )
+        ):
             raise RehearsalFailed(
-                f"production's schema is not what the rehearsal produced:\n{difference(detail.get('schema'), schema)}",
+                f"production's schema is not what the rehearsal produced:\n{other}",
                 expected=f"the schema with digest {detail['schema_sha256'][:12]}; this one has {now[:12]}",
                 do="see who changed production meanwhile, and rehearse again",
             )

@@ -13,6 +13,7 @@ from tasks.domain.relation import quoted
 
 PRISTINE = "restored"
 REHEARSAL = "rehearsal"
+_WORDING = "wording"
 _OWN = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -112,6 +113,23 @@ class Scratch:
             session.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE {quoted(template)}{strategy}")
         return self.dsn(REHEARSAL)
 
+    def reworded(self, schema: str, server_version: int) -> str:
+        """Return a schema as pg_dump for a server of that version words it once it was read into an empty database.
+
+        Raises `SqlFailed` if that server does not take it.
+        """
+        name = self._name(_WORDING)
+        drop = f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)"
+        with self._world.databases.session(self.dsn("postgres")) as server:
+            server.execute(drop)
+            server.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
+            try:
+                with self._world.databases.session(self.dsn(_WORDING)) as session:
+                    session.script(schema)
+                return self._world.pg_tools.schema(self.dsn(_WORDING), server_version=server_version)
+            finally:
+                server.execute(drop)
+
     def is_restored(self) -> bool:
         """Tell whether the restored copy is there."""
         if self.embedded and not self.directory.exists():
@@ -126,7 +144,7 @@ class Scratch:
         if self.embedded:
             return
         with self._world.databases.session(self.dsn("postgres")) as session:
-            for database in (REHEARSAL, PRISTINE):
+            for database in (_WORDING, REHEARSAL, PRISTINE):
                 session.execute(f"DROP DATABASE IF EXISTS {quoted(self._name(database))} WITH (FORCE)")
 
     @staticmethod

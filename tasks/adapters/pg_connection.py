@@ -35,6 +35,7 @@ def connection(host: Host, dsn: str) -> Iterator[Connection]:
     env = {variable: given[key] for key, variable in dsns.ENVIRONMENT.items() if key in given and key != "dbname"}
     env.setdefault("PGCONNECT_TIMEOUT", "10")
     env.setdefault("PGAPPNAME", "golive")
+    env.setdefault("PGTZ", "UTC")  # in which pg_dump words the moments in defaults, bounds of partitions and conditions
     rest = {key: value for key, value in given.items() if key not in dsns.ENVIRONMENT and key not in dsns.SECRETS}
     conninfo = make_conninfo("", **{**rest, "dbname": dsns.name_of(dsn)})
     if not password:

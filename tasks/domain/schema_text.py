@@ -11,6 +11,11 @@ _LITERAL = re.compile(r"'(?:[^']|'')*'")
 MOST_KEPT = 4_000_000
 """More characters of a schema than this are not kept."""
 MOST_LINES = 60
+# Of no table, and not to be had a second time: a slot, a password.
+_ELSEWHERE = re.compile(r"^CREATE (?:USER MAPPING|SUBSCRIPTION)\b.*?;$", re.MULTILINE | re.DOTALL)
+_NAMED_NOT_NULL = re.compile(r"(?<=\s)CONSTRAINT (?:\w+|\"(?:[^\"]|\"\")+\") NOT NULL\b")
+NAMES_NOT_NULL = 180000
+"""The server version from which NOT NULL is a constraint with a name, which stays when the column is renamed."""
 
 
 def fit_to_keep(schema: str) -> str | None:
@@ -20,12 +25,21 @@ def fit_to_keep(schema: str) -> str | None:
     return _SECRETIVE.sub(lambda found: _LITERAL.sub("'•••'", found[0]), schema)
 
 
-def difference(rehearsed: str | None, now: str) -> str:
-    """Return what a schema has that the rehearsed one has not (``+``) and the other way round (``-``), as a diff."""
-    kept = fit_to_keep(now)
-    if rehearsed is None or kept is None:
+def apart(schema: str) -> tuple[str, list[str]]:
+    """Return a schema without the statements that lead to other servers, and those."""
+    return _ELSEWHERE.sub("", schema), _ELSEWHERE.findall(schema)
+
+
+def without_names_of_not_null(schema: str) -> str:
+    """Return a schema as an older server has it, to which NOT NULL is no constraint with a name."""
+    return _NAMED_NOT_NULL.sub("NOT NULL", schema)
+
+
+def difference(before: str | None, now: str | None, names: tuple[str, str] = ("rehearsed", "production")) -> str:
+    """Return what a schema has now that it had not before (``+``) and the other way round (``-``), as a diff."""
+    if before is None or now is None:
         return "it is too long to be shown; compare pg_dump --schema-only of both"
-    lines = list(unified_diff(rehearsed.splitlines(), kept.splitlines(), "rehearsed", "production", n=2, lineterm=""))
+    lines = list(unified_diff(before.splitlines(), now.splitlines(), *names, n=2, lineterm=""))
     if not lines:
         return "they differ only in what must not be shown, such as a password of a user mapping"
     more = [f"… and {len(lines) - MOST_LINES} more lines"] if len(lines) > MOST_LINES else []

@@ -10,7 +10,7 @@ from tasks.domain.blockers import Session, in_the_way, shown_query
 from tasks.domain.dropping import Column, Drop, drops, told
 from tasks.domain.foretold import side_by_side
 from tasks.domain.growth import Extent, growth
-from tasks.domain.schema_text import difference, fit_to_keep
+from tasks.domain.schema_text import difference, fit_to_keep, without_names_of_not_null
 from tasks.domain.way_back import rows_changed
 
 ITEM = "public.item"
@@ -187,14 +187,20 @@ COMMENT ON TABLE public.item IS 'shown';
 """
 
 
+def test_not_null_has_no_name_on_older_servers() -> None:
+    named = 'a text CONSTRAINT "it""s NOT" NOT NULL,\n    b text CONSTRAINT t_b_not_null NOT NULL DEFAULT 1'
+    assert without_names_of_not_null(named) == "a text NOT NULL,\n    b text NOT NULL DEFAULT 1"
+    assert without_names_of_not_null(SCHEMA) == SCHEMA
+
+
 def test_a_schema_is_kept_without_its_secrets_and_shown_as_a_difference():
     kept = fit_to_keep(SCHEMA)
     assert kept is not None
     assert "hid" not in kept
     assert "IS 'shown';" in kept
-    shown = difference(kept, SCHEMA.replace("id integer", "id integer,\n    stray text"))
+    shown = difference(kept, fit_to_keep(SCHEMA.replace("id integer", "id integer,\n    stray text")))
     assert "-    id integer\n+    id integer,\n+    stray text" in shown
     assert "hid" not in shown
-    assert "must not be shown" in difference(kept, SCHEMA.replace("hidden", "other"))
+    assert "must not be shown" in difference(kept, fit_to_keep(SCHEMA.replace("hidden", "other")))
     assert "too long" in difference(None, SCHEMA)
     assert "more lines" in difference("a\n" * 100, SCHEMA)
