@@ -89,7 +89,7 @@ def _numbers(book: Ledger, watched: Watched, now: datetime) -> Mapping[str, Any]
     row = watched.release
     if State(row.state) is not State.WATCHING or row.live_at is None or watched.ctx.file.watch.probe is None:
         return {}
-    probes = [watching.as_probe(one) for one in book.evidence.probes(row.id, row.live_at)]
+    probes = watching.counting(book.evidence.probes(row.id, row.live_at))
     until = min(now, row.watch_until or now)
     return watch_verdict(probes, row.live_at, until, watched.interval).evidence
 
