@@ -9,13 +9,13 @@ from typing import Any
 
 from tasks import closing, watching
 from tasks.acting import act_once
+from tasks.beside import guard_is_alive
 from tasks.context import ledger, world
 from tasks.domain.errors import GoliveError
 from tasks.domain.exposition import Family, exposed
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.watch import watch_verdict
-from tasks.guard import guard_is_alive
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.part import GUARD

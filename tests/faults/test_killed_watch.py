@@ -71,7 +71,7 @@ class Watch:
 
     def is_guarded(self) -> bool:
         """Tell whether both are probed by a guard that is alive, right now."""
-        from tasks.guard import guard_is_alive
+        from tasks.beside import guard_is_alive
 
         def newest() -> list[Any]:
             return [probes_of(self.system, one)[-1:] for one in (self.store, self.shop)]

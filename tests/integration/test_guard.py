@@ -359,15 +359,18 @@ def test_no_guard_is_started_where_nothing_can_be_probed(system: SmallSystem, se
     assert not (system.home / "golive" / "guard.pid").exists()
 
 
-@pytest.mark.parametrize("noticed_by", ["monitor", "keep-guard"])
+@pytest.mark.parametrize("noticed_by", ["monitor", "keep-guard", "keeper"])
 def test_a_guard_that_was_killed_is_replaced_and_people_are_told_once(
     system: SmallSystem, service: Probed, monkeypatch: pytest.MonkeyPatch, noticed_by: str
 ) -> None:
     """By the flows themselves; what they would start is counted instead."""
+    from deployments.keeper import Keeper
     from flows.keep_guard import keep_guard
     from flows.monitor import monitor
     from tasks.adapters.host import LocalHost
+    from tasks.settings import Settings
 
+    keeper = Keeper(Settings.from_environment())
     release = put_under_watch(system)
     started: list[str] = []
 
@@ -377,6 +380,9 @@ def test_a_guard_that_was_killed_is_replaced_and_people_are_told_once(
         return os.getpid()
 
     def notice() -> None:
+        if noticed_by == "keeper":
+            keeper.look()
+            return
         with without_prefect():
             run(keep_guard() if noticed_by == "keep-guard" else monitor())
 
