@@ -129,16 +129,18 @@ def _end_if_outdated(server: LocalServer, settings: Settings, tell: Callable[[st
     book = running_ledger(settings)
     if book is not None:
         driven = _driven(book)
-        if not driven:
-            _end_guard(book, tell)
-        book.close()
         if driven:
+            book.close()
             tell(
                 f"the worker keeps its environment while {driven[0].id} is driven, though {changed} changed; come again"
             )
             return
     tell(f"starting the worker anew, since this changed: {changed}")
     server.stop()
+    if book is not None:
+        # Last: the keeper would take its end for a death, and start another one in the old environment.
+        _end_guard(book, tell)
+        book.close()
 
 
 def _keep_guarded(server: LocalServer, tell: Callable[[str], None]) -> None:

@@ -174,11 +174,9 @@ class Round:
                 say(f"{due.name}: no probe", error)
                 continue
             self._keep(due.name, [probe], AGAIN if due.again else watching.TICK)
-            if due.again:
-                continue
             if probe.outcome is Outcome.PASSED:
                 self._timetable.answered(due.name)
-            if post is not None:
+            if post is not None and not due.again:
                 post.add(probe)
                 self._judge(post)
 

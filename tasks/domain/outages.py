@@ -42,7 +42,9 @@ def spans(looks: Sequence[Seen]) -> list[Span]:
     """Return the outages in the looks of one check, in order: three failures in a row and more, second looks apart.
 
     An outage begins between the last success before it and its first failure, and ends between its last failure and
-    the next success. It is taken to do so in the middle, so each end is off by half of what lies between at most.
+    the next success. It is taken to do so in the middle, so each end is off by half of what lies between at most. With
+    second looks each third of an interval those are a half and a sixth of one; a request that failed by chance right
+    beside the outage adds a third, and never makes it more than a whole one.
     """
     known = list(_not_by_chance(sorted(looks, key=lambda look: look.at)))
     rows = [list(row) for _, row in itertools.groupby(known, key=lambda look: look.outcome)]
@@ -55,13 +57,12 @@ def spans(looks: Sequence[Seen]) -> list[Span]:
 
 
 def _not_by_chance(looks: Sequence[Seen]) -> Iterator[Seen]:
-    """Yield the looks without each tick that failed and passed at its second look.
-
-    That was one request, or the very end of an outage: either way the looks beside it tell where that ended.
-    """
+    """Yield the looks without each tick that failed between a success and a second look that passed: one request."""
+    before = Outcome.PASSED
     for look, after in itertools.zip_longest(looks, looks[1:]):
         refuted = after is not None and after.again and after.outcome is Outcome.PASSED
-        if look.again or look.outcome is not Outcome.FAILED or not refuted:
+        if look.again or look.outcome is Outcome.PASSED or before is not Outcome.PASSED or not refuted:
+            before = look.outcome
             yield look
 
 

@@ -1,4 +1,4 @@
-"""When each release is probed: at ticks that stay where they are, and between two where one was not answered."""
+"""When each release is probed: at ticks that stay where they are, and between two while one is not answered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import heapq
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+AGAIN_TIMES = 3
+"""Into so many parts the time between two ticks is split by second looks."""
 
 
 @dataclass(frozen=True, order=True)
@@ -20,8 +23,8 @@ class Due:
 class Timetable:
     """Keeps what is due next of each release.
 
-    A tick that has not passed by half an interval later is looked at again then: that tells a request that failed by
-    chance from the beginning or the end of an outage, which are known twice as closely by it.
+    A tick that has not passed is looked at again a third of an interval later, and once more after two thirds if that
+    has not passed either. It tells a request that failed by chance from the beginning of an outage, and when one ended.
     """
 
     def __init__(self) -> None:
@@ -40,19 +43,23 @@ class Timetable:
         while self._dues and self._dues[0].at <= now:
             due = heapq.heappop(self._dues)
             interval = interval_of(due.name)
-            if due.again:
-                if interval is not None and due.name in self._unanswered:
-                    yield due
-            elif interval is None:
-                self._ticking.discard(due.name)
-            else:
+            if interval is None:
+                self._unanswered.discard(due.name)
+                if not due.again:
+                    self._ticking.discard(due.name)
+                continue
+            tick = next_tick(due.name, interval, now)
+            if not due.again:
                 self._unanswered.add(due.name)
-                heapq.heappush(self._dues, Due(now + interval / 2, due.name, again=True))
-                heapq.heappush(self._dues, Due(next_tick(due.name, interval, now), due.name))
+                heapq.heappush(self._dues, Due(tick, due.name))
+            if due.name in self._unanswered:
                 yield due
+                again = now + interval / AGAIN_TIMES
+                if again < tick - interval / AGAIN_TIMES / 2:
+                    heapq.heappush(self._dues, Due(again, due.name, again=True))
 
     def answered(self, name: str) -> None:
-        """Take note that a tick has passed, so that there is no second look after it."""
+        """Take note that a probe has passed, so that there is no second look until a tick is not answered again."""
         self._unanswered.discard(name)
 
     def next_at(self) -> float | None:

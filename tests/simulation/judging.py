@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from tasks import watching
 from tasks.checks import Check
 from tasks.domain.outages import AGAIN
 from tasks.domain.outcome import Outcome, Reading
+from tasks.domain.timetable import AGAIN_TIMES
 from tasks.domain.triggers import Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
 from tasks.domain.watch import Ended, watch_verdict
 from tasks.reporting.deriving import probing_of
@@ -127,13 +129,14 @@ def _control(failed: bool, astray: bool) -> Outcome | None:
 
 
 def _lengths(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tuple[float, ...]:
-    """Return how long each outage was by the report, with a second look after each tick that failed."""
+    """Return how long each outage was by the report, with second looks after a tick that failed until one passes."""
     rows: list[Any] = []
     for one, at in zip(probes, day.at.tolist(), strict=True):
         rows.append(_row(one.at, one.outcome, one.control, watching.TICK))
-        if one.outcome is Outcome.FAILED:
-            again = at + INTERVAL / 2
-            failed = rng.random() < day.fails_at(again)
+        failed, looks = one.outcome is Outcome.FAILED, itertools.count(1)
+        while failed and (number := next(looks)) < AGAIN_TIMES:
+            again = at + INTERVAL * number / AGAIN_TIMES
+            failed = bool(rng.random() < day.fails_at(again))
             rows.append(_row(moment(again), Outcome.FAILED if failed else Outcome.PASSED, None, AGAIN))
     return tuple(outage.seconds for outage in probing_of(rows, LIVE, moment(DAY)).outages)
 
