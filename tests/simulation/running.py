@@ -1,4 +1,4 @@
-"""Runs the scenarios on all cores and counts; a seed gives the same figures however the work is shared out."""
+"""Runs the scenarios on all cores that it may use, and counts; a seed gives the same figures however the work is shared out."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def tally(seed: int, name: str, first: int, count: int) -> Tally:
 
 def simulate(seed: int, wanted: Mapping[str, int], tell: Callable[[str], None]) -> dict[str, Tally]:
     """Judge so many releases of each scenario that is wanted."""
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         work = {
             name: [pool.submit(tally, seed, name, first, min(CHUNK, count - first)) for first in range(0, count, CHUNK)]
             for name, count in wanted.items()
