@@ -1,4 +1,4 @@
-"""Runs the scenarios on all cores that it may use, and counts; a seed gives the same figures however the work is shared out."""
+"""Runs the scenarios on all cores that it may use, and counts; a seed gives the same figures however many those are."""
 
 from __future__ import annotations
 
