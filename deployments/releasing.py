@@ -296,6 +296,16 @@ def guard() -> None:
     say(f"nothing is left to guard, or another guard is at it; answered: {flows.run(flows.guard_anyway())}")
 
 
+@command("keep-guard")
+def keep_guard() -> None:
+    """See every few seconds that a guard is alive while anything is under watch; golive up keeps this running."""
+    import threading
+
+    from deployments.keeper import keep
+
+    keep(settings(), threading.Event(), note)
+
+
 @command("slack")
 def slack() -> None:
     """Listen to the buttons in Slack and remind who is to sign; golive up starts this where a file names an app."""

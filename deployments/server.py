@@ -67,6 +67,17 @@ killasgroup=true
 stdout_logfile={log_home}/worker.log
 redirect_stderr=true
 
+[program:keeper]
+command={python} -m deployments.cli keep-guard
+directory={root}
+autostart=false
+autorestart=true
+startsecs=1
+startretries={tries}
+stopasgroup=false
+stdout_logfile={log_home}/keeper.log
+redirect_stderr=true
+
 [program:slack]
 command={python} -m deployments.cli slack
 directory={root}
@@ -202,7 +213,7 @@ class LocalServer:
         return True
 
     def ensure(self, program: str) -> None:
-        """Start ``server``, ``worker`` or ``slack`` under the running supervisor, unless it runs already."""
+        """Start one of supervisor's programs, ``worker`` say, unless it runs already."""
         try:
             self.control("start", program)
         except CommandFailed as error:

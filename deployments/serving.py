@@ -83,7 +83,7 @@ def _require_answer(api: str) -> None:
 
 
 def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
-    """Start the server, the ledger, the worker and a guard if need be, register every deployment, return what is there.
+    """Start server, ledger, worker, keeper and a guard if need be, register every deployment, return what is there.
 
     What is there already stays as it is, unless the secrets in its environment are others by now. Raises `Refused` if
     the environment points at another server.
@@ -109,6 +109,7 @@ def bring_up(settings: Settings, tell: Callable[[str], None]) -> Up:
     registered = register_with(server, settings, tell)
     _await_worker(server)
     guard_again(settings, tell)
+    _keep_guarded(server, tell)
     _listen_to_slack(server, settings, tell)
     return Up(server.ui, registered.deployments, registered.systems, password_file(settings))
 
@@ -128,16 +129,26 @@ def _end_if_outdated(server: LocalServer, settings: Settings, tell: Callable[[st
     book = running_ledger(settings)
     if book is not None:
         driven = _driven(book)
-        if not driven:
-            _end_guard(book, tell)
-        book.close()
         if driven:
+            book.close()
             tell(
                 f"the worker keeps its environment while {driven[0].id} is driven, though {changed} changed; come again"
             )
             return
     tell(f"starting the worker anew, since this changed: {changed}")
     server.stop()
+    if book is not None:
+        # Last: the keeper would take its end for a death, and start another one in the old environment.
+        _end_guard(book, tell)
+        book.close()
+
+
+def _keep_guarded(server: LocalServer, tell: Callable[[str], None]) -> None:
+    """Start what keeps a guard alive without Prefect; a supervisor of an older golive does not know it."""
+    try:
+        server.ensure("keeper")
+    except GoliveError as error:
+        tell(f"a guard that dies is missed by Prefect alone: {error}; golive down and up mends that")
 
 
 def _listen_to_slack(server: LocalServer, settings: Settings, tell: Callable[[str], None]) -> None:

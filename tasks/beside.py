@@ -8,6 +8,7 @@ import sys
 from tasks.context import is_gone, once, world
 from tasks.domain.ports import Command
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.part import GUARD
 from tasks.settings import Settings
 
 
@@ -21,6 +22,12 @@ def take_from_dead(book: Ledger, lease: str, name: str, seconds: float) -> bool:
     if (seen := book.leases.seen(lease)) is not None and is_gone(seen[0].partition("/")[0]):
         book.leases.give_back(lease, seen[0])
     return book.leases.take(lease, name, seconds) is not None
+
+
+def guard_is_alive(book: Ledger) -> bool:
+    """Tell whether a guard has been heard of lately and its process has not ended."""
+    seen = book.leases.seen(GUARD)
+    return seen is not None and seen[2] and not is_gone(seen[0])
 
 
 def start_golive(*words: str, log: str) -> int:

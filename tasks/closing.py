@@ -44,7 +44,7 @@ def close(ctx: Context, now: datetime, findings: Sequence[Finding]) -> str:
     release, book = ctx.release, ctx.ledger
     live = release.live_at or now
     until = min(now, release.watch_until or now)
-    probes = [watching.as_probe(row) for row in book.evidence.probes(release.id, live)]
+    probes = watching.counting(book.evidence.probes(release.id, live))
     verdict = verdict_on(Watched(ctx), probes, book.evidence.looks(release.id), live, until, findings)
     record = {
         **verdict.evidence,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from tasks.domain.judging import Basis
 from tasks.domain.messages import Alert
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
+from tasks.domain.timetable import share
 from tasks.domain.triggers import Finding, Probe
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.part import GUARD
@@ -223,11 +223,6 @@ class Mail:
             courier.flush(DELIVER_EVERY)
             if not courier.waits():
                 self._done[release] = written.get(release, 0), clock.monotonic()
-
-
-def share(name: str) -> float:
-    """Return a number from 0 to 1 that is always the same for a name, and another one for nearly every other."""
-    return zlib.crc32(name.encode()) / 2**32
 
 
 def say(what: str, error: BaseException | None = None) -> str:

@@ -62,7 +62,7 @@ def _under_watch(book: Ledger, row: Release, now: datetime) -> dict[str, Any]:
     watched = watching.observe(row)
     file, looks = watched.ctx.file, book.evidence.looks(row.id, "monitor")
     start = watching.since(watched, row, max(watching.window_of(watched), SHOWN * watched.interval), now)
-    probes = [watching.as_probe(one) for one in book.evidence.probes(row.id, start)]
+    probes = watching.counting(book.evidence.probes(row.id, start))
     judged = {one.kind: one for one in watching.judge_probes(watched, probes, watching.as_of(probes, now))}
     looked = watching.findings_of(looks[-1] if looks else None)
     last = looks[-1].at if looks else row.live_at

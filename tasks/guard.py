@@ -9,7 +9,7 @@ from datetime import datetime
 
 from tasks import watching
 from tasks.acting import act
-from tasks.beside import may_start, start_golive
+from tasks.beside import guard_is_alive, may_start, start_golive
 from tasks.context import context_of, holder, is_gone, ledger, world
 from tasks.desk import Desk
 from tasks.domain.errors import GoliveError, LedgerError, Refused
@@ -29,6 +29,8 @@ from tasks.watching import Fired
 PID_FILE = "guard.pid"
 """Where in golive's home the number of the guard's process is kept that was started last."""
 LOG_FILE = "guard.log"
+NOTHING = "nothing to guard"
+"""What is said where nothing under watch has anything to probe."""
 START_WITHIN = 60.0
 """Seconds within which a guard that was started must have been heard of."""
 
@@ -85,17 +87,11 @@ def state_of(fired: Fired) -> str:
         return f"where nobody knows ({error.id})"
 
 
-def guard_is_alive(book: Ledger) -> bool:
-    """Tell whether a guard has been heard of lately and its process has not ended."""
-    seen = book.leases.seen(GUARD)
-    return seen is not None and seen[2] and not is_gone(seen[0])
-
-
 @act
 def ensure_guard() -> str:
     """Start a guard if none is alive and something can be guarded, and say what was done."""
     book = ledger(Settings.from_environment())
-    return start_guard(book) if guardable(book) else "nothing to guard"
+    return start_guard(book) if guardable(book) else NOTHING
 
 
 def see_to_guard(claim: Claim) -> None:
@@ -150,10 +146,14 @@ def guardable(book: Ledger) -> list[Release]:
 @act
 def replace_dead_guard() -> str:
     """Start a guard if none is alive, and tell people once of one that was to be there and has died."""
-    book = ledger(Settings.from_environment())
+    return replace_dead(ledger(Settings.from_environment()))
+
+
+def replace_dead(book: Ledger) -> str:
+    """Do what `replace_dead_guard` does, in a process without Prefect too, and say what was done."""
     rows = guardable(book)
     if not rows or guard_is_alive(book):
-        return "alive" if rows else "nothing to guard"
+        return "alive" if rows else NOTHING
     seen, start = book.leases.seen(GUARD), book.leases.seen(GUARD_START)
     if start is not None and start[2] and (seen is None or start[1] > seen[1]):
         return "on its way"

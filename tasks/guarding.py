@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -11,9 +10,12 @@ from typing import Any
 from tasks import watching
 from tasks.adapters.interrupts import was_interrupted
 from tasks.context import world
-from tasks.desk import DELIVER_EVERY, Desk, News, Post, say, share
+from tasks.desk import DELIVER_EVERY, Desk, News, Post, say
 from tasks.domain.errors import LedgerError
 from tasks.domain.judging import Basis, basis_of
+from tasks.domain.outages import AGAIN
+from tasks.domain.outcome import Outcome
+from tasks.domain.timetable import Due, Timetable
 from tasks.domain.triggers import Alarm, Finding, Probe
 from tasks.heartbeat import Heartbeat
 from tasks.watching import Fired, Watched
@@ -28,7 +30,9 @@ AT_ONCE = 256
 """How many probes run at the same time: so many targets may take a whole interval to answer without a tick's delay."""
 ANSWERS_AT_ONCE = 64
 BESIDE = 2
-"""How many probes of one release may run beside each other, so that one that takes its whole time delays no tick."""
+"""How many ticks of one release may run beside each other, so that one that takes its whole time delays no other."""
+MOST_BUSY = AT_ONCE // 2
+"""Up to how many probes that run second looks are made: they must not hold up a tick."""
 _BATCH = 2000
 _TOO_LONG = 24 * 3600.0  # without a ledger, after which nobody can be waiting for this process any more
 
@@ -47,8 +51,8 @@ class Round:
         self._heartbeat = Heartbeat()
         self._posts: dict[str, Post] = {}
         self._pause = WRITE_EVERY
-        self._next: list[tuple[float, str]] = []
-        self._probing: dict[Future[Probe], str] = {}
+        self._timetable = Timetable()
+        self._probing: dict[Future[Probe], Due] = {}
         self._answering: dict[Future[tuple[bool, list[Probe]]], str] = {}
         self._unwritten: deque[dict[str, Any]] = deque()
         self._on_desk: list[dict[str, Any]] = []
@@ -142,36 +146,37 @@ class Round:
             post.row = news.rows[release_id]
             if post.until is not None and self._readings >= post.until:
                 post.busy, post.until = False, None
-        ticking = {release_id for _, release_id in self._next}
         for post in news.new:
             self._posts[post.row.id] = post
-            if post.row.id not in ticking:
-                heapq.heappush(self._next, (now, post.row.id))
+            self._timetable.begin(post.row.id, now)
         if news.more:
             self._read_at = -1e9
         self._pause = min([WRITE_EVERY, *(post.watched.interval for post in self._posts.values())])
 
     def _start_due(self, now: float) -> None:
-        while self._next and self._next[0][0] <= now:
-            _due, release_id = heapq.heappop(self._next)
-            post = self._posts.get(release_id)
-            if post is None:
-                continue
-            if sum(one == release_id for one in self._probing.values()) < BESIDE:
-                self._probing[self._probe_pool.submit(watching.take_probe, post.watched)] = release_id
-            heapq.heappush(self._next, (_next_tick(release_id, post.watched.interval, now), release_id))
+        for due in self._timetable.take(now, self._interval_of):
+            running = sum(one.name == due.name and one.again is due.again for one in self._probing.values())
+            if running == 0 and len(self._probing) < MOST_BUSY if due.again else running < BESIDE:
+                probe = self._probe_pool.submit(watching.take_probe, self._posts[due.name].watched)
+                self._probing[probe] = due
+
+    def _interval_of(self, release_id: str) -> float | None:
+        post = self._posts.get(release_id)
+        return post.watched.interval if post is not None else None
 
     def _collect(self) -> None:
         for future in [one for one in self._probing if one.done()]:
-            release_id = self._probing.pop(future)
-            post = self._posts.get(release_id)
+            due = self._probing.pop(future)
+            post = self._posts.get(due.name)
             try:
                 probe = future.result()
             except Exception as error:  # noqa: BLE001 - a probe that breaks has not looked, and the others go on
-                say(f"{release_id}: no probe", error)
+                say(f"{due.name}: no probe", error)
                 continue
-            self._keep(release_id, [probe], watching.TICK)
-            if post is not None:
+            self._keep(due.name, [probe], AGAIN if due.again else watching.TICK)
+            if probe.outcome is Outcome.PASSED:
+                self._timetable.answered(due.name)
+            if post is not None and not due.again:
                 post.add(probe)
                 self._judge(post)
 
@@ -223,20 +228,11 @@ class Round:
 
     def _rest(self, now: float) -> None:
         pause = self._pause
-        due = self._next[0][0] if self._next and self._ours else now + pause
-        seconds = max(0.001, min(now + pause, due) - self._clock.monotonic())
+        due = self._timetable.next_at() if self._ours else None
+        until = now + pause if due is None else min(now + pause, due)
+        seconds = max(0.001, until - self._clock.monotonic())
         running: list[Future[Any]] = [*self._probing, *self._answering]
         if running:
             wait(running, timeout=seconds, return_when=FIRST_COMPLETED)
         else:
             self._clock.sleep(seconds)
-
-
-def _next_tick(name: str, interval: float, now: float) -> float:
-    """Return when a release is probed next after ``now``.
-
-    Ticks stay where they are, so that a probe that is late is one fewer and never a burst afterwards; and they lie
-    apart, so that many releases are never probed all at once.
-    """
-    offset = share(name) * interval
-    return offset + ((now - offset) // interval + 1) * interval

@@ -9,13 +9,13 @@ from typing import Any
 
 from tasks import closing, watching
 from tasks.acting import act_once
+from tasks.beside import guard_is_alive
 from tasks.context import ledger, world
 from tasks.domain.errors import GoliveError
 from tasks.domain.exposition import Family, exposed
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.domain.watch import watch_verdict
-from tasks.guard import guard_is_alive
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Release
 from tasks.ledger.part import GUARD
@@ -89,7 +89,7 @@ def _numbers(book: Ledger, watched: Watched, now: datetime) -> Mapping[str, Any]
     row = watched.release
     if State(row.state) is not State.WATCHING or row.live_at is None or watched.ctx.file.watch.probe is None:
         return {}
-    probes = [watching.as_probe(one) for one in book.evidence.probes(row.id, row.live_at)]
+    probes = watching.counting(book.evidence.probes(row.id, row.live_at))
     until = min(now, row.watch_until or now)
     return watch_verdict(probes, row.live_at, until, watched.interval).evidence
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tasks import alerting, closing, later, watching
 from tasks.domain.judging import Basis, known_then, still_there
+from tasks.domain.outages import AGAIN
 from tasks.domain.outcome import Outcome
 from tasks.domain.replay import Decision, in_words
 from tasks.domain.triggers import Alarm, Corruption, Down, Errors, Finding, Probe, Slower
@@ -208,7 +209,8 @@ def _stage(record: Record, look: Look, looks: Sequence[Look]) -> WatchVerdict:
 def _first_stage(record: Record, look: Look, looks: Sequence[Look]) -> WatchVerdict | str:
     judged = look.findings["judged"]
     live, until = (datetime.fromisoformat(judged[name]) for name in ("from", "until"))
-    come_in = [one for one in sorted(record.probes, key=lambda one: one.id) if one.at >= live][: judged["probes"]]
+    since = [one for one in record.probes if one.at >= live and one.source != AGAIN]
+    come_in = sorted(since, key=lambda one: one.id)[: judged["probes"]]
     if len(come_in) < judged["probes"]:
         return f"{judged['probes']} probes were judged, and {len(come_in)} are on record"
     probes = [watching.as_probe(one) for one in sorted(come_in, key=lambda one: one.at)]

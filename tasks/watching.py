@@ -14,6 +14,7 @@ from tasks.checks import Check
 from tasks.context import Context, observing, world
 from tasks.domain.errors import GoliveError
 from tasks.domain.judging import CONFIRMATIONS, ERROR_CONFIRMATIONS, still_there
+from tasks.domain.outages import AGAIN
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING
 from tasks.domain.target import Target
@@ -141,6 +142,11 @@ def as_probe(row: models.Probe) -> Probe:
 def ticks_of(rows: Sequence[models.Probe]) -> list[Probe]:
     """Return the probes of the guard's ticks in the order in which they came in."""
     return [as_probe(one) for one in sorted(rows, key=lambda one: one.id) if one.source == TICK]
+
+
+def counting(rows: Sequence[models.Probe]) -> list[Probe]:
+    """Return the probes that a verdict counts, in their order: second looks would count a failure twice."""
+    return [as_probe(one) for one in rows if one.source != AGAIN]
 
 
 def take_probe(watched: Watched) -> Probe:

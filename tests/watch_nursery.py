@@ -124,7 +124,7 @@ class PrefectWatch:
         self.killed: dict[str, int] = {}
 
     def kill(self, name: str) -> bool:
-        """Kill the ``guard``, the ``sweep``, Prefect's ``server`` or its ``worker``; return whether there was one."""
+        """Kill ``guard``, its ``keeper``, the ``sweep``, Prefect's ``server`` or ``worker``; return if it was there."""
         with suppress(OSError, ValueError, subprocess.SubprocessError):
             os.kill(self._pid_of(name), signal.SIGKILL)
             self.killed[name] = self.killed.get(name, 0) + 1

@@ -282,9 +282,11 @@ def _doubt(trigger: Errors, recent: Sequence[Probe], stretch: Sequence[Probe]) -
         # Two restarts at the ends of the window are no errors that went on through it.
         return f"{calm} probes in a row passed between"
     together = runs_z([p.outcome is Outcome.FAILED for p in recent]) < CLUSTERED
-    down = sum(length >= IN_A_ROW for length in _rows(stretch, Outcome.FAILED))
-    if together and down < MANY_OUTAGES:
-        return f"all in {down} outages, each shorter than what fires by itself"
+    rows = _rows(stretch, Outcome.FAILED)
+    down = [length for length in rows if length >= IN_A_ROW]
+    if together and 0 < len(down) < MANY_OUTAGES:
+        of = "one outage" if len(down) == 1 else f"{len(down)} outages"
+        return f"{sum(down)} of {sum(rows)} failures in {of} of {max(down)} probes at most"
     failed, total = _count(_since_calm(stretch, len(recent)))
     if (bound := wilson_lower(failed, total)) <= trigger.above:
         # Each tick judges anew: over a day, some window in thousands is above a limit that the errors keep to.

@@ -143,13 +143,13 @@ def _service(facts: ReleaseFacts) -> tuple[Line, ...]:
             Line("p95", duration(now.p95), f"{duration(was.p95)} before, {change(was.p95, now.p95)}"),
         )
     outages = facts.probing.outages
-    longest = max((outage.seconds for outage in outages), default=None)
+    longest = max(outages, key=lambda outage: outage.seconds, default=None)
     return (
         *latency,
         Line("Error share", *error_share(facts)),
         Line(
             "Outages",
             (count(len(outages)) if outages else "none seen") if facts.probing.counted else NO_DATA,
-            f"the longest {duration(longest)}" if longest is not None else "",
+            f"the longest {longest.lasted}" if longest is not None else "",
         ),
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tasks.domain.outages import AGAIN, Seen, spans
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import TERMINAL, State
 from tasks.domain.statistics import rate_at_most
-from tasks.domain.triggers import ENOUGH_BASELINE, GAP, IN_A_ROW
+from tasks.domain.triggers import ENOUGH_BASELINE, GAP
 from tasks.ledger import models
 from tasks.reporting.values import CheckRun, Comparison, Lock, LookRun, Outage, Period, ProbePoint, Probing, StepRun
 from tasks.reporting.words import findings_of, label, moment
@@ -146,12 +147,15 @@ def first_number(detail: Any, *keys: str) -> float | None:
 
 def probing_of(rows: Iterable[models.Probe], live: datetime | None, until: datetime) -> Probing:
     """Return the probes with their outages, and the gaps between ``live`` and ``until`` in which nobody looked."""
-    points = []
+    points, looks = [], defaultdict[str, list[Seen]](list)
     for row in rows:
-        outcome = outcome_of(row.outcome)
+        outcome, again = outcome_of(row.outcome), row.source == AGAIN
         if outcome is Outcome.FAILED and row.control is not None and row.control != Outcome.PASSED:
             outcome = Outcome.UNKNOWN
-        points.append(ProbePoint(row.at, row.check, outcome, row.elapsed))
+        if outcome is not Outcome.UNKNOWN:
+            looks[row.check].append(Seen(row.at, outcome, again))
+        if not again:
+            points.append(ProbePoint(row.at, row.check, outcome, row.elapsed))
     if not points:
         return Probing()
     failed = sum(point.outcome is Outcome.FAILED for point in points)
@@ -171,22 +175,18 @@ def probing_of(rows: Iterable[models.Probe], live: datetime | None, until: datet
         unknown=unknown,
         at_most=rate_at_most(failed, made) if made else None,
         interval=interval,
-        outages=_outages(points),
+        outages=_outages(looks),
         gaps=tuple(gaps),
     )
 
 
-def _outages(points: Sequence[ProbePoint]) -> tuple[Outage, ...]:
-    outages = []
-    for check in dict.fromkeys(point.check for point in points):
-        known = [point for point in points if point.check == check and point.outcome is not Outcome.UNKNOWN]
-        rows = [list(group) for _, group in itertools.groupby(known, key=lambda point: point.outcome)]
-        for row, after in itertools.zip_longest(rows, rows[1:]):
-            if row[0].outcome is Outcome.FAILED and len(row) >= IN_A_ROW:
-                ended = after[0].at if after else None
-                lasted = ((ended or row[-1].at) - row[0].at).total_seconds()
-                outages.append(Outage(check, row[0].at, ended, lasted, len(row)))
-    return tuple(sorted(outages, key=lambda outage: outage.began))
+def _outages(looks: Mapping[str, Sequence[Seen]]) -> tuple[Outage, ...]:
+    found = [
+        Outage(check, one.began, one.ended, one.seconds, one.off, one.failed)
+        for check, seen in looks.items()
+        for one in spans(seen)
+    ]
+    return tuple(sorted(found, key=lambda outage: outage.began))
 
 
 def comparisons_of(

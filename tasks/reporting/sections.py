@@ -194,7 +194,7 @@ def outages(facts: ReleaseFacts) -> Table:
             stamp(one.began),
             stamp(one.ended) if one.ended else Cell("not seen to end", Tone.BAD),
             one.check,
-            duration(one.seconds),
+            one.lasted,
             count(one.probes),
         )
         for one in facts.probing.outages

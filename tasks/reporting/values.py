@@ -12,6 +12,7 @@ from tasks.domain.filling import Filled
 from tasks.domain.moved import Moved
 from tasks.domain.outcome import Outcome
 from tasks.domain.statistics import Summary, summarise
+from tasks.domain.units import show_seconds
 
 T = TypeVar("T")
 
@@ -91,13 +92,24 @@ class Lock:
 
 @dataclass(frozen=True)
 class Outage:
-    """Three or more failed probes of one check in a row, from the first of them to the next success."""
+    """Three or more failed probes of one check in a row, from the first of them to the next success.
+
+    ``seconds`` is how long it lasted, right to ``off`` either way; without ``off`` it is the least that it lasted.
+    """
 
     check: str
     began: datetime
     ended: datetime | None
     seconds: float
+    off: float | None
     probes: int
+
+    @property
+    def lasted(self) -> str:
+        """How long it lasted, and how exactly that is known."""
+        if self.off is None:
+            return f"at least {show_seconds(self.seconds)}"
+        return f"{show_seconds(self.seconds)} ± {show_seconds(self.off)}"
 
 
 @dataclass(frozen=True)

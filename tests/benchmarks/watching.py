@@ -153,7 +153,8 @@ def watched(server: EmbeddedServer, home: Path, count: int, seconds: float) -> d
             peak = peak_mb(guard.pid)
             ticks: dict[str, list[datetime]] = {}
             with postgres.session(dsn) as session:
-                for row in session.query("SELECT release_id, at FROM probe WHERE at >= %s ORDER BY at", (since,)):
+                made = "SELECT release_id, at FROM probe WHERE at >= %s AND source = 'guard' ORDER BY at"
+                for row in session.query(made, (since,)):
                     ticks.setdefault(row["release_id"], []).append(row["at"])
             late, missed = lateness(ticks)
             grown, rows = float(ask(sizes) - bytes_before), ask("SELECT count(*) FROM probe") - rows_before

@@ -33,7 +33,10 @@ ROUNDS = int(os.environ.get("GOLIVE_KILL_ROUNDS", "3"))
 SEEDS = [int(one) for one in os.environ.get("GOLIVE_KILL_SEEDS", "1").split(",")]
 WITH_PREFECT = os.environ.get("GOLIVE_KILL_PREFECT") == "1"
 KINDS = ("guard", "ledger", "sweep", "guard and ledger", "guard and sweep")
-IF_PREFECT = ("server", "guard and server", "worker", "guard and worker", "sweep and worker", "server and worker")
+IF_PREFECT = (
+    "server", "guard and server", "worker", "guard and worker", "sweep and worker", "server and worker",
+    "guard and keeper",
+)  # fmt: skip
 WITHIN = 300.0 if WITH_PREFECT else 120.0
 
 pytestmark = pytest.mark.timeout(300 + 300 * ROUNDS if WITH_PREFECT else 60 + 90 * ROUNDS)
@@ -71,7 +74,7 @@ class Watch:
 
     def is_guarded(self) -> bool:
         """Tell whether both are probed by a guard that is alive, right now."""
-        from tasks.guard import guard_is_alive
+        from tasks.beside import guard_is_alive
 
         def newest() -> list[Any]:
             return [probes_of(self.system, one)[-1:] for one in (self.store, self.shop)]

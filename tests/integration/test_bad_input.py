@@ -20,7 +20,7 @@ from tests.services import free_port
 from tests.systems import new_database
 
 COMMANDS = dict(commands_of(typer.main.get_command(app)))
-RUN_ON = {"guard", "up", "down", "slack", "metrics"}
+RUN_ON = {"guard", "keep-guard", "up", "down", "slack", "metrics"}
 """Commands that would begin to serve, or go round until there is a ledger."""
 BAD = {
     "SYSTEM": "no-such-system", "VERSION": "../v 2", "ID": "no-such-release", "SYSTEM|ID": "no-such-thing",

@@ -132,6 +132,7 @@ def test_up_starts_all_that_a_person_needs_and_down_ends_it(own: Golive, own_env
     assert "starting the worker anew, since this changed: SHOP_DSN" in own("up").stderr
     home = own_environment["GOLIVE_HOME"]
     assert "hidden-word" in _environment_of("prefect worker start", home)
+    assert "hidden-word" in _until(lambda: _environment_of("deployments.cli keep-guard", home))
     assert "hidden-word" not in (Path(home) / "prefect" / "environment.json").read_text()
     assert "no release yet" in own("status").stdout
     own("down")

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -53,9 +54,11 @@ def state(system: SmallSystem, release_id: str) -> str:
     return str(system.ledger.releases.get(release_id).state)
 
 
-def test_an_outage_is_rolled_back_once_and_the_guard_ends(system: SmallSystem, service: Probed) -> None:
+@pytest.mark.parametrize("stage", [State.WATCHING, State.HEALTH])
+def test_an_outage_is_rolled_back_once_and_the_guard_ends(system: SmallSystem, service: Probed, stage: State) -> None:
+    """Also before it is live: the triggers are armed from the first change of production on."""
     deploy(system)
-    release = put_under_watch(system)
+    release = put_under_watch(system, state=stage)
     with guarding() as ended:
         wait_until(lambda: len(probes_of(system, release)) > 5)
         service.status = 500
@@ -68,6 +71,9 @@ def test_an_outage_is_rolled_back_once_and_the_guard_ends(system: SmallSystem, s
     assert row.automatic_rollback_at is not None
     judged = [look.source for look in system.ledger.evidence.looks(release)]
     assert [one for one in judged if one in {"guard", "monitor"}] == ["guard"]
+    again = [one for one in system.ledger.evidence.probes(release) if one.source == "again"]
+    assert again, "nothing looked again between two ticks that failed"
+    assert {one.outcome for one in again if one.at > row.automatic_rollback_at - timedelta(seconds=0.5)} <= {"failed"}
 
 
 def test_errors_are_confirmed_and_rolled_back(system: SmallSystem, service: Probed) -> None:
@@ -233,7 +239,7 @@ def test_probes_are_kept_while_the_ledger_is_away_and_written_once(
                 server.ensure_running()
             wait_until(lambda: _asked_again(system, release, before + 25), 40)
             end_watch(system, release)
-        made = probes_of(system, release)
+        made = system.ledger.evidence.probes(release)
         assert len({one.at for one in made}) == len(made)
         # The test itself asks nothing: each question is a probe, up to those under way at the end.
         assert service.asked - len(made) <= 2
@@ -353,15 +359,18 @@ def test_no_guard_is_started_where_nothing_can_be_probed(system: SmallSystem, se
     assert not (system.home / "golive" / "guard.pid").exists()
 
 
-@pytest.mark.parametrize("noticed_by", ["monitor", "keep-guard"])
+@pytest.mark.parametrize("noticed_by", ["monitor", "keep-guard", "keeper"])
 def test_a_guard_that_was_killed_is_replaced_and_people_are_told_once(
     system: SmallSystem, service: Probed, monkeypatch: pytest.MonkeyPatch, noticed_by: str
 ) -> None:
     """By the flows themselves; what they would start is counted instead."""
+    from deployments.keeper import Keeper
     from flows.keep_guard import keep_guard
     from flows.monitor import monitor
     from tasks.adapters.host import LocalHost
+    from tasks.settings import Settings
 
+    keeper = Keeper(Settings.from_environment())
     release = put_under_watch(system)
     started: list[str] = []
 
@@ -371,6 +380,9 @@ def test_a_guard_that_was_killed_is_replaced_and_people_are_told_once(
         return os.getpid()
 
     def notice() -> None:
+        if noticed_by == "keeper":
+            keeper.look()
+            return
         with without_prefect():
             run(keep_guard() if noticed_by == "keep-guard" else monitor())
 

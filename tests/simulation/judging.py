@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 
 from tasks import watching
 from tasks.checks import Check
+from tasks.domain.outages import AGAIN
 from tasks.domain.outcome import Outcome, Reading
+from tasks.domain.timetable import AGAIN_TIMES
 from tasks.domain.triggers import Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
 from tasks.domain.watch import Ended, watch_verdict
 from tasks.reporting.deriving import probing_of
@@ -112,7 +115,7 @@ def judged(day: Day, rng: np.random.Generator) -> Judged:
     ]
     findings, by_monitor = _monitor(day, probes, rng)
     fired = [one for one in (_guard(day, probes, rng), by_monitor) if one is not None]
-    lengths = _lengths(probes) if day.fault.outage else ()
+    lengths = _lengths(day, probes, rng) if day.fault.outage else ()
     if fired:
         first = min(fired, key=lambda one: one.at)
         return replace(first, lengths=lengths)
@@ -125,13 +128,21 @@ def _control(failed: bool, astray: bool) -> Outcome | None:
     return (Outcome.FAILED if astray else Outcome.PASSED) if failed else None
 
 
-def _lengths(probes: Sequence[Probe]) -> tuple[float, ...]:
-    """Return how long each outage was by the report."""
-    rows: Any = [
-        SimpleNamespace(at=one.at, check=one.source, outcome=one.outcome, elapsed=one.elapsed, control=one.control)
-        for one in probes
-    ]
+def _lengths(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tuple[float, ...]:
+    """Return how long each outage was by the report, with second looks after a tick that failed until one passes."""
+    rows: list[Any] = []
+    for one, at in zip(probes, day.at.tolist(), strict=True):
+        rows.append(_row(one.at, one.outcome, one.control, watching.TICK))
+        failed, looks = one.outcome is Outcome.FAILED, itertools.count(1)
+        while failed and (number := next(looks)) < AGAIN_TIMES:
+            again = at + INTERVAL * number / AGAIN_TIMES
+            failed = bool(rng.random() < day.fails_at(again))
+            rows.append(_row(moment(again), Outcome.FAILED if failed else Outcome.PASSED, None, AGAIN))
     return tuple(outage.seconds for outage in probing_of(rows, LIVE, moment(DAY)).outages)
+
+
+def _row(at: datetime, outcome: Outcome, control: Outcome | None, source: str) -> Any:
+    return SimpleNamespace(at=at, check="it answers", outcome=outcome, elapsed=None, control=control, source=source)
 
 
 def _guard(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> Judged | None:

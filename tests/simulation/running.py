@@ -1,10 +1,10 @@
-"""Runs the scenarios on all cores and counts; a seed gives the same figures however the work is shared out."""
+"""Runs the scenarios on all cores that it may use, and counts; a seed gives the same figures however many those are."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import reduce
@@ -136,10 +136,9 @@ def tally(seed: int, name: str, first: int, count: int) -> Tally:
     return Tally(count, by, soon, stable, off, plain, plain_soon)
 
 
-def simulate(seed: int, healthy: int, each: int, tell: Callable[[str], None]) -> dict[str, Tally]:
-    """Judge that many healthy releases and that many of each other scenario."""
-    wanted = {name: healthy if name == "healthy" else each for name in SCENARIOS}
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+def simulate(seed: int, wanted: Mapping[str, int], tell: Callable[[str], None]) -> dict[str, Tally]:
+    """Judge so many releases of each scenario that is wanted."""
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         work = {
             name: [pool.submit(tally, seed, name, first, min(CHUNK, count - first)) for first in range(0, count, CHUNK)]
             for name, count in wanted.items()

@@ -135,7 +135,15 @@ def test_two_failures_in_a_row_are_no_outage_and_three_are():
     three = [_probe(30 * i, "failed" if i in {3, 4, 5} else "passed") for i in range(10)]
     assert deriving.probing_of(two, AT, _after(280)).outages == ()
     (outage,) = deriving.probing_of(three, AT, _after(280)).outages
-    assert (outage.probes, outage.seconds, outage.ended) == (3, 90.0, _after(180))
+    assert (outage.probes, outage.lasted, outage.ended) == (3, "1 min 30 s ± 30.0 s", _after(180))
+
+
+def test_a_second_look_is_no_probe_and_tells_more_closely_how_long_an_outage_was():
+    rows = [_probe(30 * i, "failed" if i in {3, 4, 5} else "passed") for i in range(10)]
+    rows += [_probe(30 * i + after, "failed", source="again") for i in (3, 4, 5) for after in (10, 20)]
+    probing = deriving.probing_of(sorted(rows, key=lambda row: row.at), AT, _after(280))
+    assert (probing.counted, probing.failed, probing.interval) == (10, 3, 30.0)
+    assert [(outage.seconds, outage.off) for outage in probing.outages] == [(100.0, 20.0)]
 
 
 def test_a_failure_beside_a_failing_control_does_not_count_against_the_service():

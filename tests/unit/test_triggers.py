@@ -120,10 +120,16 @@ class TestErrors:
         twice = "F" * 7 + "P" * 8 + "F" * 13
         finding = errors("P" * 2 + twice)
         assert finding.state is Alarm.SUSPICIOUS
-        assert "all in 2 outages" in finding.seen
+        assert "20 of 20 failures in 2 outages of 13 probes at most" in finding.seen
+        beside = errors("F" + "P" * 31 + "F" + "P" * 3 + twice)
+        assert "20 of 22 failures in 2 outages of 13 probes at most" in beside.seen
         assert errors("F" * 5 + "P" * 30 + twice + "F" * 2).state is Alarm.FIRES
         # A service that answers now and then is not down in pieces.
         assert errors("FFFPFFFFFPFFFFPFFFFFPFFFFFPFFFF").state is Alarm.FIRES
+
+    def test_failures_in_pairs_all_along_are_errors_and_no_outages(self):
+        window = probes("FFPPPP" * 30, interval=5.0)
+        assert judge(Errors(), window, at_end_of("FFPPPP" * 30, 5.0), 5.0).state is Alarm.FIRES
 
     def test_a_window_above_the_limit_is_no_proof_where_errors_have_kept_to_it_for_longer(self):
         above, within = "FPP" * 10, "FPPPPPPPPP" * 9
