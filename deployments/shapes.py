@@ -125,7 +125,7 @@ SHAPES: Mapping[str, Shape] = {
             "told": "Where people are told.",
             "phases": "Each with its `steps` in order, and whether it `changes_production`.",
             "checks": "The names of the checks by phase.",
-            "backup": "Of which kind, where it goes, and the bytes that it needs and that are free.",
+            "backup": "Of which kind, where it goes, the bytes needed there and free, and those of `other_disks`.",
             "migration": "What is pending, its limits, whether there is a way down.",
             "rollout": "How the new version takes over, and where.",
             "watch": "How long, how often, and the triggers.",

@@ -11,6 +11,7 @@ from tasks.acting import act, do_one
 from tasks.context import Context, context_of
 from tasks.domain import archive
 from tasks.domain.errors import GoliveError, NotFound
+from tasks.domain.room import require_room
 from tasks.keeping import (
     backups_directory,
     keep,
@@ -23,7 +24,7 @@ from tasks.keeping import (
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
-from tasks.scratch import Scratch
+from tasks.scratch import Scratch, room_needed
 
 PHASE = "backup"
 TAKE = "take the backup"
@@ -32,15 +33,17 @@ COPY = "restore into the scratch database"
 
 @act
 def reckon_disk(claim: Claim) -> Mapping[str, Any]:
-    """Reckon what the backup and its scratch copy take, and refuse if it does not fit or cannot be made at all."""
+    """Reckon what the backup and its copies take on each disk; refuse what does not fit or cannot be made at all."""
     ctx = context_of(claim)
     plan, dsn = ctx.file.backup, ctx.target().dsn
 
     def reckon() -> Mapping[str, Any]:
         plan.require_possible(ctx.world, dsn, Scratch(ctx))
         require_keepable(ctx)
-        needed = plan.room(ctx.world, dsn)
-        return archive.require_room(ctx.world, backups_directory(ctx), needed, plan.headroom)
+        needed = room_needed(ctx.world, ctx.file, ctx.settings, dsn)
+        disks = {path: require_room(ctx.world, path, size, plan.headroom) for path, size in needed.items()}
+        first, *others = disks
+        return {**disks[first], **({"other_disks": {str(path): disks[path] for path in others}} if others else {})}
 
     return do_one(ctx, PHASE, Step("reckon the disk", reckon, mutates=False))
 

@@ -11,7 +11,6 @@ from tasks.acting import act, act_once, do_one
 from tasks.apart import NO_VERSION, last_of, open_apart
 from tasks.context import Context, context_of, holder, is_gone, ledger, observing, world
 from tasks.courier import running
-from tasks.domain.archive import require_room
 from tasks.domain.errors import (
     BackupNotProven,
     ChecksFailed,
@@ -24,6 +23,7 @@ from tasks.domain.errors import (
 from tasks.domain.messages import Alert, alert_note
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
+from tasks.domain.room import require_room
 from tasks.domain.units import show_seconds
 from tasks.driving import driving, shown, take_over
 from tasks.keeping import opened
@@ -189,7 +189,7 @@ def prove_newest(claim: Claim, backup: int) -> Mapping[str, Any]:
 
 def _room(ctx: Context, one: Backup) -> int:
     try:
-        return ctx.file.backup.room(ctx.world, ctx.target().dsn)
+        return ctx.file.backup.room(ctx.world, ctx.target().dsn).copies
     except OutsideError:
         return _COPY_GROWS * one.bytes
 

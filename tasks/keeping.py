@@ -14,6 +14,7 @@ from tasks.domain import archive, sealing
 from tasks.domain.archive import MANIFEST, Archive
 from tasks.domain.errors import BackupNotProven, GoliveError, NotFound
 from tasks.domain.ports import Bucket
+from tasks.domain.room import require_room
 from tasks.domain.sealing import Source
 from tasks.domain.storage import Encryption
 from tasks.ledger.models import Backup
@@ -112,7 +113,7 @@ def opened(ctx: Context, row: Backup) -> Iterator[Archive]:
         yield found[-1].kept
         return
     work = backups_directory(ctx) / f".partial-{archive.name_for(ctx.release.id, ctx.world.clock.now())}"
-    archive.require_room(ctx.world, work.parent, sum(one.bytes for one in rows), ctx.file.backup.headroom)
+    require_room(ctx.world, work.parent, sum(one.bytes for one in rows), ctx.file.backup.headroom)
     try:
         ctx.world.host.remove_tree(work)
         for one, there in zip(rows, found, strict=True):

@@ -25,6 +25,7 @@ from tasks.outline import told_by
 from tasks.reporting.plan import UNKNOWN
 from tasks.rollback import roll_code_back
 from tasks.rollouts import Site, Step
+from tasks.scratch import room_needed
 from tasks.settings import Settings
 from tasks.sources import Built, Fetched, Source, placed
 from tasks.sources.image import Image
@@ -177,11 +178,15 @@ class _Looking:
     def _backup(self) -> dict[str, Any]:
         plan, root = self.file.backup, self.target.root
         directory = root_of(self.file, self.settings, plan.directory.replace("{root}", str(root)))
+        host = self.world.host
+        needed = self.known(lambda: room_needed(self.world, self.file, self.settings, self.target.dsn))
+        others = {} if UNKNOWN in needed else {path: size for path, size in needed.items() if path != directory}
         return {
             "kind": plan.kind,
             "directory": str(directory),
-            "free": self.world.host.disk_free(directory),
-            "needed": self.known(lambda: plan.room(self.world, self.target.dsn)),
+            "free": host.disk_free(directory),
+            "needed": needed.get(directory, needed),
+            "other_disks": {str(path): {"free": host.disk_free(path), "needed": size} for path, size in others.items()},
             "headroom": plan.headroom,
             "keep": plan.keep,
             "encrypted": plan.encrypt is not None,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -14,13 +13,16 @@ from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
 from tasks.domain.errors import DiskTooSmall, RolloutFailed
+from tasks.domain.marks import ROOM
 from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
 from tasks.domain.units import show_bytes
 from tasks.everywhere import everywhere
-from tasks.keeping import backups_directory, require_keepable
+from tasks.keeping import require_keepable
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
+from tasks.scratch import room_needed
+from tasks.settings import Settings
 from tasks.spec.kinds import kinds_in
 from tasks.spec.release_file import ReleaseFile
 from tasks.windows import is_open, next_opening, require_open
@@ -144,13 +146,12 @@ def check_foundations(claim: Claim) -> list[Measurement]:
     """Make the checks that every release needs: client tools, database and rights, disk."""
     ctx = context_of(claim)
     target = ctx.target()
-    return look_at(ctx, PHASE, foundations(ctx.file, target, backups_directory(ctx)), target)
+    return look_at(ctx, PHASE, foundations(ctx.file, ctx.settings, target), target)
 
 
-def foundations(file: ReleaseFile, target: Target, backups: Path) -> list[Check]:
-    """Return the checks that every release needs, as if its release file held them; ``backups`` is where those go."""
+def foundations(file: ReleaseFile, settings: Settings, target: Target) -> list[Check]:
+    """Return the checks that every release needs, as if its release file held them."""
     kinds = kinds_in(checks)
-    needed = file.backup.room(target.world, target.dsn)
     made = [
         kinds["tools"].model_validate({"kind": "tools", "name": "golive: the client tools fit the server"}),
         kinds["database"].model_validate(
@@ -160,17 +161,25 @@ def foundations(file: ReleaseFile, target: Target, backups: Path) -> list[Check]
                 "rights": _rights(file),
             }
         ),
-        kinds["disk"].model_validate(
-            {
-                "kind": "disk",
-                "name": "golive: there is room for the backup and its scratch copy",
-                "on": "golive",
-                "path": str(backups),
-                "free": needed + file.backup.headroom,
-            }
-        ),
+        *(kinds["disk"].model_validate(one) for one in _disks(file, settings, target)),
     ]
     return [check for check in made if isinstance(check, Check)]
+
+
+def _disks(file: ReleaseFile, settings: Settings, target: Target) -> Iterator[Mapping[str, Any]]:
+    """Yield a check for each disk that the backup and its copies lie on, the one with the least to spare first.
+
+    By that one's name a checklist knows that there is room.
+    """
+    host, needed = target.world.host, room_needed(target.world, file, settings, target.dsn)
+    for number, path in enumerate(sorted(needed, key=lambda one: host.disk_free(one) - needed[one])):
+        yield {
+            "kind": "disk",
+            "name": f"golive: there is room in {path}" if number else ROOM,
+            "on": "golive",
+            "path": str(path),
+            "free": needed[path] + file.backup.headroom,
+        }
 
 
 def _rights(file: ReleaseFile) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.checking import measure_each
 from tasks.checks import Check
-from tasks.context import ledger, place_of, production, production_everywhere, site_of, world_of
+from tasks.context import ledger, production, production_everywhere, site_of, world_of
 from tasks.domain.errors import GoliveError, NotFound, OutsideError, RolloutFailed, UserError
 from tasks.domain.outcome import Measurement, Outcome, unknown, verdict
 from tasks.domain.release import check_version
@@ -197,7 +197,7 @@ def _code(file: ReleaseFile, target: Target) -> Iterator[Target]:
 def _basic(file: ReleaseFile, settings: Settings, target: Target) -> tuple[list[Seen], list[Check]]:
     """Return the checks that every release needs, and what is known already where they cannot even be made."""
     try:
-        return [], foundations(file, target, place_of(file, settings, file.backup.directory))
+        return [], foundations(file, settings, target)
     except GoliveError as error:
         clock, said = target.world.clock, target.world.secrets.mask(f"{error.id}: {error}")
         found = Measurement("golive: what every release needs", "golive", unknown(said), clock.now(), 0.0)

@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Victim:
     files: dict[str, Path]
     """The files that hold the data of the tables by their names, and of the one large object."""
     older_files: dict[str, Path]
+    parent: Path | None = None
+    """A copy of the older one, where this one builds upon that."""
 
     @property
     def content(self) -> Path:
@@ -165,7 +167,7 @@ def agreeing(damage: Damage) -> Damage:
         damage(victim)
 
         def agree(held: dict[str, Any]) -> None:
-            found = (path for path in victim.content.rglob("*") if path.is_file())
+            found = (path for path in victim.directory.rglob("*") if path.is_file())
             held["files"] = {str(path.relative_to(victim.directory)): sums(path).sha256 for path in found}
 
         manifest(agree)(victim)
@@ -193,6 +195,16 @@ def agreeing_all_through(damage: Damage) -> Damage:
     return agreeing(both)
 
 
+def of_the_parent(damage: Damage) -> Damage:
+    """Do damage to the backup that this one builds upon."""
+
+    def below(victim: Victim) -> None:
+        assert victim.parent is not None
+        damage(replace(victim, directory=victim.parent, files=victim.older_files))
+
+    return below
+
+
 LARGEST = "the largest file"
 PLAIN: dict[str, Damage] = {
     "a bit flipped in the middle": flipped(LARGEST),
@@ -205,7 +217,6 @@ PLAIN: dict[str, Damage] = {
     "one byte longer": longer(LARGEST),
     "a file lost": gone(LARGEST),
     "a link to nowhere instead of a file": dangling(LARGEST),
-    "a file that may not be read": closed(LARGEST),
     "a table's file flipped": flipped("item"),
     "a table's file emptied": cut("item", 0),
     "two tables' files swapped": swapped("item", "other"),
@@ -251,6 +262,10 @@ PLAIN_OF: dict[str, dict[str, Damage]] = {
         "the commit log lost": lambda victim: shutil.rmtree(victim.content / "pg_xact"),
         "settings edited": lambda victim: victim.write("postgresql.auto.conf", b"archive_command = 'true'\n"),
     },
+    "incremental": {
+        "backup_manifest of the one before": older("backup_manifest"),
+        "what changed in a table lost": gone("item"),
+    },
 }
 
 # What finds it although the sums agree, if it were not for the sum on record.
@@ -295,7 +310,7 @@ EDITED_OF: dict[str, dict[str, tuple[Damage, str]]] = {
             manifest(lambda held: held["tables"].update(more={"rows": 1, "hash": "1"})), CONTENTS,
         ),
         "another version in the manifest": (manifest(lambda held: held.update(server_version=10000)), RECORD),
-        "a sequence stands elsewhere": (
+        "a sequence elsewhere in the manifest": (
             manifest(lambda held: held["sequences"].update({"public.number": [9, 9]})), CONTENTS,
         ),
     },
@@ -322,7 +337,29 @@ EDITED_OF: dict[str, dict[str, tuple[Damage, str]]] = {
         "all sums agree with swapped tables": (agreeing_all_through(swapped("item", "other")), CONTENTS),
         "all sums agree with pg_control flipped": (agreeing_all_through(flipped("global/pg_control", 0)), COPY),
     },
+    "incremental": {
+        "sums agree with a flip": (agreeing(flipped("item")), TOOL),
+        "sums agree with a lost file": (agreeing(gone("item")), TOOL),
+        "it names nothing that it builds upon": (manifest(lambda held: held.update(chain=[])), COPY),
+        "all sums agree with a flip": (agreeing_all_through(flipped("item")), CONTENTS),
+        # Not one that is but cut: at its end pg_combinebackup 18.4 reads on by copy_file_range until its time is over.
+        "all sums agree with an emptied file": (agreeing_all_through(cut("item", 0)), COPY),
+        "all sums agree with a lost file": (agreeing_all_through(gone("item")), CONTENTS),
+    },
 }  # fmt: skip
+
+OF_THE_PARENT: dict[str, Damage] = {
+    "a flip": of_the_parent(flipped("item")),
+    "zeros": of_the_parent(zeroed("item")),
+    "a cut": of_the_parent(cut("item")),
+    "a lost file": of_the_parent(gone("item")),
+    "a file more": of_the_parent(added("more")),
+    "its manifest lost": of_the_parent(manifest(None)),
+    "sums that agree with a flip": of_the_parent(agreeing(flipped("item"))),
+    "all sums agreeing with a flip": of_the_parent(agreeing_all_through(flipped("item"))),
+    "all of it lost": of_the_parent(lambda victim: shutil.rmtree(victim.directory)),
+}
+"""What may be done to the backup that another builds upon; the tool's guard, of the whole chain, tells."""
 
 IN_THE_COPY = {
     "a row lost in the copy": ("DELETE FROM item WHERE n = 7", "INSERT INTO item VALUES (7, md5('7'))"),

@@ -14,6 +14,7 @@ from tasks.domain.archive import Archive
 from tasks.domain.depth import look_into
 from tasks.domain.kind import Duration, Kind, Size
 from tasks.domain.ports import World
+from tasks.domain.room import Room
 from tasks.domain.storage import Encryption, Storage
 
 DEFAULT = "dump"
@@ -129,8 +130,8 @@ class Backup(Kind):
         """
 
     @abstractmethod
-    def room(self, world: World, dsn: str) -> int:
-        """Return the bytes that a backup and its scratch copy may need."""
+    def room(self, world: World, dsn: str) -> Room:
+        """Return the bytes that a backup, and the copies that are made of it, may need."""
 
     @abstractmethod
     def save(self, world: World, dsn: str, into: Path) -> Mapping[str, Any]:

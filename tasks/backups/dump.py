@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from tasks.backups import Backup, Place
-from tasks.domain.archive import Archive, database_size, exported_snapshot, require_equal, require_sequences
+from tasks.domain.archive import Archive, database_size, exported_snapshot, moment_of, require_equal, require_sequences
 from tasks.domain.errors import CommandFailed, ToolMissing
 from tasks.domain.fingerprint import change_counters, fingerprint, sequences
 from tasks.domain.fingerprint import tables as tables_of
 from tasks.domain.ports import Finished, Session, World
 from tasks.domain.relation import quoted
+from tasks.domain.room import Room
 
 # Owners, grants and policies name roles. The one that made the server never stands in pg_shdepend.
 _ROLES = """
@@ -37,7 +38,8 @@ class Dump(Backup):
     """How many processes dump and restore."""
 
     gentle: bool = False
-    """Whether to spare production: one process, and that behind all others for processor and disk."""
+    """Whether to spare production: tables are hashed only once the dump has ended, which is made by one process that
+    on golive's machine is behind all others for processor and disk."""
 
     def require_possible(self, world: World, dsn: str, place: Place | None) -> None:
         """Raise `ToolMissing` unless there is a fitting pg_dump, and the place has production's extensions."""
@@ -47,13 +49,14 @@ class Dump(Backup):
         if place is not None:
             _require_extensions(world, needed, place)
 
-    def room(self, world: World, dsn: str) -> int:
-        """Return the bytes that a backup and its scratch copy may need.
+    def room(self, world: World, dsn: str) -> Room:
+        """Return the bytes that a backup, and the copies that are made of it, may need.
 
         A dump is taken to need no more than the database itself, and the copy twice that while indexes are built.
         """
         with world.databases.session(dsn, read_only=True) as session:
-            return 3 * database_size(session)
+            size = database_size(session)
+        return Room(size, copies=2 * size)
 
     def save(self, world: World, dsn: str, into: Path) -> Mapping[str, Any]:
         """Dump the database, and return what its tables held in the same snapshot.
@@ -65,7 +68,7 @@ class Dump(Backup):
             exported_snapshot(session) as snapshot,
             ThreadPoolExecutor(1) as beside,
         ):
-            version = session.server_version
+            version, told = session.server_version, moment_of(session, snapshot)
             _hold_still(session)
             before = sequences(session)
             dumping = beside.submit(
@@ -78,6 +81,8 @@ class Dump(Backup):
                 timeout=self.timeout,
                 prefix=_behind_others(world) if self.gentle else (),
             )
+            if self.gentle:
+                _ended(dumping, session)
             tables = fingerprint(session)
             counters = change_counters(session)
             needs = {"roles": roles(session), "extensions": extensions(session)}
@@ -87,6 +92,7 @@ class Dump(Backup):
             "database": world.databases.name_of(dsn),
             "server_version": version,
             "tools": dict(world.pg_tools.versions(version)),
+            "snapshot": told,
             "tables": tables,
             "counters": counters,
             "sequences": {name: (before.get(name, now), now) for name, now in after.items()},

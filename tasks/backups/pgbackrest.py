@@ -17,6 +17,7 @@ from tasks.domain import whole_server
 from tasks.domain.archive import Archive
 from tasks.domain.errors import BackupNotProven, CommandFailed, TimedOut, ToolMissing, UserError
 from tasks.domain.ports import Command, Session, World
+from tasks.domain.room import Room
 from tasks.domain.units import show_seconds
 
 QUICK = 60.0
@@ -81,13 +82,14 @@ class Pgbackrest(WholeServer):
                 do="name its own stanza; after an upgrade of the server run pgbackrest stanza-upgrade",
             )
 
-    def room(self, world: World, dsn: str) -> int:
-        """Return the bytes that a scratch copy may need: all databases twice, and once for a clone.
+    def room(self, world: World, dsn: str) -> Room:
+        """Return the bytes that the copies may need: what is restored beside the record, a copy of that, and a clone.
 
         pgBackRest's repository is elsewhere, and its own to watch.
         """
         with world.databases.session(dsn, read_only=True) as session:
-            return 3 * whole_server.size_of_all(session)
+            size = whole_server.size_of_all(session)
+        return Room(size, copies=2 * size)
 
     def save(self, world: World, dsn: str, into: Path) -> Mapping[str, Any]:
         """Have a backup taken, and return its label and what production's tables held right after that."""

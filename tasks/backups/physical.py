@@ -17,6 +17,7 @@ from tasks.domain.backup_manifest import verify_files
 from tasks.domain.errors import AccessDenied, CommandFailed
 from tasks.domain.kind import Duration, Size
 from tasks.domain.ports import Session, World
+from tasks.domain.room import Room
 
 _MAY = "SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user"
 _SUMMARIZES = "SELECT coalesce(current_setting('summarize_wal', true), 'unknown to this version')"
@@ -52,13 +53,14 @@ class Physical(WholeServer):
             )
         world.pg_tools.require_replication(dsn)
 
-    def room(self, world: World, dsn: str) -> int:
-        """Return the bytes that a backup and its scratch copy may need: all databases twice, and once for a clone.
+    def room(self, world: World, dsn: str) -> Room:
+        """Return the bytes that a backup, and the copies that are made of it, may need: of these one is a clone.
 
-        Where a copy is put together from a chain it may be there once more for that time.
+        What a copy is put together from a chain in, beside the backup, may be there once more for that time.
         """
         with world.databases.session(dsn, read_only=True) as session:
-            return (4 if self.full_every else 3) * whole_server.size_of_all(session)
+            size = whole_server.size_of_all(session)
+        return Room((2 if self.full_every else 1) * size, copies=2 * size)
 
     def needs(self, archive: Archive) -> tuple[str, ...]:
         """Return the names of the backups that this one builds upon, the whole one first."""

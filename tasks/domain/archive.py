@@ -19,7 +19,6 @@ from tasks.domain.errors import BackupNotProven, DiskTooSmall, OutsideError
 from tasks.domain.file_sums import summed_along, sums_of
 from tasks.domain.fingerprint import Fingerprint
 from tasks.domain.ports import Session, World
-from tasks.domain.units import show_bytes
 from tasks.domain.way_back import differences
 
 MANIFEST = "manifest.json"
@@ -98,22 +97,21 @@ def exported_snapshot(session: Session) -> Iterator[str]:
         yield str(session.value("SELECT pg_export_snapshot()"))
 
 
+def moment_of(session: Session, snapshot: str) -> Mapping[str, Any]:
+    """Return a snapshot's name, when it was taken, which transactions it sees, and by when they were in the log.
+
+    Whoever replays the log from another backup finds by that position what came after this one.
+    """
+    row = session.query(
+        "SELECT now() AS at, txid_current_snapshot()::text AS transactions, CASE WHEN pg_is_in_recovery() "
+        "THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END::text AS log"
+    )[0]
+    return {"name": snapshot, "at": row["at"].isoformat(), "transactions": row["transactions"], "log": row["log"]}
+
+
 def database_size(session: Session) -> int:
     """Return the bytes that the database takes on its server's disk."""
     return int(session.value("SELECT pg_database_size(current_database())"))
-
-
-def require_room(world: World, where: Path, needed: int, headroom: int) -> Mapping[str, Any]:
-    """Return what was reckoned; raises `DiskTooSmall` unless ``needed`` and ``headroom`` bytes fit at ``where``."""
-    free = world.host.disk_free(where)
-    if free < needed + headroom:
-        raise DiskTooSmall(
-            f"{show_bytes(free)} free",
-            expected=f"{show_bytes(needed)} for the work and {show_bytes(headroom)} to spare",
-            where=str(where),
-            do="make room, or name another directory in the release file",
-        )
-    return {"free": free, "needed": needed, "headroom": headroom}
 
 
 def take(

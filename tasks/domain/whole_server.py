@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.domain.archive import Archive, exported_snapshot, require_equal
-from tasks.domain.errors import BackupNotProven, OutsideError, UserError
+from tasks.domain.archive import Archive, exported_snapshot, moment_of, require_equal
+from tasks.domain.errors import BackupNotProven, CommandFailed, OutsideError, UserError
 from tasks.domain.fingerprint import change_counters, fingerprint, sequences
 from tasks.domain.ports import Session, World
 from tasks.domain.way_back import differences
@@ -95,11 +95,11 @@ def save(
         version = session.server_version
         began, before, at = _position(session), change_counters(session), sequences(session)
         if spare:
-            told = copy(session)
+            told = _copied(session, copy)
             held = _held(world, dsn, into, timeout)
         else:
             reading = beside.submit(_held, world, dsn, into, timeout)
-            told = copy(session)
+            told = _copied(session, copy)
             held = reading.result()
         after = sequences(session)
         return {
@@ -116,13 +116,22 @@ def save(
         }
 
 
+def _copied(session: Session, copy: Callable[[Session], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Copy the files; where that failed because the server went away, the session knows it and raises that."""
+    try:
+        return copy(session)
+    except CommandFailed:
+        session.value("SELECT 1")
+        raise
+
+
 def _held(world: World, dsn: str, into: Path, timeout: float) -> dict[str, Any]:
     """Return what production's tables hold in one snapshot, from which the unlogged ones are dumped too."""
     with (
         world.databases.session(dsn, statement_timeout=timeout, application="golive backup") as session,
         exported_snapshot(session) as snapshot,
     ):
-        tables = fingerprint(session)
+        told, tables = moment_of(session, snapshot), fingerprint(session)
         unlogged = [row["name"] for row in session.query(_UNLOGGED)]
         if unlogged:
             world.pg_tools.dump(
@@ -134,7 +143,7 @@ def _held(world: World, dsn: str, into: Path, timeout: float) -> dict[str, Any]:
                 timeout=timeout,
                 tables=unlogged,
             )
-        return {"tables": tables, "unlogged": unlogged}
+        return {"snapshot": told, "tables": tables, "unlogged": unlogged}
 
 
 def refill_unlogged(world: World, archive: Archive, copy: str, timeout: float) -> None:

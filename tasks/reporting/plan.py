@@ -90,6 +90,8 @@ def _about_backup(backup: Mapping[str, Any]) -> Iterator[str]:
     kept = f", {'encrypted' if backup['encrypted'] else 'not encrypted'}, the newest {backup['keep']} kept"
     yield f"- {backup['kind']} into {backup['directory']}{kept}"
     yield f"- {room}, {show_bytes(backup['headroom'])} to spare; {show_bytes(backup['free'])} free"
+    for path, disk in backup["other_disks"].items():
+        yield f"- its copies need {show_bytes(disk['needed'])} in {path}; {show_bytes(disk['free'])} free"
     yield f"- proven by a restore, place {backup['proven_in']}" + (
         f"; stored by {backup['stored']}" if backup["stored"] else ""
     )

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import pkgutil
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,12 +25,13 @@ from tasks import backups
 from tasks.backups import Backup
 from tasks.context import world as real_world
 from tasks.domain import archive, sealing
-from tasks.domain.archive import MANIFEST, Archive
+from tasks.domain.archive import Archive
 from tasks.domain.errors import BackupNotProven, GoliveError
-from tasks.domain.file_sums import sums
 from tasks.domain.fingerprint import LARGE_OBJECTS
 from tasks.domain.ports import World
+from tests.damages import LARGEST, PLAIN, Victim, agreeing, cut, gone, manifest
 from tests.places import OwnPlace, run
+from tests.smallest import linked, smallest_server
 from tests.stanza import running_stanza
 from tests.stores import a_key, lies_at
 
@@ -79,16 +81,27 @@ class Setting:
     server: str
 
 
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="golive-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
 @pytest.fixture(scope="module", params=NAMES)
-def setting(request):
-    """Each kind with a server; pgBackRest comes with one of its own, as it does not know every version."""
+def setting(request, home):
+    """Each kind with a server: pgBackRest with one of its own, as it does not know every version, files with few."""
     if request.param == "pgbackrest":
         with running_stanza() as stanza:
             yield Setting(class_of("pgbackrest")(kind="pgbackrest", timeout=60.0, **stanza.options), stanza.dsn)
+        return
+    kind = class_of(request.param)(kind=request.param, timeout=60.0)
+    if kind.copies_files:
+        with smallest_server(home / "server") as server:
+            yield Setting(kind, server.dsn())
     else:
-        yield Setting(
-            class_of(request.param)(kind=request.param, timeout=60.0), request.getfixturevalue("pg_server").dsn()
-        )
+        yield Setting(kind, request.getfixturevalue("pg_server").dsn())
 
 
 @contextmanager
@@ -104,10 +117,12 @@ def kind(setting):
     return setting.kind
 
 
-@pytest.fixture
-def place(world, open_directory):
-    yield OwnPlace(world, open_directory / "scratch")
-    world.pg_servers.remove(open_directory / "scratch")
+@pytest.fixture(scope="module")
+def place(home):
+    """Where each test makes its copies anew; a server that dumps are restored into is made but once."""
+    found = OwnPlace(real_world(), home / "scratch")
+    yield found
+    found.remove()
 
 
 @pytest.fixture
@@ -141,8 +156,16 @@ def once(setting, tmp_path_factory):
 
 @pytest.fixture
 def taken(once, tmp_path):
-    shutil.copytree(once.archive.directory, tmp_path / "backup")
+    linked(once.archive.directory, tmp_path / "backup")
     return archive.load(tmp_path / "backup")
+
+
+def victim(taken: Archive, directory: Path) -> Victim:
+    """Return a copy of a backup that damage may be done to."""
+    linked(taken.directory, directory)
+    files = [path for path in taken.content.rglob("*") if path.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size).relative_to(taken.content)
+    return Victim(directory, taken.kind, taken.directory, {LARGEST: largest}, {})
 
 
 @pytest.fixture
@@ -181,7 +204,8 @@ def writes(world: World, dsn: str) -> Iterator[list[int]]:
 
 def test_a_copy_is_proven_although_production_goes_on_writing(world, kind, production, place, tmp_path):
     kind.require_possible(world, production, place)
-    assert kind.room(world, production) > 0
+    room = kind.room(world, production)
+    assert min(room.backup, room.copies) > 0
     with writes(world, production) as count:
         taken = kind.take(world, production, tmp_path / "backup", {"system": "shop"})
         assert taken.kind == kind.kind
@@ -194,7 +218,7 @@ def test_a_copy_is_proven_although_production_goes_on_writing(world, kind, produ
     assert tables["public.quiet"]["rows"] == 2000
     assert tables[LARGE_OBJECTS]["rows"] == 1
     assert taken.manifest["system"] == "shop"
-    assert set(taken.manifest) >= {"tables", "counters", "server_version", "tools", "kind", "files"}
+    assert set(taken.manifest) >= {"tables", "counters", "snapshot", "server_version", "tools", "kind", "files"}
     json.dumps(proof)
 
 
@@ -230,10 +254,11 @@ def test_neither_a_copy_that_is_not_what_was_backed_up_nor_edited_figures_are_pr
 
 
 def with_other_figures(taken: Archive) -> Archive:
-    manifest = json.loads((taken.directory / MANIFEST).read_text())
-    manifest["tables"]["public.quiet"]["rows"] = 1999
-    manifest["tables"]["public.busy"]["hash"] = "1"
-    (taken.directory / MANIFEST).write_text(json.dumps(manifest))
+    def change(held: dict[str, Any]) -> None:
+        held["tables"]["public.quiet"]["rows"] = 1999
+        held["tables"]["public.busy"]["hash"] = "1"
+
+    manifest(change)(victim(taken, taken.directory))
     return archive.load(taken.directory)
 
 
@@ -283,69 +308,34 @@ def test_a_copy_is_proven_from_what_was_encrypted_and_kept_elsewhere(world, kind
     assert kind.prove(world, again, kind.copy_into(world, again, place), production)["tables"]
 
 
-def largest(taken: Archive) -> Path:
-    return max((path for path in taken.content.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+def test_a_damaged_backup_is_not_proven(once, tmp_path):
+    for name in (
+        "cut in half",
+        "a bit flipped in the middle",
+        "a file lost",
+        "a file more",
+        "the manifest cut",
+        "the manifest lost",
+        "the content lost",
+    ):
+        PLAIN[name](victim(once.archive, tmp_path / "backup"))
+        with pytest.raises(BackupNotProven) as caught:
+            archive.load(tmp_path / "backup")
+        assert str(tmp_path / "backup") in str(caught.value), name
 
 
-def truncated(taken: Archive) -> None:
-    os.truncate(largest(taken), largest(taken).stat().st_size // 2)
+def test_damage_is_found_although_the_manifest_was_made_to_agree_with_it(world, kind, once, place, tmp_path):
+    for damage in (cut(LARGEST), gone(LARGEST)):
+        agreeing(damage)(victim(once.archive, tmp_path / "backup"))
+        edited = archive.load(tmp_path / "backup")
+        assert edited.digest != once.archive.digest
+        with pytest.raises(GoliveError):  # noqa: PT012 - which of the three finds it depends on the kind
+            kind.verify(world, edited)
+            kind.prove(world, edited, kind.copy_into(world, edited, place), once.production)
 
 
-def flipped(taken: Archive) -> None:
-    content = bytearray(largest(taken).read_bytes())
-    content[len(content) // 2] ^= 1
-    largest(taken).write_bytes(content)
-
-
-def without_a_file(taken: Archive) -> None:
-    largest(taken).unlink()
-
-
-def with_a_file_more(taken: Archive) -> None:
-    (taken.content / "9999.more").write_bytes(b"more")
-
-
-def manifest_cut(taken: Archive) -> None:
-    os.truncate(taken.directory / MANIFEST, 20)
-
-
-def manifest_gone(taken: Archive) -> None:
-    (taken.directory / MANIFEST).unlink()
-
-
-def content_gone(taken: Archive) -> None:
-    shutil.rmtree(taken.content)
-
-
-@pytest.mark.parametrize(
-    "damage", [truncated, flipped, without_a_file, with_a_file_more, manifest_cut, manifest_gone, content_gone]
-)
-def test_a_damaged_backup_is_not_proven(damage, taken):
-    damage(taken)
-    with pytest.raises(BackupNotProven) as caught:
-        archive.load(taken.directory)
-    assert str(taken.directory) in str(caught.value)
-
-
-@pytest.mark.parametrize("damage", [truncated, without_a_file])
-def test_damage_is_found_although_the_manifest_was_made_to_agree_with_it(damage, world, kind, once, taken, place):
-    damage(taken)
-    manifest = json.loads((taken.directory / MANIFEST).read_text())
-    manifest["files"] = {
-        str(path.relative_to(taken.directory)): sums(path).sha256
-        for path in taken.directory.rglob("*")
-        if path.is_file() and path.name != MANIFEST
-    }
-    (taken.directory / MANIFEST).write_text(json.dumps(manifest))
-    edited = archive.load(taken.directory)
-    assert edited.digest != taken.digest
-    with pytest.raises(GoliveError):  # noqa: PT012 - which of the three finds it depends on the kind
-        kind.verify(world, edited)
-        kind.prove(world, edited, kind.copy_into(world, edited, place), once.production)
-
-
-def test_a_backup_is_for_its_owner_alone(taken):
-    for path in [taken.directory, *taken.directory.rglob("*")]:
+def test_a_backup_is_for_its_owner_alone(once):
+    for path in [once.archive.directory, *once.archive.directory.rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
 
 

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from tests.damages import (
     EDITED_OF,
     IN_THE_COPY,
     LARGEST,
+    OF_THE_PARENT,
     PLAIN,
     PLAIN_OF,
     RECORD,
@@ -42,8 +43,10 @@ from tests.damages import (
     TOOL,
     Damage,
     Victim,
+    closed,
 )
 from tests.places import OwnPlace, PlaceBeside, run
+from tests.smallest import linked, smallest_server
 
 OLDER = """
 CREATE TABLE item (n int PRIMARY KEY, word text);
@@ -61,7 +64,12 @@ CHECKPOINT;
 """
 
 
-KINDS = [Dump(jobs=1, timeout=60.0), Physical(kind="physical", timeout=60.0)]
+CLOSED = "a file that may not be read"
+KINDS = {
+    "dump": Dump(jobs=1, timeout=60.0),
+    "physical": Physical(kind="physical", timeout=60.0),
+    "incremental": Physical(kind="physical", timeout=60.0, full_every=3600.0),
+}
 
 
 class Hasty(SystemClock):
@@ -84,6 +92,8 @@ class Setting:
     taken: Archive
     files: dict[str, Path]
     older_files: dict[str, Path]
+    copy: str = ""
+    """A copy of the untouched backup, as long as none of another is made."""
 
 
 def files_of(kind: str, world: World, production: str, taken: Archive) -> dict[str, Path]:
@@ -95,9 +105,11 @@ def files_of(kind: str, world: World, production: str, taken: Archive) -> dict[s
         names = {"item": "item", "other": "other", "large object": "pg_largeobject"}
         with world.databases.session(production) as session:
             paths = {
-                one: session.value("SELECT pg_relation_filepath(%s::regclass)", (of,)) for one, of in names.items()
+                one: Path(session.value("SELECT pg_relation_filepath(%s::regclass)", (of,)))
+                for one, of in names.items()
             }
-        return found | {one: Path(path) for one, path in paths.items()}
+        changed = {one: path.with_name(f"INCREMENTAL.{path.name}") for one, path in paths.items()}
+        return found | paths | {one: path for one, path in changed.items() if (taken.content / path).exists()}
     listed = world.pg_tools.archive_list(taken.content, server_version=taken.server_version)
     for line in listed.splitlines():
         if "TABLE DATA public " in line:
@@ -120,29 +132,52 @@ def at_rest(world: World, production: str) -> None:
         fingerprint(session)
 
 
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="golive-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def small(home: Path) -> Iterator[RunningServer]:
+    """A server of which a copy has as few files as may be: each case reads all of them."""
+    with smallest_server(home / "server", summarize_wal="on") as server:
+        for statement in ("ALTER DATABASE template0 IS_TEMPLATE false", "DROP DATABASE template0"):
+            with Postgres().session(server.dsn()) as session:
+                session.execute(statement)
+        yield server
+
+
 @contextmanager
-def setting(kind: Backup, world: World, server: RunningServer) -> Iterator[Setting]:
+def setting(name: str, world: World, server: RunningServer, home: Path) -> Iterator[Setting]:
     """Take two backups of a database, of which the first is the older one."""
-    home = Path(tempfile.mkdtemp(prefix="golive-test-"))
-    home.chmod(0o755)
-    name = f"damage_{home.name[-8:].lower()}"
-    production = Postgres().with_database(server.dsn(), f"damage_{kind.kind}")
-    world = replace(world, clock=Hasty())
-    place = OwnPlace(world, home / "scratch") if kind.kind == "physical" else PlaceBeside(world, production)
-    run(world, server.dsn(), f"CREATE DATABASE damage_{kind.kind}")
+    kind, world, home = KINDS[name], replace(world, clock=Hasty()), home / name
+    home.mkdir()
+    if kind.kind == "physical":
+        production = server.dsn()
+        place: OwnPlace | PlaceBeside = OwnPlace(world, home / "scratch")
+        run(world, production, "DROP TABLE IF EXISTS item, other, third; DROP SEQUENCE IF EXISTS number")
+        run(world, production, "SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+    else:
+        production = Postgres().with_database(server.dsn(), f"damage_{name}")
+        place = PlaceBeside(world, production)
+        run(world, server.dsn(), f"CREATE DATABASE damage_{name}")
     try:
         run(world, production, OLDER)
         at_rest(world, production)
-        before = kind.take(world, production, home / "older", {"release": name})
+        before = kind.take(world, production, home / "older", {"release": home.name})
         run(world, production, NEWER)
         at_rest(world, production)
-        taken = kind.take(world, production, home / "backup", {"release": name})
-        both = (files_of(kind.kind, world, production, one) for one in (taken, before))
-        yield Setting(world, kind, place, production, home, before, taken, *both)
+        taken = kind.take(world, production, home / "backup", {"release": home.name}, [before.directory])
+        assert bool(kind.needs(taken)) is (name == "incremental")
+        files, older_files = (files_of(kind.kind, world, production, one) for one in (taken, before))
+        yield Setting(world, kind, place, production, home, before, taken, files, older_files)
     finally:
         place.remove()
-        run(world, server.dsn(), f"DROP DATABASE damage_{kind.kind} WITH (FORCE)")
-        shutil.rmtree(home, ignore_errors=True)
+        if kind.kind != "physical":
+            run(world, server.dsn(), f"DROP DATABASE damage_{name} WITH (FORCE)")
 
 
 @contextmanager
@@ -161,15 +196,29 @@ def ordinary_user(directory: Path) -> Iterator[None]:
 
 
 def guards(at: Setting, directory: Path) -> Iterator[tuple[str, Callable[[], object]]]:
-    """Give what a release does with a backup, in order; the later ones trust what the earlier ones may have refused."""
-    yield SUMS, lambda: archive.load(directory)
-    yield RECORD, lambda: archive.load(directory, digest=at.taken.digest)
-    found = archive.load(directory)
+    """Give what a release does with a backup, in order; the later ones trust what the earlier ones may have refused.
+
+    As long as nothing but what a copy is compared with differs, one copy serves every case.
+    """
+    loaded: list[Archive] = []
+    yield SUMS, lambda: loaded.append(archive.load(directory))
+    found = loaded[0]
+    yield RECORD, lambda: archive.require_recorded(found, at.taken.digest, str(directory))
     yield TOOL, lambda: at.kind.verify(at.world, found)
-    copies: list[str] = []
-    yield COPY, lambda: copies.append(at.kind.copy_into(at.world, found, at.place))
+    makes_the_same = what_a_copy_comes_from(found) == what_a_copy_comes_from(at.taken)
+    copies = [at.copy] if makes_the_same and at.copy else []
+    if not copies:
+        at.copy = ""
+        yield COPY, lambda: copies.append(at.kind.copy_into(at.world, found, at.place))
     if copies:
+        at.copy = copies[0] if makes_the_same else ""
         yield CONTENTS, lambda: at.kind.prove(at.world, found, copies[0], at.production)
+
+
+def what_a_copy_comes_from(of: Archive) -> tuple[object, ...]:
+    """Return which files a copy is made from, and what of the manifest."""
+    told = {key: value for key, value in of.manifest.items() if key not in {"files", "tables", "sequences"}}
+    return told, {path.relative_to(of.directory): path.lstat().st_ino for path in of.content.rglob("*")}
 
 
 def caught_by(at: Setting, directory: Path) -> tuple[list[str], list[str]]:
@@ -186,45 +235,67 @@ def caught_by(at: Setting, directory: Path) -> tuple[list[str], list[str]]:
     return by, said
 
 
-def judge(at: Setting, name: str, damage: Damage) -> tuple[list[str], list[str]]:
-    """Damage a copy of the backup, and return what catches it."""
-    directory, closed = at.home / "case", name == "a file that may not be read"
-    # Links, for speed: damage makes files anew.
-    shutil.copytree(at.taken.directory, directory, copy_function=shutil.copy2 if closed else os.link)
-    try:
-        damage(Victim(directory, at.kind.kind, at.older.directory, at.files, at.older_files))
-        with ordinary_user(directory) if closed else nullcontext():
-            return caught_by(at, directory)
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+def judge(at: Setting, damage: Damage) -> tuple[list[str], list[str]]:
+    """Damage a copy of the backup, beside one of what it builds upon, and return what catches it."""
+    directory, parent = at.home / "case/backup", at.home / "case/older"
+    linked(at.taken.directory, directory)
+    if at.kind.needs(at.taken):
+        linked(at.older.directory, parent)
+    damage(Victim(directory, at.kind.kind, at.older.directory, at.files, at.older_files, parent))
+    return caught_by(at, directory)
+
+
+def judge_closed(at: Setting) -> tuple[list[str], list[str]]:
+    """Close a file to an ordinary user, in a copy of its own."""
+    directory = at.home / "closed"
+    shutil.copytree(at.taken.directory, directory)
+    closed(LARGEST)(Victim(directory, at.kind.kind, at.older.directory, at.files, at.older_files))
+    with ordinary_user(directory):
+        return caught_by(at, directory)
 
 
 def judge_copies(at: Setting) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Damage a copy that was made from a good backup, time and again, and give what catches it."""
-    copy = at.kind.copy_into(at.world, at.taken, at.place)
+    """Damage the copy that was made from a good backup, time and again, and give what catches it."""
     for name, (damage, mended) in IN_THE_COPY.items():
-        run(at.world, copy, damage)
+        run(at.world, at.copy, damage)
         with pytest.raises(BackupNotProven) as caught:
-            at.kind.prove(at.world, at.taken, copy, at.production)
+            at.kind.prove(at.world, at.taken, at.copy, at.production)
         yield name, [CONTENTS], [str(caught.value)]
-        run(at.world, copy, mended)
-    at.kind.prove(at.world, at.taken, copy, at.production)
+        run(at.world, at.copy, mended)
+    at.kind.prove(at.world, at.taken, at.copy, at.production)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.kind)
-def test_whatever_is_done_to_a_backup_it_is_not_proven(kind, world, pg_server):
-    with setting(kind, world, pg_server) as at:
+def cases(name: str) -> dict[str, tuple[Damage, list[str]]]:
+    """Return what is done to the files of a kind's backup, and what catches it; first what needs no other copy."""
+    # What all whole copies show need not be shown again by one that builds upon another.
+    plain, edited = ({}, {}) if name == "incremental" else (PLAIN, EDITED)
+    found = {one: (damage, [SUMS]) for one, damage in (plain | PLAIN_OF[name]).items()}
+    edited = edited | EDITED_OF[name]
+    for one in sorted(edited, key=lambda one: "the manifest" not in one):
+        damage, by = edited[one]
+        found[one] = (damage, [RECORD] if by == RECORD else [RECORD, by])
+    if name == "incremental":
+        found |= {f"{one}, in what it builds upon": (damage, [TOOL]) for one, damage in OF_THE_PARENT.items()}
+    return found
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_whatever_is_done_to_a_backup_it_is_not_proven(name, world, home, request):
+    server = request.getfixturevalue("pg_server" if name == "dump" else "small")
+    expected = {one: by for one, (_damage, by) in cases(name).items()}
+    with setting(name, world, server, home) as at:
         by, said = caught_by(at, at.taken.directory)
         assert not by, f"an untouched backup is not proven: {said}"
-        plain, edited = PLAIN | PLAIN_OF[kind.kind], EDITED | EDITED_OF[kind.kind]
-        expected = {name: [SUMS] for name in plain}
-        expected |= {name: [RECORD] if by == RECORD else [RECORD, by] for name, (_damage, by) in edited.items()}
-        damages = plain | {name: damage for name, (damage, _by) in edited.items()}
-        found = [(name, *judge(at, name, damage)) for name, damage in damages.items()]
-        found += judge_copies(at)
-    expected |= {name: [CONTENTS] for name in IN_THE_COPY}
-    matrix = [f"{name:48} {' and '.join(by)}\n" for name, by, _said in found]
-    sys.stdout.write(f"\n{kind.kind}: {len(found)} cases, and what catches each\n{''.join(matrix)}")
-    assert {name: by for name, by, _said in found} == expected
-    for name, by, said in found:
-        assert by[0] in {COPY, TOOL} or "\N{RIGHTWARDS ARROW}" in said[0], (name, said)
+        found = []
+        if name == "dump":
+            found += [(CLOSED, *judge_closed(at))]
+            expected[CLOSED] = [SUMS]
+        if name != "incremental":
+            found += judge_copies(at)
+            expected |= {one: [CONTENTS] for one in IN_THE_COPY}
+        found += [(one, *judge(at, damage)) for one, (damage, _by) in cases(name).items()]
+    matrix = [f"{one:48} {' and '.join(by)}\n" for one, by, _said in found]
+    sys.stdout.write(f"\n{name}: {len(found)} cases, and what catches each\n{''.join(matrix)}")
+    assert {one: by for one, by, _said in found} == expected
+    for one, by, said in found:
+        assert by[0] in {COPY, TOOL} or "\N{RIGHTWARDS ARROW}" in said[0], (one, said)

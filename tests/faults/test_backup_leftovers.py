@@ -81,3 +81,29 @@ def test_a_dump_stays_as_long_as_another_try_may_prove_it(small_system):
         with pytest.raises(GoliveError), _unproven_discarded(context_of(claim), location):
             raise error
         assert location.exists() is stays
+
+
+def test_the_backup_of_a_release_that_goes_on_outlasts_number_and_age(small_system):
+    from tasks.context import context_of
+    from tasks.domain.release import State
+    from tasks.driving import advance, open_release
+    from tasks.retire import _retire
+
+    small_system.write({"backup.keep": 1, "backup.keep_for": "1ms"})
+    directory, book = small_system.home / "golive/systems/shop/backups", small_system.ledger
+    going_on, ended = (
+        open_release("shop", "v1", scope="backup", mutates=False, started_by="ann", reason="") for _ in range(2)
+    )
+    for number, claim in enumerate((going_on, ended, ended)):
+        place = directory / f"20260101T00000000{number}-{claim.release_id}"
+        (place / "dump").mkdir(parents=True)
+        book.evidence.backed_up(
+            claim.release_id, "shop", kind="dump", location=str(place), size=1, took=1.0, proven=True, proof={}
+        )
+    first, second, newest = backups(small_system)
+    advance(ended, State.STOPPED, "the test has ended it")
+    assert _retire(context_of(going_on))["removed"] == [str(directory / second)]
+    assert backups(small_system) == [first, newest]
+    advance(going_on, State.STOPPED, "the test has ended it too")
+    assert _retire(context_of(going_on))["removed"] == [str(directory / first)]
+    assert backups(small_system) == [newest]

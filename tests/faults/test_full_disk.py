@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tasks.adapters.postgres import Postgres
 from tasks.backup import restore_copy, scratch_cleared, take_backup
-from tasks.domain.errors import CommandFailed, DiskTooSmall, GoliveError, OutsideError
+from tasks.backups.physical import Physical
+from tasks.domain.errors import ChecksFailed, CommandFailed, DiskTooSmall, GoliveError, OutsideError
 from tasks.domain.target import Target
 from tasks.driving import operation
+from tasks.scratch import room_needed
+from tasks.settings import Settings
 from tasks.sources.directory import Directory
 from tasks.sources.git import Git
+from tasks.spec.loading import load
 from tests.flows import SmallSystem
 from tests.gits import a_repository
 from tests.parts import require_part, small_disk
+from tests.places import OwnPlace
 
 # Without a log, so that it is always a table's file that finds no room.
 MUCH = "CREATE UNLOGGED TABLE {} AS SELECT n, repeat(md5(n::text), 30) AS word FROM generate_series(1, {}) n"
@@ -58,6 +65,21 @@ def test_a_disk_that_is_full_when_the_dump_has_ended_holds_no_part_of_it(shop, w
     assert "make room" in caught.value.do
 
 
+def test_a_disk_that_is_full_before_the_servers_files_are_copied_holds_none_of_them(world, pg_server, open_directory):
+    kind, dsn = Physical(kind="physical", timeout=60.0), pg_server.dsn()
+    with small_disk(open_directory / "backups", "8m") as disk:
+        with pytest.raises(CommandFailed, match="No space left on device"):
+            kind.take(world, dsn, disk / "backup", {})
+        assert list(disk.iterdir()) == []
+    taken = kind.take(world, dsn, open_directory / "backup", {})
+    with small_disk(open_directory / "scratch", "8m") as disk:
+        place = OwnPlace(world, disk / "server")
+        with pytest.raises(CommandFailed, match="No space left on device"):
+            kind.copy_into(world, taken, place)
+        place.remove()
+        assert list(disk.iterdir()) == []
+
+
 def test_a_scratch_disk_that_is_full_before_the_restore_ends_is_left_empty(shop):
     def back_up() -> None:
         with operation("backup", "shop", "v1") as claim, scratch_cleared(claim):
@@ -84,6 +106,34 @@ def test_a_scratch_disk_that_is_full_amid_the_rehearsal_stops_the_release_before
         assert list(disk.iterdir()) == []
     assert "migrations/1_much_up.sql:1" in str(caught.value)
     assert_stopped(shop, caught.value, "rehearse")
+
+
+def test_the_disk_of_the_copies_is_reckoned_too_before_anything_is_dumped(shop):
+    with small_disk(shop.home / "scratch", "12m") as disk:
+        shop.write({"database.scratch": {"place": "embedded", "directory": str(disk)}})
+        with shop.untouched(), pytest.raises(ChecksFailed, match="there is room"):
+            shop.phase("preflight", "v1")
+        with shop.untouched(), pytest.raises(DiskTooSmall) as caught:
+            shop.phase("backup", "v1")
+    assert caught.value.where == str(disk)
+    assert_stopped(shop, caught.value, "backup")
+    assert "take the backup" not in [name for _phase, name, _event in shop.steps()]
+
+
+def test_what_copies_take_is_reckoned_where_they_lie(shop, world):
+    class Elsewhere(Postgres):
+        def address_of(self, dsn: str) -> tuple[str, int]:  # noqa: ARG002 - wherever it is
+            return "db.example.org", 5432
+
+    settings = Settings.from_environment()
+    backups = shop.home / "golive/systems/shop/backups"
+    room = load(shop.path).backup.room(world, shop.dsn)
+    assert room_needed(world, load(shop.path), settings, shop.dsn) == {backups: room.backup + room.copies}
+    away = replace(world, databases=Elsewhere())
+    assert room_needed(away, load(shop.path), settings, shop.dsn) == {backups: room.backup}
+    shop.write({"database.scratch": {"place": "embedded", "directory": "/proc/scratch"}})
+    needed = {backups: room.backup, Path("/proc/scratch"): room.copies}
+    assert room_needed(away, load(shop.path), settings, shop.dsn) == needed
 
 
 @pytest.mark.parametrize("kind", ["directory", "git"])

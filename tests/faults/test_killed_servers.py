@@ -15,6 +15,7 @@ import pytest
 
 from tasks.adapters.pg_server import EmbeddedServers
 from tasks.adapters.postgres import Postgres
+from tasks.backups.physical import Physical
 from tasks.domain.errors import ConnectionLost, GoliveError
 from tasks.domain.ports import RunningServer
 from tests.flows import GROW, SmallSystem, wait_until
@@ -139,6 +140,24 @@ def test_production_killed_amid_the_dump_is_dumped_once_it_is_back(shop, product
     assert [name for _phase, name, event in shop.steps() if event == "failed"] == ["take the backup"]
     assert shop.latest().state == "done"
     nothing_left(shop)
+
+
+def test_production_killed_amid_the_copy_of_its_files_is_lost_and_none_are_kept(world, production, tmp_path):
+    server = EmbeddedServers().keep(production)
+    EmbeddedServers().log_fully(production)
+    slow = Physical(kind="physical", rate=1_000_000, timeout=60.0)
+
+    def copying() -> bool:
+        with Postgres().session(server.dsn()) as session:
+            return bool(session.value("SELECT count(*) FROM pg_stat_replication WHERE state = 'backup'"))
+
+    try:
+        with once(copying, lambda: kill(production)), pytest.raises(ConnectionLost) as caught:
+            slow.take(world, server.dsn(), tmp_path / "backup", {})
+    finally:
+        EmbeddedServers().keep(production)
+    assert caught.value.retryable
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_scratch_server_killed_amid_the_restore_leaves_nothing_and_production_as_it_was(shop):

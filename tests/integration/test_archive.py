@@ -12,10 +12,11 @@ import pytest
 
 from tasks.backups.dump import Dump
 from tasks.domain import archive
-from tasks.domain.archive import Archive, require_equal, require_room
+from tasks.domain.archive import Archive, require_equal
 from tasks.domain.errors import AccessDenied, BackupNotProven, DiskTooSmall, TimedOut
 from tasks.domain.fingerprint import Fingerprint, change_counters, fingerprint
 from tasks.domain.ports import RunningServer, World
+from tasks.domain.room import by_disk, require_room
 
 DATA = r"""
 CREATE SCHEMA "Odd schema.";
@@ -248,7 +249,13 @@ def test_the_manifest_says_what_was_dumped_and_with_what(world, database, tmp_pa
     }
     assert taken.size == sum(path.stat().st_size for path in taken.directory.rglob("*") if path.is_file())
     assert len(taken.digest) == 64
+    snapshot = manifest["snapshot"]
+    assert re.fullmatch(r"[0-9A-F]+-[0-9A-F]+-[0-9]+", snapshot["name"])
     with world.databases.session(database) as session:
+        ahead = "SELECT %s::timestamptz <= now() AND %s::pg_lsn <= pg_current_wal_insert_lsn()"
+        assert session.value(ahead, (snapshot["at"], snapshot["log"]))
+        sees = "SELECT txid_visible_in_snapshot(txid_current(), %s::txid_snapshot)"
+        assert session.value(sees, (snapshot["transactions"],)) is False
         password = session.value("SELECT current_setting('port')")
     assert password not in (json.dumps(manifest["tools"]) + json.dumps(manifest["files"]))
 
@@ -361,6 +368,11 @@ def test_a_disk_that_is_too_small_is_refused_with_figures(world, tmp_path):
     assert re.search(r"\d+\.\d [MG]B free", str(caught.value))
     assert str(tmp_path) in str(caught.value)
     assert caught.value.exit_code == 6
+
+
+def test_what_is_needed_on_one_disk_is_added_up(tmp_path):
+    needs = [(tmp_path / "not" / "yet", 5), (Path("/proc/none"), 7), (tmp_path, 1)]
+    assert by_disk(needs) == {tmp_path / "not" / "yet": 6, Path("/proc/none"): 7}
 
 
 def test_a_backup_is_named_so_that_names_sort_by_time(world):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tasks.adapters.pg_server import EmbeddedServers
 from tasks.backups.physical import Physical
 from tasks.domain import archive
 from tasks.domain.archive import MANIFEST, Archive
@@ -19,6 +18,7 @@ from tasks.domain.ports import World
 from tests.conftest import _open_directory
 from tests.flows import SmallSystem
 from tests.places import OwnPlace, run
+from tests.smallest import smallest_server
 
 KIND = Physical(timeout=60.0, full_every=timedelta(days=7).total_seconds())
 
@@ -28,7 +28,7 @@ def summarizing():
     """A server that summarises its log, with its directory."""
     directory = _open_directory()
     try:
-        with EmbeddedServers().throwaway(directory / "server", major=17) as server:
+        with smallest_server(directory / "server") as server:
             yield server, directory / "server"
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -12,7 +12,7 @@ from tasks.backups.dump import Dump
 from tasks.domain import archive
 from tasks.domain.archive import MANIFEST
 from tasks.domain.errors import BackupNotProven, ToolMissing
-from tasks.domain.fingerprint import sequences
+from tasks.domain.fingerprint import fingerprint, sequences
 from tasks.domain.ports import Command
 from tests.places import OwnPlace, PlaceBeside, run
 
@@ -130,21 +130,32 @@ def test_limits_of_the_role_on_time_do_not_end_a_dump(world, database, beside, t
     Dump().prove(world, taken, Dump().copy_into(world, taken, beside), database)
 
 
-def test_a_gentle_dump_runs_one_process_behind_all_others(world, database, beside, tmp_path, monkeypatch):
+def test_a_gentle_dump_runs_one_process_behind_all_others_and_hashes_after_it(
+    world, database, beside, tmp_path, monkeypatch
+):
     run(world, database, "CREATE TABLE item AS SELECT n FROM generate_series(1, 100) n")
     seen: list[Command] = []
+    ended_before_hashing: list[str] = []
     real = type(world.host).run
 
     def noting(host, command):
+        ended = real(host, command)
         seen.append(command)
-        return real(host, command)
+        return ended
+
+    def hashing(session):
+        ended_before_hashing.extend(word for one in seen for word in one.argv if word.startswith("--snapshot"))
+        return fingerprint(session)
 
     monkeypatch.setattr(type(world.host), "run", noting)
+    monkeypatch.setattr("tasks.backups.dump.fingerprint", hashing)
     taken = Dump(gentle=True, jobs=8, timeout=60.0).take(world, database, tmp_path / "backup", {})
     (dumping,) = (one for one in seen if any(word.startswith("--snapshot") for word in one.argv))
     assert "--jobs=1" in dumping.argv
     if world.host.which("nice"):
         assert dumping.argv[0].endswith("/nice")
+    assert len(ended_before_hashing) == 1
+    monkeypatch.undo()
     Dump().prove(world, taken, Dump().copy_into(world, taken, beside), database)
 
 

@@ -6,34 +6,71 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tasks.adapters.pg_server import EmbeddedServers
 from tasks.backups.physical import Physical
+from tasks.context import world as world_of_golive
+from tasks.domain import archive
+from tasks.domain.archive import Archive
 from tasks.domain.backup_manifest import verify_files
 from tasks.domain.errors import AccessDenied, BackupNotProven, OutsideError, UserError
+from tasks.domain.ports import RunningServer
 from tests.flows import wait_until
 from tests.places import OwnPlace, PlaceBeside, run
+from tests.smallest import linked
 
 ROOT = Path(__file__).parents[2]
 SEGMENT = 16 * 1024 * 1024
 
 
-@pytest.fixture
-def place(world, open_directory):
-    yield OwnPlace(world, open_directory / "scratch")
-    world.pg_servers.remove(open_directory / "scratch")
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="golive-test-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def place(home: Path) -> Iterator[OwnPlace]:
+    found = OwnPlace(world_of_golive(), home / "scratch")
+    yield found
+    found.remove()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A backup, and the database that it was taken of."""
+
+    archive: Archive
+    database: str
+
+
+@pytest.fixture(scope="module")
+def once(pg_server: RunningServer, home: Path) -> Iterator[Taken]:
+    """One backup for all tests; they spoil but links to its files."""
+    world = world_of_golive()
+    run(world, pg_server.dsn(), "CREATE DATABASE physical_once")
+    dsn = world.databases.with_database(pg_server.dsn(), "physical_once")
+    run(world, dsn, "CREATE TABLE item AS SELECT n FROM generate_series(1, 1000) n; CHECKPOINT")
+    yield Taken(Physical(timeout=60.0).take(world, dsn, home / "once", {}), dsn)
+    run(world, pg_server.dsn(), "DROP DATABASE physical_once WITH (FORCE)")
 
 
 @pytest.fixture
-def taken(world, database, tmp_path):
-    run(world, database, "CREATE TABLE item AS SELECT n FROM generate_series(1, 1000) n; CHECKPOINT")
-    return Physical(timeout=60.0).take(world, database, tmp_path / "backup", {})
+def taken(once: Taken, home: Path) -> Archive:
+    linked(once.archive.directory, home / "backup")
+    return archive.load(home / "backup")
 
 
-def test_a_table_that_was_written_since_is_told_as_changed_and_all_others_are_equal(world, database, place, taken):
+def test_the_copy_has_settings_of_its_own_and_tells_what_was_written_since_from_what_differs(world, once, place):
+    taken, database = once.archive, once.database
     run(world, database, "CREATE TABLE other AS SELECT 1 AS n")
     copy = Physical().copy_into(world, taken, place)
     proof = Physical().prove(world, taken, copy, database)
@@ -46,6 +83,11 @@ def test_a_table_that_was_written_since_is_told_as_changed_and_all_others_are_eq
     proof = Physical().prove(world, taken, copy, database)
     assert proof["equal"] == 0
     assert proof["changed_since"]["public.item"]["after"] > proof["changed_since"]["public.item"]["before"]
+    with world.databases.session(copy) as session:
+        for name, value in (("archive_mode", "off"), ("fsync", "off"), ("max_logical_replication_workers", "0")):
+            assert session.value(f"SHOW {name}") == value
+        assert session.value("SELECT current_setting('port')") != str(world.databases.address_of(database)[1])
+        assert session.value("SELECT pg_is_in_recovery()") is False
 
 
 def test_how_many_files_were_verified_is_told(world, taken):
@@ -74,19 +116,16 @@ def _is(world, dsn, major):
         return session.server_version // 10000 == major
 
 
-def test_the_copy_runs_with_settings_of_its_own(world, database, place, taken):
-    copy = Physical().copy_into(world, taken, place)
-    with world.databases.session(copy) as session:
-        for name, value in (("archive_mode", "off"), ("fsync", "off"), ("max_logical_replication_workers", "0")):
-            assert session.value(f"SHOW {name}") == value
-        assert session.value("SELECT current_setting('port')") != world.databases.name_of(database)
-        assert session.value("SELECT pg_is_in_recovery()") is False
+def anew(path: Path, content: bytes | bytearray) -> None:
+    """Give a file other content as a new file: the one that it was is shared with other tests."""
+    path.unlink()
+    path.write_bytes(content)
 
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    anew(path, content)
 
 
 @pytest.mark.parametrize(
@@ -97,23 +136,23 @@ def flip(path: Path) -> None:
         (lambda d: (d / "base/more").write_text("x"), "base/more"),
         (lambda d: flip(d / "backup_manifest"), "backup_manifest"),
         (lambda d: (d / "backup_manifest").unlink(), "cannot be read"),
-        (lambda d: (d / "backup_manifest").write_text("{}"), "cannot be read"),
-        (lambda d: next((d / "pg_wal").glob("0*0*")).write_bytes(b"short"), "pg_wal/"),
+        (lambda d: anew(d / "backup_manifest", b"{}"), "cannot be read"),
+        (lambda d: anew(next((d / "pg_wal").glob("0*0*")), b"short"), "pg_wal/"),
         (lambda d: [path.unlink() for path in (d / "pg_wal").glob("0*")], "no log file"),
     ],
 )
 def test_golives_own_check_of_the_servers_manifest_finds_what_is_damaged(damage, said, taken):
-    verify_files(taken.content, segment=SEGMENT)
     damage(taken.content)
     with pytest.raises(BackupNotProven, match=said):
         verify_files(taken.content, segment=SEGMENT)
 
 
 def test_an_entry_removed_from_the_servers_manifest_is_found(taken):
+    verify_files(taken.content, segment=SEGMENT)
     path = taken.content / "backup_manifest"
     manifest = json.loads(path.read_text())
     manifest["Files"] = manifest["Files"][1:]
-    path.write_text(json.dumps(manifest))
+    anew(path, json.dumps(manifest).encode())
     with pytest.raises(BackupNotProven, match="its own checksum differs"):
         verify_files(taken.content, segment=SEGMENT)
 
@@ -145,17 +184,6 @@ def test_tablespaces_and_a_place_that_others_use_are_refused(world, database, pl
                 Physical().require_possible(world, database, place)
         finally:
             session.execute(f"DROP TABLESPACE {name}")
-
-
-def test_a_release_is_rehearsed_on_the_copy_of_a_physical_backup(small_system):
-    shop = small_system
-    shop.write({"backup.kind": "physical", "database.scratch": {"place": "embedded"}})
-    shop.release("v1")
-    (row,) = shop.ledger.evidence.backups("shop")
-    assert (row.kind, row.proven) == ("physical", True)
-    assert row.proof["tables"]["public.item"]["rows"] == 500
-    assert row.proof["files_verified"] > 900
-    shop.no_scratch_is_left()
 
 
 COPY = """

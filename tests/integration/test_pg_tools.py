@@ -123,12 +123,16 @@ def test_the_tools_are_never_older_than_the_server() -> None:
         TOOLS.versions(990000)
 
 
-def installation(directory: Path, version: str) -> Path:
-    """Make programs that say but their version."""
+def installation(directory: Path, version: str, lacks: str = "nothing") -> Path:
+    """Make programs that say but their version, note what they were told, and do not compress by what they lack."""
     directory.mkdir()
     for tool in ("pg_dump", "pg_restore", "pg_basebackup"):
         program = directory / tool
-        program.write_text(f"#!/bin/sh\necho '{tool} (PostgreSQL) {version}'\n")
+        program.write_text(
+            f"#!/bin/sh\necho {tool} \"$*\" >> '{directory}/told'\n"
+            f"case \"$*\" in *{lacks}*) echo 'cannot compress by {lacks}' >&2; exit 1;; esac\n"
+            f"echo '{tool} (PostgreSQL) {version}'\n"
+        )
         program.chmod(0o755)
     return directory
 
@@ -151,6 +155,25 @@ def test_every_server_gets_the_oldest_tools_that_are_not_older_and_whose_archive
         newer.versions(160000)
     assert caught.value.expected.startswith("version 16 to 16: a server before 17 does not understand")
     assert "database.tools" in caught.value.do
+
+
+def test_a_dump_is_compressed_by_zstd_where_the_tools_can_and_then_restored_by_such_alone(tmp_path: Path) -> None:
+    by_zstd = installation(tmp_path / "17", "17.1")
+    by_gzip = [installation(tmp_path / name, f"{name}.1", lacks="zstd") for name in ("15", "16")]
+    dsn = "postgresql://golive@127.0.0.1/shop"
+    for directory, option in zip((by_zstd, *by_gzip), ("zstd:1", "1", "gzip:1"), strict=True):
+        version = int(directory.name) * 10000
+        tools = ClientTools(LocalHost(), [directory], only=True)
+        tools.dump(dsn, directory / "dump", server_version=version, jobs=2, snapshot=None, timeout=20)
+        assert f" --compress={option}" in (directory / "told").read_text().splitlines()[-1]
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/1.dat.zst").touch()
+    given: dict[str, Any] = {"server_version": 170000, "jobs": 2, "timeout": 20}
+    with pytest.raises(ToolMissing) as caught:
+        ClientTools(LocalHost(), by_gzip, only=True).restore(tmp_path / "archive", dsn, **given)
+    assert "built with zstd" in caught.value.expected
+    ClientTools(LocalHost(), [by_zstd, *by_gzip], only=True).restore(tmp_path / "archive", dsn, **given)
+    assert (by_zstd / "told").read_text().splitlines()[-1].startswith("pg_restore --exit-on-error ")
 
 
 def test_a_release_file_names_the_tools_for_its_database(tmp_path: Path) -> None:
