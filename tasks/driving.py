@@ -60,7 +60,7 @@ def open_release(system: str, version: str, *, scope: str, mutates: bool, starte
         raise Refused(
             f"{system} {version} is blocked since {block.at:%Y-%m-%d %H:%M} by {block.by}: {block.reason}",
             expected="a version that is not blocked",
-            do=f"release another one, or: golive unblock {system} {version}",
+            do=f"release another one, or: golive unblock {system} {version} --by NAME --reason WHY",
         )
     serving = _serving(file, site_of(file, settings, target), version, needed=mutates)
     row = book.releases.open(
