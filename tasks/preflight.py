@@ -13,7 +13,6 @@ from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
 from tasks.domain.errors import DiskTooSmall, RolloutFailed
-from tasks.domain.marks import ROOM
 from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
 from tasks.domain.units import show_bytes
@@ -28,6 +27,7 @@ from tasks.spec.release_file import ReleaseFile
 from tasks.windows import is_open, next_opening, require_open
 
 PHASE = "preflight"
+_ROOM = "golive: there is room for the backup and its scratch copy"
 
 
 def when_open(ctx: Context) -> str:
@@ -175,7 +175,7 @@ def _disks(file: ReleaseFile, settings: Settings, target: Target) -> Iterator[Ma
     for number, path in enumerate(sorted(needed, key=lambda one: host.disk_free(one) - needed[one])):
         yield {
             "kind": "disk",
-            "name": f"golive: there is room in {path}" if number else ROOM,
+            "name": f"golive: there is room in {path}" if number else _ROOM,
             "on": "golive",
             "path": str(path),
             "free": needed[path] + file.backup.headroom,

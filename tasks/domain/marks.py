@@ -6,9 +6,6 @@ from dataclasses import dataclass
 
 from tasks.domain.release import Phase, State
 
-ROOM = "golive: there is room for the backup and its scratch copy"
-"""The name of the check of the disk that has the least to spare."""
-
 
 @dataclass(frozen=True)
 class Mark:
@@ -53,7 +50,7 @@ MARKS: tuple[Mark, ...] = (
     Mark(
         "room",
         "There is room for the backup and its scratch copy.",
-        check=ROOM,
+        check="golive: there is room for the backup and its scratch copy",
     ),
     _step("backup_possible", "A backup can be made and kept.", _PRE, "check that a backup can be made"),
     _step("migration_possible", "The migration can be run.", _PRE, "check that the migration can be run"),
