@@ -254,6 +254,7 @@ WITHOUT: Mapping[str, str] = {
     "reference": "It prints a document.",
     "metrics": "It prints what Prometheus reads.",
     "guard": "It runs as long as anything is under watch; `golive watch --json` tells what it sees.",
+    "keep-guard": "It runs until it is ended, and prints only when it has started a guard or cannot look.",
     "worker": "It runs until it is ended, and prints what Prefect does.",
     "slack": "It runs until it is ended, and prints nothing but its log.",
 }
