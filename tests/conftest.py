@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tasks.ledger.ledger import Ledger
     from tests.flows import SmallSystem
     from tests.managers import Manager
+    from tests.nursery import Nursery
     from tests.sshd import Sshd
     from tests.watched import Later, Probed
 
@@ -134,6 +135,22 @@ def systemd_manager() -> Iterator[Manager]:
 
     with systemd_running() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def one_nursery() -> Iterator[Nursery]:
+    """What forks processes of golive's; one per worker."""
+    from tests.nursery import a_nursery
+
+    with a_nursery() as found:
+        yield found
+
+
+@pytest.fixture
+def nursery(one_nursery: Nursery) -> Nursery:
+    """What forks processes of golive's that a test kills; none was killed yet."""
+    one_nursery.forget()
+    return one_nursery
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def a_target(world: World, root: Path, version: str = "v1") -> Target:
 
 @dataclass
 class Way:
-    """A router with the port on which clients reach it; ``break_it`` spoils the proxy's configuration.
+    """A router with the port on which clients reach it; ``break_it`` spoils the proxy's configuration, ``end`` ends it.
 
     ``closes`` tells that a switch may close connections which are just being opened.
     """
@@ -43,6 +43,7 @@ class Way:
     router: Router
     port: int
     break_it: Callable[[], object] | None = None
+    end: Callable[[], object] | None = None
     resend: bool = False
     closes: bool = False
 
@@ -90,7 +91,7 @@ server {{ listen 127.0.0.1:{port}; location / {{ return 503; }} }} }}"""
         file=include, upstream="demo", status_port=free_port(), test=(*base, "-t"), reload=(*base, "-s", "reload")
     )
     try:
-        yield Way(router, port, lambda: main.write_text(after + " nonsense"), resend=True)
+        yield Way(router, port, lambda: main.write_text(after + " nonsense"), lambda: _end(process), resend=True)
     finally:
         _end(process)
 
@@ -127,7 +128,7 @@ frontend in
         reload=(sys.executable, "-c", f"import os, signal; os.kill({process.pid}, signal.SIGUSR2)"),
     )
     try:
-        yield Way(router, port, lambda: main.write_text(text + "nonsense\n"))
+        yield Way(router, port, lambda: main.write_text(text + "nonsense\n"), lambda: _end(process))
     finally:
         _end(process)
 

@@ -62,6 +62,22 @@ class Mirror:
         known = self.git(*listing, env=LOCAL_ONLY).stdout.split()
         raise no_such_version(version, known, self.shown)
 
+    def uncommitted(self, commit: str) -> list[str]:
+        """Return what somebody has changed and not committed, if the repository is a working tree at a commit."""
+        tree = Path(self.target.fill(self.repository))
+        if not tree.is_absolute() or not self.target.world.host.exists(tree / ".git"):
+            return []
+
+        def ask(*words: str) -> str:
+            # By the person's own configuration, which says whose repositories may be read and how their files differ.
+            argv = ("git", "--no-optional-locks", "-C", str(tree), "-c", "core.fsmonitor=false", *words)
+            found = self.target.world.host.run(Command(argv, timeout=self.timeout, ok_exit=(0, 1, 128)))
+            return found.stdout.rstrip("\n")
+
+        if ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}") != commit:
+            return []
+        return [line[3:] for line in ask("status", "--porcelain", "--untracked-files=no").splitlines()]
+
     def parse(self, name: str) -> str:
         """Return the object that a name leads to, or an empty text."""
         arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options", name)

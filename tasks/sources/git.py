@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.domain.errors import CommandFailed, DiskTooSmall, InvalidVersion, TimedOut, Unreachable
+from tasks.domain.errors import CommandFailed, DiskTooSmall, InvalidVersion, Refused, TimedOut, Unreachable
 from tasks.domain.kind import Duration
 from tasks.domain.ports import Command
 from tasks.domain.release import check_version
@@ -23,7 +23,8 @@ _FULL = 1 << 20
 class Git(Built):
     """Takes a version's code from a Git repository, of which a mirror is kept on the host.
 
-    Submodules and large files (LFS) are not followed.
+    Submodules and large files (LFS) are not followed. A repository that is a working tree with changes which no commit
+    holds is refused, if the version is what is checked out there.
     """
 
     kind: Literal["git"] = "git"
@@ -38,12 +39,21 @@ class Git(Built):
     def identify(self, target: Target, version: str) -> str:
         """Return the commit that a tag, else a branch, else a commit's hash leads to, as the repository has it now.
 
-        Raises `InvalidVersion` with the nearest tags if there is none, `Unreachable` if the repository does not answer.
+        Raises `InvalidVersion` with the nearest tags if there is none, `Unreachable` if the repository does not answer,
+        `Refused` if the repository is a working tree at that commit with changes that no commit holds.
         """
         check_version(version)
         mirror = self._mirror(target)
         mirror.update()
-        return self.exactly(mirror.commit(version))
+        commit = mirror.commit(version)
+        if changed := mirror.uncommitted(commit):
+            raise Refused(
+                f"{len(changed)} changed and not committed: {', '.join(changed[:5])}",
+                expected="a working tree that is what its commit says",
+                where=mirror.shown,
+                do="commit what shall go live and release that, or put it away by git stash",
+            )
+        return self.exactly(commit)
 
     def fetch(self, target: Target, version: str) -> Fetched:
         """Export the version to ``{root}/releases/VERSION``, whole or not at all, and return it.

@@ -222,6 +222,19 @@ def test_a_reload_that_has_no_effect_is_noticed_and_undone(way, target):
         assert way.router.current(target) == _at("blue", one)
 
 
+@pytest.mark.parametrize("way", FILE_KINDS, indirect=True)
+def test_a_router_that_does_not_run_is_told_and_its_file_left_as_it_was(way, target):
+    with service("v1") as (one, _), service("v2") as (two, _):
+        way.router.switch(target, _at("blue", one))
+        text = way.router.file.read_text()
+        way.end()
+        with pytest.raises(Unreachable):
+            way.router.current(target)
+        with pytest.raises(RolloutFailed, match="the former file is back, but"):
+            way.router.switch(target, _at("green", two))
+        assert way.router.file.read_text() == text
+
+
 @pytest.mark.parametrize("text", ["127.0.0.1:80; } evil {", "x\n:1", "127.0.0.1", "{env.HOME}:1"])
 def test_an_address_cannot_carry_configuration(text):
     with pytest.raises(UserError):

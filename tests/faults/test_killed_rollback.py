@@ -12,7 +12,7 @@ from tasks.deploy import roll_out
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tests.flows import SmallSystem, a_system
-from tests.nursery import Nursery, a_nursery
+from tests.nursery import Nursery
 from tests.watched import alerts_of, deploy, moves_of, put_under_watch
 
 WHY = "down: for 11m"
@@ -25,12 +25,6 @@ def system(pg_server: RunningServer) -> Iterator[SmallSystem]:
     with a_system(pg_server) as system:
         deploy(system)
         yield system
-
-
-@pytest.fixture(scope="module")
-def nursery(system: SmallSystem) -> Iterator[Nursery]:
-    with a_nursery(system.home) as found:
-        yield found
 
 
 def live(system: SmallSystem, version: str) -> str:
@@ -67,7 +61,6 @@ def test_it_is_finished_by_the_next_look_without_a_person_and_exactly_once(
 
 def test_one_that_is_killed_whoever_is_at_it_is_given_to_a_person(system: SmallSystem, nursery: Nursery) -> None:
     release = live(system, "v3")
-    nursery.forget()
     killed(nursery, release)
     for flow in ("keep_guard", "monitor", "keep_guard"):
         assert nursery.run(flow, ["rollback"])

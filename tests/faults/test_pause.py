@@ -9,17 +9,16 @@ import pytest
 
 from tasks.domain.ports import RunningServer
 from tasks.holding import HOLD, LET_GO
-from tests.faults.test_killed_release import driver
 from tests.flows import GROW, SmallSystem
+from tests.nursery import Nursery
 from tests.services import Clients, free_port
-from tests.watched import deploy, kill_wait
 
 # Production's alone: the copy of the rehearsal is locked for no longer than it must be.
 _SLOW = "SELECT pg_sleep(CASE WHEN current_database() LIKE 'shop%' THEN 1 ELSE 0 END);\n"
 
 
 @pytest.fixture
-def system(open_directory: Path, pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
+def system(open_directory: Path, pg_server: RunningServer) -> Iterator[SmallSystem]:
     """A system of which v1 serves, which does not wait for locks, and whose v2 locks its table for a second."""
     system = SmallSystem.make(open_directory, pg_server)
     try:
@@ -36,18 +35,19 @@ def system(open_directory: Path, pg_server: RunningServer, prefect_server: str) 
         down = {"1_grow": "ALTER TABLE item DROP COLUMN colour;\n"}
         query = "SELECT id, colour FROM item ORDER BY id LIMIT 5"
         system.add_version("v2", query=query, up={"1_grow": GROW + _SLOW}, down=down)
-        deploy(system)
+        system.phase("deploy", "v1")
         yield system
     finally:
         system.close()
 
 
 @pytest.mark.timeout(200)
-def test_a_pause_loses_no_request_by_a_long_lock_nor_by_a_kill_and_ends_with_the_rollback(system: SmallSystem) -> None:
+def test_a_pause_loses_no_request_by_a_long_lock_nor_by_a_kill_and_ends_with_the_rollback(
+    system: SmallSystem, nursery: Nursery
+) -> None:
     with Clients(system.port, path="/items") as clients:
-        with driver(system, "release", "after", HOLD) as process:
-            killed = system.latest().id
-            kill_wait(process)
+        assert nursery.run("release", [HOLD], system="shop", version="v2")
+        killed = system.latest().id
         held = clients.total
         assert system.rollback(reason="its process died", release=killed) == "v1"
         assert ("rollback", LET_GO, "done") in system.steps(killed)

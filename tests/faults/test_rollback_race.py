@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +13,10 @@ from tasks.adapters.postgres import Postgres
 from tasks.domain.errors import ActiveRelease, NeedsPerson, Refused
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
-from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, a_system, wait_until
-from tests.watched import alerts_of, deploy
+from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem, a_running_system, wait_until
+from tests.nursery import Child, Nursery
+from tests.systems import without_prefect
+from tests.watched import alerts_of
 
 # A release in a process of its own takes its time on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -27,66 +25,39 @@ SLEEP_IN_PRODUCTION = "SELECT pg_sleep(CASE WHEN current_database() LIKE 'shop%'
 ASLEEP = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()"
 RUNNER_KEY = int.from_bytes(b"golive", "big")
 
-KILLED_AT = """
-import asyncio, os, signal, sys
-from tasks.ledger.releases import Releases
-
-intend = Releases.intend
-
-
-def intending(self, claim, phase, name, **given):
-    number = intend(self, claim, phase, name, **given)
-    if name.startswith(sys.argv[3]):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number
-
-
-Releases.intend = intending
-import importlib
-asyncio.run(getattr(importlib.import_module("flows." + sys.argv[1]), sys.argv[1])("shop", sys.argv[2]))
-"""
-RELEASE = "import asyncio\nfrom flows.release import release\nasyncio.run(release('shop', 'v2'))\n"
-
 
 @pytest.fixture
-def shop(pg_server: RunningServer, prefect_server: str) -> Iterator[SmallSystem]:
+def shop(pg_server: RunningServer) -> Iterator[SmallSystem]:
     """A system that v1 serves."""
-    with a_system(pg_server) as system:
-        deploy(system)
+    with a_running_system(pg_server) as system:
         yield system
 
 
-def killed_phase(shop: SmallSystem, phase: str, version: str, at: str) -> str:
-    """Run a phase alone in a process that is killed as it begins a step, and return the id of its record."""
-    done = subprocess.run([sys.executable, "-c", KILLED_AT, phase, version, at], capture_output=True, check=False)
-    assert done.returncode == -9, done.stderr.decode()[-2000:]
+def killed_phase(shop: SmallSystem, nursery: Nursery, step: str) -> str:
+    """Deploy v2 in a process that is killed as it begins a step, and return the id of its record."""
+    assert nursery.run("deploy", [f"before {step}"], system="shop", version="v2")
     return str(shop.latest().id)
 
 
-@contextmanager
-def releasing(shop: SmallSystem, script: str = RELEASE) -> Iterator[subprocess.Popen[bytes]]:
-    """Release v2 in a process of its own."""
-    with (shop.home / "release.out").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ), stdout=log, stderr=log)
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(10)
+def migrating(shop: SmallSystem, child: Child) -> str:
+    """Wait until a process migrates production, and return the id of its release."""
+    wait_until(lambda: shop.sql(ASLEEP) or not child.alive, 240)
+    assert child.alive, child.said[-3000:]
+    return str(shop.latest().id)
 
 
-def test_a_rollback_waits_for_the_migration_that_another_process_is_running(shop: SmallSystem) -> None:
+def test_a_rollback_waits_for_the_migration_that_another_process_is_running(
+    shop: SmallSystem, nursery: Nursery
+) -> None:
     shop.add_version(
         "v2", query=ON_TITLE, up={"1_rename": SLEEP_IN_PRODUCTION + RENAME}, down={"1_rename": RENAME_BACK}
     )
     before = shop.content()["columns"]
-    with releasing(shop) as process:
-        wait_until(lambda: shop.sql(ASLEEP) or process.poll() is not None, 240)
-        assert process.poll() is None, (shop.home / "release.out").read_text()[-3000:]
-        release = shop.latest().id
+    with nursery.running("release", system="shop", version="v2") as child:
+        release = migrating(shop, child)
         assert shop.rollback(reason="not today", release=release) == "v1"
-        assert process.wait(30) != 0
-    assert "Fenced" in (shop.home / "release.out").read_text()
+        assert child.wait() == 1
+    assert "Fenced" in child.said
     assert shop.content()["columns"] == before
     assert (shop.serving(), shop.latest().state) == ("v1", State.ROLLED_BACK)
     steps = shop.steps(release)
@@ -141,9 +112,9 @@ def test_what_an_ousted_process_does_is_waited_for_once(shop: SmallSystem) -> No
     assert shop.ledger.releases.unfinished(release, told.epoch) == []
 
 
-def test_a_phase_alone_that_was_killed_in_production_is_taken_back(shop: SmallSystem) -> None:
+def test_a_phase_alone_that_was_killed_in_production_is_taken_back(shop: SmallSystem, nursery: Nursery) -> None:
     shop.add_version("v2")
-    release = killed_phase(shop, "deploy", "v2", "start")
+    release = killed_phase(shop, nursery, "start v2")
     row = shop.latest()
     assert (row.state, row.mutation_started_at is not None) == (State.RUNNING, True)
     with pytest.raises(ActiveRelease):
@@ -166,79 +137,56 @@ def test_a_phase_alone_that_runs_is_not_taken_back(shop: SmallSystem) -> None:
     assert shop.latest().state == State.RUNNING
 
 
-def test_a_person_accepts_what_a_killed_phase_has_done(shop: SmallSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_person_accepts_what_a_killed_phase_has_done(
+    shop: SmallSystem, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where the old version cannot be stopped: that is told, and changes nothing of the decision."""
     from tasks.domain.errors import Unreachable
     from tasks.release import accept
     from tasks.rollouts.recreate import Recreate
 
     shop.add_version("v2")
-    release = killed_phase(shop, "deploy", "v2", "confirm")
+    release = killed_phase(shop, nursery, "confirm which version serves")
 
     def away(*_: object) -> str:
         raise Unreachable("the platform cannot be asked")
 
-    with monkeypatch.context() as patched:
+    with monkeypatch.context() as patched, without_prefect():
         patched.setattr(Recreate, "serving", away)
         assert accept(release, person_name="bob", reason="it serves") == "accepted by bob: it serves"
     row = shop.ledger.releases.get(release)
     assert (row.state, row.verdict, row.holder, shop.serving()) == (State.STABLE, "accepted", "", "v2")
     assert any("the platform cannot be asked" in text for text in alerts_of(shop, release))
-    with pytest.raises(Refused, match="is stable"):
+    with pytest.raises(Refused, match="is stable"), without_prefect():
         accept(release, person_name="bob", reason="once more")
 
 
-SUSPENDED = """
-import asyncio, os, signal
-from tasks.ledger.releases import Releases
-
-intend = Releases.intend
-
-
-def intending(self, claim, phase, name, **given):
-    number = intend(self, claim, phase, name, **given)
-    if name == "migrate production":
-        os.kill(os.getpid(), signal.SIGSTOP)
-    return number
-
-
-Releases.intend = intending
-from flows.release import release
-asyncio.run(release("shop", "v2"))
-"""
-
-
-def test_a_process_that_slept_before_it_migrated_leaves_the_schema_as_the_rollback_left_it(shop: SmallSystem) -> None:
+def test_a_process_that_slept_before_it_migrated_leaves_the_schema_as_the_rollback_left_it(
+    shop: SmallSystem, nursery: Nursery
+) -> None:
     shop.add_version("v2", query=ON_TITLE, up={"1_rename": RENAME}, down={"1_rename": RENAME_BACK})
     before = shop.content()
-    with releasing(shop, SUSPENDED) as process:
-
-        def suspended() -> bool:
-            return Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-        wait_until(lambda: suspended() or process.poll() is not None, 240)
-        assert process.poll() is None, (shop.home / "release.out").read_text()[-3000:]
+    with nursery.running("release", ["sleep before migrate production"], system="shop", version="v2") as child:
+        wait_until(lambda: child.asleep or not child.alive, 240)
+        assert child.alive, child.said[-3000:]
         # It has not been heard of for more than a minute, so nobody waits for it any more.
         shop.sql_in_ledger("UPDATE release SET holder_seen = holder_seen - interval '2 minutes'")
         assert shop.rollback(reason="not today") == "v1"
-        process.send_signal(signal.SIGCONT)
-        assert process.wait(60) != 0
-    assert "Fenced" in (shop.home / "release.out").read_text()
+        os.kill(child.pid, signal.SIGCONT)
+        assert child.wait() == 1
+    assert "Fenced" in child.said
     assert (shop.content(), shop.serving(), shop.latest().state) == (before, "v1", State.ROLLED_BACK)
     assert shop.sql("SELECT release, epoch FROM golive_fence.golive_fence")[0]["epoch"] == shop.latest().epoch
 
 
-def test_a_file_that_was_killed_midway_is_taken_back(shop: SmallSystem) -> None:
+def test_a_file_that_was_killed_midway_is_taken_back(shop: SmallSystem, nursery: Nursery) -> None:
     """What it has done already would be no part of any rehearsed way back, if it counted as not applied."""
     half = "-- golive: no transaction\nALTER TABLE item ADD COLUMN IF NOT EXISTS colour text;\n"
     up = half + SLEEP_IN_PRODUCTION
     shop.add_version("v2", up={"1_grow": up}, down={"1_grow": "ALTER TABLE item DROP COLUMN IF EXISTS colour;\n"})
     before = shop.content()["columns"]
-    with releasing(shop) as process:
-        wait_until(lambda: shop.sql(ASLEEP) or process.poll() is not None, 240)
-        assert process.poll() is None, (shop.home / "release.out").read_text()[-3000:]
-        process.kill()
-        process.wait(10)
+    with nursery.running("release", system="shop", version="v2") as child:
+        migrating(shop, child)
     assert shop.content()["columns"] != before
     assert shop.rollback(reason="its process died") == "v1"
     assert (shop.content()["columns"], shop.latest().state) == (before, State.ROLLED_BACK)

@@ -29,6 +29,7 @@ from tasks.preview import preview
 from tasks.sources.git import Git
 from tasks.spec.kinds import kinds_in
 from tests.flows import GROW, SmallSystem, wait_until
+from tests.platforms import STANDS
 from tests.services import free_port
 from tests.sshd import Sshd
 
@@ -62,6 +63,26 @@ def test_supervisor_keeps_processes_on_another_machine(world, app1, tmp_path):
             broken.start(target, instance)
     finally:
         platform.close(target)
+
+
+@pytest.mark.parametrize("kind", sorted(set(STANDS) - {"supervisor"}))
+def test_every_other_platform_works_on_another_machine_too(kind, request, world, sshd, app1, tmp_path):
+    there = replace(world, host=app1, http=HttpxHttp(app1))
+    with STANDS[kind](tmp_path, there, request.getfixturevalue) as stand:
+        try:
+            platform, port = stand.start()
+            assert platform.status(stand.target, "blue").running is Running.UP
+            assert platform.status(stand.target, "blue").version == "v1"
+            assert stand.web(port)
+            assert any("version v1 starts" in line for line in platform.log(stand.target, "blue"))
+            with pytest.raises(RolloutFailed, match="cannot start: bad password"):
+                stand.start("green", FAULT="exit")
+            platform.stop(stand.target, "blue")
+            assert platform.status(stand.target, "blue").running is Running.DOWN
+            assert stand.web(port) == []
+        finally:
+            stand.end()
+    assert sshd.logins() == 1
 
 
 def test_git_makes_its_mirror_there_and_a_link_that_leaves_is_seen_there(world, app1, tmp_path):

@@ -132,6 +132,21 @@ def test_a_version_goes_live_by_a_merge_and_back_by_a_revert_and_each_step_may_b
     assert automated.go(rollout, "v1")[1]["pushed"] is None
 
 
+def test_steps_that_were_broken_off_anywhere_end_well_forward_or_back(automated):
+    rollout = automated.rollout()
+    automated.go(rollout, "v1")
+    before = automated.main("%H")
+    count = len(rollout.steps(automated.site("v2"), "v2"))
+    for done in range(1, count):
+        for goes_to in ("v1", "v2"):
+            for step in rollout.steps(automated.site("v2"), "v2")[:done]:
+                step.act()
+            automated.go(rollout, goes_to)
+            assert automated.same_files(goes_to)
+        automated.go(rollout, "v1")
+    assert before in git(automated.bare, "log", "--format=%H", "main").split()
+
+
 def test_what_builds_upon_a_version_that_was_reverted_brings_all_of_it_again(automated):
     """A plain merge would leave out what the revert took away."""
     rollout = automated.rollout()

@@ -290,6 +290,22 @@ def test_a_tag_a_branch_and_a_commit_are_found(source, target, repository):
 
 
 @needs_git
+def test_changes_that_no_commit_holds_are_not_silently_left_out(source, target, repository):
+    first, second = git(repository, "rev-parse", "HEAD"), commit(repository, "two")
+    (repository / "notes.txt").write_text("nobody has added it")
+    (repository / "app.py").write_text("three")
+    for version in ("main", second):
+        with pytest.raises(Refused, match=r"1 changed and not committed: app\.py"):
+            source.identify(target, version)
+    assert source.identify(target, "v1.0") == first  # of which the working tree says nothing
+    git(repository, "add", "app.py")
+    with pytest.raises(Refused, match=r"app\.py"):
+        source.identify(target, "main")
+    git(repository, "stash", "--quiet")
+    assert source.identify(target, "main") == second
+
+
+@needs_git
 def test_a_tag_comes_before_a_branch_of_the_same_name(source, target, repository):
     first = git(repository, "rev-parse", "HEAD")
     git(repository, "branch", "v1.0")
