@@ -194,15 +194,19 @@ def digest_note(about: About, text: str, figures: Figures) -> Note:
     )
 
 
-def announcement_note(about: About, at: datetime, text: str, *, edit: bool = False) -> Note:
-    """Return the one message that stands for an announced release; ``edit`` makes it say what came of it."""
+def announcement_note(about: About, at: datetime, text: str, *, edit: bool = False, busy: str = "") -> Note:
+    """Return the one message that stands for an announced release; ``edit`` makes it say what came of it.
+
+    ``busy`` says that so much goes on at that time that another one would be better.
+    """
     line = f"{about.title} begins at {kit.utc(at)}"
     return made(
         "root_edit" if edit else "root",
-        f"{line}: {text}",
+        f"{line}: {text}{f'; {busy}' if busy else ''}",
         [
             kit.header(f"{about.title} is announced"),
             *kit.fields([("Begins", kit.moment(at)), ("State", _short(text))]),
+            *([kit.section(f"*A busy hour*\n{_short(busy)}")] if busy else []),
             kit.context(*_origin(about)),
         ],
     )
