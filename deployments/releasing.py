@@ -26,7 +26,7 @@ from deployments.commands import (
     settings,
     tell,
 )
-from deployments.output import say
+from deployments.output import note, say
 from tasks.domain.errors import NotFound, Refused, UserError
 from tasks.domain.release import State
 
@@ -183,7 +183,10 @@ def _decide(
     book().releases.get(release_id)
     connect_prefect()
     from deployments import starting as flows
+    from tasks.signing import shown_before
 
+    for name, value in shown_before(release_id, role, gate):
+        note(f"{name}: {value}")
     try:
         said = flows.run(flows.approve(release_id, role, by or getpass.getuser(), decision, reason, gate))
     except Refused as error:
