@@ -122,6 +122,20 @@ def connect_prefect(*, quiet: bool = True) -> None:
     connect(settings(), note, quiet=quiet)
 
 
+def connect_prefect_if_it_answers(*, quiet: bool = True, within: float | None = None) -> None:
+    """Connect this process to Prefect's API for what is done without it too; say so where it is not to be had.
+
+    ``within`` are the seconds that this installation's own server gets to answer.
+    """
+    from deployments.server import UP_WITHIN
+    from deployments.serving import connect
+
+    try:
+        connect(settings(), note, quiet=quiet, within=UP_WITHIN if within is None else within)
+    except GoliveError as error:
+        note(f"without Prefect: {error}")
+
+
 def tell(said: str, *, as_json: bool, release: str | None = None) -> None:
     """Print what came of an act; as JSON beside how the release stands, by default the one that this process drove."""
     if not as_json:

@@ -20,15 +20,18 @@ from deployments.commands import (
     book,
     command,
     connect_prefect,
+    connect_prefect_if_it_answers,
     print_json,
     require_known,
     settings,
     tell,
 )
 from deployments.output import note, say
-from tasks.domain.errors import GoliveError, NotFound, Refused, UserError
+from tasks.domain.errors import NotFound, Refused, UserError
 from tasks.domain.release import State
 
+_PATIENCE = 15.0
+"""Seconds that Prefect's server gets to come up before something is taken back without it."""
 Phase = Literal["preflight", "backup", "rehearse", "migrate", "deploy", "health"]
 
 
@@ -116,10 +119,10 @@ def rollback(
     find_release_file(settings().systems, system)
     if release_id and (row := book().releases.get(release_id)).system != system:
         raise UserError(f"{release_id} is a release of {row.system}", expected=system)
-    connect_prefect()
+    connect_prefect_if_it_answers(within=_PATIENCE)
     from deployments import starting as flows
 
-    serving = flows.run(flows.rollback(system, reason, by, accept_loss=accept_loss, release=release_id))
+    serving = flows.run(flows.rollback_anyway(system, reason, by, accept_loss, release_id))
     tell(f"{system} {serving} serves again", as_json=as_json)
 
 
@@ -180,7 +183,10 @@ def _decide(
     book().releases.get(release_id)
     connect_prefect()
     from deployments import starting as flows
+    from tasks.signing import shown_before
 
+    for name, value in shown_before(release_id, role, gate):
+        note(f"{name}: {value}")
     try:
         said = flows.run(flows.approve(release_id, role, by or getpass.getuser(), decision, reason, gate))
     except Refused as error:
@@ -208,10 +214,7 @@ def accept(release_id: ReleaseId, *, by: MustBy, reason: MustReason, as_json: As
 def stop(release_id: ReleaseId, *, by: MustBy, reason: MustReason, as_json: AsJson = False) -> None:
     """End a release that has not touched production and that no process drives, and remove what it had set up."""
     row = book().releases.get(release_id)
-    try:
-        connect_prefect()
-    except GoliveError as error:
-        note(f"without Prefect: {error}")
+    connect_prefect_if_it_answers()
     from tasks.release import stop_by_person
     from tasks.report import publish
 
@@ -223,8 +226,10 @@ def stop(release_id: ReleaseId, *, by: MustBy, reason: MustReason, as_json: AsJs
 @command("resume")
 def resume_release(release_id: ReleaseId, *, by: By = "", as_json: AsJson = False) -> None:
     """Go on with a release, or its rollback, whose process has died."""
-    book().releases.get(release_id)
-    connect_prefect()
+    if State(book().releases.get(release_id).state) is State.ROLLING_BACK:
+        connect_prefect_if_it_answers(within=_PATIENCE)
+    else:
+        connect_prefect()
     from deployments import starting as flows
 
     tell(flows.resume(release_id, by), as_json=as_json, release=release_id)
@@ -287,10 +292,7 @@ def monitor(*, as_json: AsJson = False) -> None:
 @command("guard")
 def guard() -> None:
     """Probe every release under watch until none is left; a release starts this by itself."""
-    try:
-        connect_prefect(quiet=False)
-    except GoliveError as error:
-        note(f"guarding without Prefect: {error}")
+    connect_prefect_if_it_answers(quiet=False)
     from deployments import starting as flows
 
     say(f"nothing is left to guard, or another guard is at it; answered: {flows.run(flows.guard_anyway())}")
@@ -309,10 +311,7 @@ def keep_guard() -> None:
 @command("slack")
 def slack() -> None:
     """Listen to the buttons in Slack and remind who is to sign; golive up starts this where a file names an app."""
-    try:
-        connect_prefect(quiet=False)
-    except GoliveError as error:
-        note(f"listening without Prefect: {error}")
+    connect_prefect_if_it_answers(quiet=False)
     import threading
 
     from tasks.listening import listen

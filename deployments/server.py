@@ -220,13 +220,13 @@ class LocalServer:
             if "already started" not in error.seen:
                 raise
 
-    def wait(self) -> None:
-        """Wait until the server answers; raises `TimedOut` with where its log is."""
-        deadline = time.monotonic() + UP_WITHIN
+    def wait(self, within: float = UP_WITHIN) -> None:
+        """Wait until the server answers, for at most so many seconds; raises `TimedOut` with where its log is."""
+        deadline = time.monotonic() + within
         while not self.answers():
             if time.monotonic() > deadline:
                 raise TimedOut(
-                    f"the Prefect server does not answer after {UP_WITHIN:g} s",
+                    f"the Prefect server does not answer after {within:g} s",
                     where=self.api,
                     do=f"read {self.home / 'server.log'}",
                 )

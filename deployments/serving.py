@@ -14,7 +14,7 @@ from urllib.request import getproxies
 
 from deployments.environment import difference, named_in
 from deployments.registering import ensure_pool, register_with, workers_of
-from deployments.server import LocalServer, http, local_server, password_file, use
+from deployments.server import UP_WITHIN, LocalServer, http, local_server, password_file, use
 from tasks.adapters.pg_server import EmbeddedServer
 from tasks.context import part_of
 from tasks.domain.errors import GoliveError, OutsideError, Refused, TimedOut, Unreachable
@@ -42,16 +42,20 @@ class Up:
     """The file that holds what the UI asks for."""
 
 
-def connect(settings: Settings, tell: Callable[[str], None], *, quiet: bool = True) -> None:
+def connect(settings: Settings, tell: Callable[[str], None], *, quiet: bool = True, within: float = UP_WITHIN) -> None:
     """Let this process use Prefect's API: the one of the environment, else this installation's own, started if need be.
 
     Must come before Prefect is imported. With ``quiet`` Prefect's tracebacks stay off the terminal; they are in its UI.
-    Raises `Unreachable` if the server of the environment does not answer.
+    Raises `Unreachable` if the server of the environment does not answer, and `TimedOut` if that of this installation
+    does not ``within`` so many seconds; each may be used once it does.
     """
+    if quiet:
+        os.environ[_QUIET] = "CRITICAL"
+    else:
+        os.environ.pop(_QUIET, None)
     # What a worker tells the flow run that it starts is not meant for a run within that.
     for name in [name for name in os.environ if name.startswith("PREFECT__")]:
         del os.environ[name]
-    os.environ.pop(_QUIET, None)
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     os.environ.update(settings.environment)
     if api := os.environ.get(_API):
@@ -60,13 +64,11 @@ def connect(settings: Settings, tell: Callable[[str], None], *, quiet: bool = Tr
         _require_answer(api)
     else:
         server = local_server(settings)
+        use(server)
         if not server.answers():
             tell(f"starting Prefect's server at {server.ui}; it stays up until golive down")
             server.start()
-            server.wait()
-        use(server)
-    if quiet:
-        os.environ[_QUIET] = "CRITICAL"
+            server.wait(within)
 
 
 def _require_answer(api: str) -> None:

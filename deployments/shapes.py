@@ -121,6 +121,7 @@ SHAPES: Mapping[str, Shape] = {
             "serving": "What serves now.",
             "in_the_way": "What would keep it from beginning.",
             "window": "The change window: whether it is `open`, when it `opens`, `days`, `between`, `timezone`.",
+            "traffic": "What usually comes in the hour of its beginning and in the `quietest` one; or why not known.",
             "signatures": "By gate and role how many sign; for how many seconds that holds.",
             "told": "Where people are told.",
             "phases": "Each with its `steps` in order, and whether it `changes_production`.",

@@ -23,7 +23,7 @@ from flows.rehearse import rehearse
 from flows.release import release
 from flows.restore import restore
 from flows.restore_drill import restore_drill
-from flows.rollback import rollback
+from flows.rollback import rollback_anyway
 from flows.switch import switch
 from tasks.adapters.interrupts import kept_interrupts
 from tasks.context import ledger
@@ -45,7 +45,7 @@ __all__ = [
     "restore",
     "restore_drill",
     "resume",
-    "rollback",
+    "rollback_anyway",
     "run",
     "switch",
 ]
@@ -88,7 +88,7 @@ def resume(release_id: str, by: str) -> str:
     row = ledger(Settings.from_environment()).releases.get(release_id)
     state = State(row.state)
     if state is State.ROLLING_BACK:
-        return run(rollback(row.system, "resumed", by, release=row.id))
+        return run(rollback_anyway(row.system, "resumed", by, release=row.id))
     if state is State.WATCHING and row.scope == "release":
         follows = what_follows(release_id)
         if follows.refused is not None or follows.is_closed:

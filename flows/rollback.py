@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 from prefect import flow
 from pydantic import Field
 
 from flows.parameters import Help, ReleaseId, StartedBy, System, Why
+from tasks.acting import perform, stepped_aside
+from tasks.domain.errors import SteppedAside
 from tasks.driving import driving
 from tasks.holding import let_go_on
 from tasks.report import publish_report
@@ -20,6 +22,7 @@ from tasks.rollback import (
     release_to_roll_back,
     require_previous,
     roll_code_back,
+    taken_back_here,
     undo_schema,
     wait_for_ousted,
 )
@@ -45,7 +48,11 @@ async def rollback(
 ) -> str:
     """Take the schema and the code back, check the previous version, block the bad one, and return what serves."""
     row = release_to_roll_back(system, release)
-    with driving(begin(row.id, reason=reason, automatic=automatic, started_by=started_by)) as claim:
+    try:
+        taken = begin(row.id, reason=reason, automatic=automatic, started_by=started_by)
+    except SteppedAside as aside:
+        return cast("str", stepped_aside(aside))  # a state of the run: its caller gets the error
+    with driving(taken) as claim:
         try:
             wait_for_ousted(claim)
             let_go_on(claim)
@@ -61,3 +68,17 @@ async def rollback(
             end_silences(claim.release_id)
             publish_report(claim.release_id)
     return row.previous_version or ""
+
+
+async def rollback_anyway(
+    system: str, reason: str = "", started_by: str = "", accept_loss: int = -1, release: str = ""
+) -> str:
+    """Roll back as a flow of Prefect, or without it where its server does not answer; return what serves."""
+    given = {"accept_loss": accept_loss, "release": release}
+    try:
+        return str(await perform(rollback, system, reason, started_by, **given))
+    except SteppedAside:
+        # Prefect may have gone away after the last step: what was done then is not done anew.
+        if not (serving := taken_back_here(system)):
+            raise
+        return serving

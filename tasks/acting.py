@@ -16,10 +16,11 @@ from prefect.client.schemas.objects import State as RunState
 from prefect.client.schemas.objects import TaskRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL
+from prefect.states import Cancelled
 
 from tasks.adapters.interrupts import stop_if_interrupted
 from tasks.context import Context, world
-from tasks.domain.errors import GoliveError
+from tasks.domain.errors import GoliveError, SteppedAside
 from tasks.domain.units import show_seconds
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Step
@@ -165,12 +166,25 @@ async def perform(flow: Flow[..., Any], *args: Any, **given: Any) -> Any:
 
 
 def _is_of_prefect(error: BaseException | None) -> bool:
-    """Tell whether an error is of Prefect's API, which without its Redis says that it is well and takes no change."""
+    """Tell whether an error is of Prefect's API, which without its Redis says that it is well and takes no change.
+
+    It may also be too slow for its own client, the only one here whose errors come out as httpx raises them.
+    """
     while error is not None:
-        if isinstance(error, PrefectHTTPStatusError):
+        if isinstance(error, PrefectHTTPStatusError) or type(error).__module__.partition(".")[0] == "httpx":
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def stepped_aside(error: SteppedAside) -> Any:
+    """Return how a run ends that has nothing to do, grey and with the reason; whoever called it gets the error.
+
+    It would be red if the error were raised, as if something had gone wrong.
+    """
+    if alone():
+        raise error
+    return Cancelled(name=type(error).__name__, message=world().secrets.mask(str(error)), data=error)
 
 
 def alone() -> bool:
@@ -179,12 +193,12 @@ def alone() -> bool:
 
 
 def prefect_answers() -> bool:
-    """Tell whether Prefect's server can be used now."""
+    """Tell whether Prefect's server, and the database behind it, can be used now."""
     api = PREFECT_API_URL.value()
     if not api:
         return False
     try:
-        answer = world().http.request("GET", f"{api.rstrip('/')}/health", timeout=_ANSWER_WITHIN, fresh=True)
+        answer = world().http.request("GET", f"{api.rstrip('/')}/ready", timeout=_ANSWER_WITHIN, fresh=True)
     except GoliveError:
         return False
     return answer.status < 500

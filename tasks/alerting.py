@@ -45,9 +45,23 @@ def told_before(what: Mapping[str, str], outcome: Outcome, looks: Sequence[Look]
         return True
     if not what:
         return outcome.value == looks[-1].outcome
-    last = looks[-1].findings
-    names = {f"{one['kind']} {one['state']}" for one in last["findings"]}
-    return what.keys() <= names | {f"{check} {outcome}" for check, outcome in last["checks"].items()}
+    return what.keys() <= _names(looks[-1])
+
+
+def _names(look: Look) -> set[str]:
+    """Return what a look found, by the names that `loud` gives."""
+    found = {f"{one['kind']} {one['state']}" for one in look.findings["findings"]}
+    return found | {f"{check} {outcome}" for check, outcome in look.findings["checks"].items()}
+
+
+def _since(what: Mapping[str, str], looks: Sequence[Look], now: datetime) -> datetime:
+    """Return when the first of the looks was made that, without one between that did not, found any of this."""
+    begun = now
+    for look in reversed(looks):
+        if not what.keys() & _names(look):
+            break
+        begun = look.at
+    return begun
 
 
 def alert_of(
@@ -57,8 +71,12 @@ def alert_of(
     now: datetime,
     next_act: str,
     next_at: datetime | None,
+    looks: Sequence[Look] = (),
 ) -> None:
-    """Alert people of what a look has come to, against the limits that the release file sets."""
+    """Alert people of what a look has come to, against the limits that the release file sets.
+
+    ``looks`` are those before it, by which it is known since when that is so.
+    """
     kinds = {name.partition(" ")[0] for name in what}
     limits = "; ".join(limit_of(one) for one in ctx.file.rollback.when if one.kind in kinds)
     alert(
@@ -67,11 +85,13 @@ def alert_of(
             title=title,
             seen="; ".join(what.values()) or "all checks pass again",
             limit=limits or "all checks pass",
-            since=now,
+            since=_since(what, looks, now),
             next_act=next_act,
             next_at=next_at,
+            evidence=[f"golive status {ctx.release.id}; golive logs {ctx.release.system}"] if what else (),
             moved=moved_most(ctx) if what else (),
             help=_help(ctx, what),
+            over=not what,
         ),
     )
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from tasks.context import Context, holder, ledger, world
+from tasks.context import Context, holder, ledger, production, world
 from tasks.domain.errors import Refused, WindowClosed
 from tasks.domain.gates import START
 from tasks.domain.messages import Note, announcement_note, report_note
+from tasks.domain.off_peak import OffPeak
 from tasks.domain.release import State, check_version, new_release_id
 from tasks.domain.units import show_seconds
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import GateEvent, Release
 from tasks.ledger.releases import Opening
+from tasks.off_peak import quietest
 from tasks.settings import Settings
 from tasks.spec import loading
 from tasks.telling import about
@@ -23,8 +26,15 @@ GOOD_FOR = timedelta(hours=24)
 """How long after its time an announced release may still begin."""
 
 
-def announce(system: str, version: str, at: datetime, *, by: str, reason: str) -> str:
-    """Put on record, and tell people, that a release will begin at a moment, and return the announcement's id.
+class Announced(NamedTuple):
+    """What was announced: its id, and what a person should know who chose a busy hour, if it is one."""
+
+    id: str
+    busy: str
+
+
+def announce(system: str, version: str, at: datetime, *, by: str, reason: str) -> Announced:
+    """Put on record, and tell people, that a release will begin at a moment, and return the announcement.
 
     Raises `Refused` if that is not ``window.notice`` ahead, and `WindowClosed` if the window is closed then.
     """
@@ -57,11 +67,14 @@ def announce(system: str, version: str, at: datetime, *, by: str, reason: str) -
     )
     row = book.releases.open(opening)
 
+    found = quietest(book, file, lambda: production(file, settings, world(), version), at, earliest=earliest)
+    busy = str(found) if isinstance(found, OffPeak) and found.is_busy else ""
+
     def notes(_nonce: str) -> list[Note]:
-        return [announcement_note(about(row, file.runbook), at, f"announced by {by}")]
+        return [announcement_note(about(row, file.runbook), at, f"announced by {by}", busy=busy)]
 
     book.gates.open(row.id, START, "", at, notes, state=State.PLANNED, now=now)
-    return row.id
+    return Announced(row.id, busy)
 
 
 def call_off(announcement: str, *, by: str, reason: str) -> str:

@@ -274,6 +274,7 @@ class Route:
             at=row.at,
             blocks=tuple(self._masked(row.blocks.get("blocks", []))),
             state=str(row.blocks.get("state", "")),
+            occasion=str(row.blocks.get("occasion", "")),
             root_ref=self._ref_of(row),
             # On record before it is sent, so that whoever goes on after a kill asks Slack instead of sending again,
             # and not before a request that was under way has arrived.

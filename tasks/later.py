@@ -87,7 +87,8 @@ def _look(watched: Watched, dues: Sequence[Due], looks: Sequence[Look], now: dat
     what = alerting.loud(findings, seen)
     if holding is not None or not alerting.told_before(what, outcome, looks):
         title = "the watch fires" if holding is not None else alerting.TITLES[outcome]
-        alerting.alert_of(ctx, title, what, now, "roll back to the previous version" if acts else _by_person(ctx), None)
+        next_act = "roll back to the previous version" if acts else _by_person(ctx)
+        alerting.alert_of(ctx, title, what, now, next_act, None, looks)
     # A release that is stable waits for nobody: where golive may not act, people have been told how to.
     return Looked(
         f"{record['stage']}, look {newest.number} of {newest.of}: {outcome}", fired if acts else None, reported=True
@@ -173,7 +174,7 @@ def _could_not_look(
     ctx.ledger.evidence.looked(ctx.release.id, LOOK, Outcome.UNKNOWN, record, due_at=dues[-1].at, tell=[note])
     what = {"look unknown": said}
     if not alerting.told_before(what, Outcome.UNKNOWN, looks):
-        alerting.alert_of(ctx, alerting.TITLES[Outcome.UNKNOWN], what, now, _by_person(ctx), None)
+        alerting.alert_of(ctx, alerting.TITLES[Outcome.UNKNOWN], what, now, _by_person(ctx), None, looks)
     return Looked(f"could not be looked at: {said}", reported=True)
 
 

@@ -251,7 +251,7 @@ def _tell(
     acts = fired is not None and fired.automatic
     next_act = "roll back to the previous version" if acts else "look again; a person may roll back"
     next_at = None if acts else now + timedelta(seconds=ctx.file.watch.every)
-    alerting.alert_of(ctx, title, loud, now, next_act, next_at)
+    alerting.alert_of(ctx, title, loud, now, next_act, next_at, looks)
 
 
 @act

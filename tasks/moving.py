@@ -68,4 +68,4 @@ def _count(ctx: Context) -> dict[str, Any]:
             return workload_counts.count(session, mask)
     except GoliveError as error:
         why = {"why": mask(error.seen)}
-        return {"statements": why, "tables": why}
+        return {"statements": why, "tables": why, "traffic": why}

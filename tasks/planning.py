@@ -13,6 +13,7 @@ from prefect import Flow
 from tasks.context import Context, production, root_of, site_of, world_of
 from tasks.deploy import roll_out
 from tasks.domain.errors import GoliveError
+from tasks.domain.off_peak import OffPeak
 from tasks.domain.outcome import Outcome
 from tasks.domain.ports import World
 from tasks.domain.release import check_version
@@ -21,6 +22,7 @@ from tasks.domain.triggers import limit_of
 from tasks.domain.way_back import WayBack, choose
 from tasks.driving import require_secrets
 from tasks.ledger.ledger import Ledger
+from tasks.off_peak import quietest
 from tasks.outline import told_by
 from tasks.reporting.plan import UNKNOWN
 from tasks.rollback import roll_code_back
@@ -69,7 +71,16 @@ def plan_on_record(ctx: Context, phases: Sequence[Phase], back: Phase) -> dict[s
     What the code would tell is thus not known before the phase preflight has brought it.
     """
     target = production(ctx.file, ctx.settings, ctx.world, ctx.release.version)
-    looking = _Looking(ctx.file, ctx.settings, ctx.world, target, site_of(ctx.file, ctx.settings, target), None, None)
+    looking = _Looking(
+        ctx.file,
+        ctx.settings,
+        ctx.world,
+        target,
+        site_of(ctx.file, ctx.settings, target),
+        None,
+        ctx.ledger,
+        opened=True,
+    )
     return looking.at_all(Path(ctx.release.file), phases, back)
 
 
@@ -85,6 +96,8 @@ class _Looking:
     scratch: Path | None
     """Where code that is not on the host yet may be brought, to be looked at."""
     book: Ledger | None
+    opened: bool = False
+    """Whether the release is on record already, so that it does not stand in its own way."""
 
     def at_all(self, path: Path, phases: Sequence[Phase], back: Phase) -> dict[str, Any]:
         file, version = self.file, self.target.version
@@ -98,6 +111,7 @@ class _Looking:
             "serving": serving,
             "in_the_way": self.known(self._in_the_way),
             "window": self._window(),
+            "traffic": self.known(self._traffic),
             "signatures": {
                 "gates": {gate: dict(file.signers(gate)) for gate in file.gates()},
                 "expires": file.sign_off.expires,
@@ -139,7 +153,7 @@ class _Looking:
         return self.file.rollout.serving(self.site)
 
     def _in_the_way(self) -> list[str]:
-        if self.book is None:
+        if self.book is None or self.opened:
             return []
         releases, file = self.book.releases, self.file
         found = []
@@ -159,6 +173,14 @@ class _Looking:
             "between": window.between,
             "timezone": window.timezone,
         }
+
+    def _traffic(self) -> dict[str, Any]:
+        if self.book is None:
+            return {UNKNOWN: "there is no ledger yet"}
+        window, now = self.file.window, self.world.clock.now()
+        begins = now if is_open(window, now) else next_opening(window, now)
+        found = quietest(self.book, self.file, lambda: self.target, begins or now, earliest=now)
+        return found.as_json() if isinstance(found, OffPeak) else {UNKNOWN: self.world.secrets.mask(found)}
 
     def _phase(self, phase: Phase) -> dict[str, Any]:
         steps: list[dict[str, Any]] = []

@@ -7,6 +7,8 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
+from prefect.context import FlowRunContext
+
 from tasks.acting import LOG, act, act_once, do
 from tasks.context import Context, context_of, holder, ledger, world
 from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, Refused, UserError
@@ -27,9 +29,10 @@ from tasks.telling import alert, tell, tell_of
 def open_or_resume(system: str, version: str, *, reason: str, started_by: str, supersede: bool, resume: str) -> Claim:
     """Open a new release, or take over one that a dead process left behind.
 
-    With ``supersede`` a release of the system that is only being watched ends, so that this one may begin.
+    A run that is retried in Prefect takes over what it had begun. With ``supersede`` a release of the system that is
+    only being watched ends, so that this one may begin.
     """
-    if resume:
+    if resume := resume or _begun_by_this_run(system, version):
         row = ledger(Settings.from_environment()).releases.get(resume)
         if (row.system, row.version) != (system, version):
             raise UserError(
@@ -44,6 +47,16 @@ def open_or_resume(system: str, version: str, *, reason: str, started_by: str, s
         if not supersede or not _supersede(system, version, person(started_by)):
             raise
     return open_release(system, version, scope="release", mutates=True, started_by=started_by, reason=reason)
+
+
+def _begun_by_this_run(system: str, version: str) -> str:
+    """Return the release that this run of Prefect had begun before it was retried, if that can go on, else ""."""
+    run = FlowRunContext.get()
+    began = run.flow_run.start_time if run is not None and run.flow_run is not None else None
+    row = ledger(Settings.from_environment()).releases.active(system)
+    if began is None or row is None or row.created_at < began or (row.version, row.scope) != (version, "release"):
+        return ""
+    return row.id if State(row.state) in FORWARD[: FORWARD.index(State.WATCHING)] else ""
 
 
 def _supersede(system: str, version: str, by: str) -> bool:

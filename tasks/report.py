@@ -21,9 +21,10 @@ from tasks.reporting.facts import facts_of, gather
 from tasks.reporting.html import render, write_html, write_whole
 from tasks.reporting.markdown import to_markdown
 from tasks.reporting.pictures import pictures_of
+from tasks.reporting.sections import rows_of_checks, tally
 from tasks.reporting.values import ReleaseFacts, masked
 from tasks.settings import Settings
-from tasks.showing import put_markdown
+from tasks.showing import put_markdown, put_table
 from tasks.spec import loading
 from tasks.spec.release_file import REFERENCE
 from tasks.telling import about
@@ -127,6 +128,8 @@ def _publish(release_id: str) -> str:
     write_whole(path, page)
     described = _described(facts) if facts is not None else f"Report of {release_id}"
     put_markdown(release_id, f"{text}\n\nFull report: `{path}`", described)
+    if facts is not None and facts.checks:
+        put_table(f"{release_id}-checks", rows_of_checks(facts), f"Checks of {release_id}: {tally(facts)}")
     return str(path)
 
 

@@ -10,7 +10,7 @@ from tasks.abandoned import may_carry_on
 from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of, holder, is_gone, ledger
-from tasks.domain.errors import Fenced, GoliveError, NeedsPerson, Refused, UserError
+from tasks.domain.errors import Fenced, GoliveError, NeedsPerson, Refused, SteppedAside, UserError
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING, TERMINAL, State
 from tasks.domain.target import Target
@@ -39,6 +39,7 @@ RESTORE = "restore the database"
 _UNDOING = frozenset({TAKE_BACK, RESTORE})
 """Steps that are made only if some of the version's migration was in production."""
 _FROM = MUTATING | {State.RUNNING, State.NEEDS_PERSON, State.STABLE}
+_GOING_BACK = frozenset({State.ROLLING_BACK, State.ROLLED_BACK})
 _PAUSE = 0.2
 _LITTLE = 3.0
 """Seconds between two looks at what an ousted process still does, and those that it gets beyond its own limits."""
@@ -67,6 +68,13 @@ def release_to_roll_back(system: str, release: str) -> Release:
     return newest
 
 
+def taken_back_here(system: str) -> str:
+    """Return the version that serves again if this very process has rolled a release of the system back, else ""."""
+    row = ledger(Settings.from_environment()).releases.moved_last_by(holder())
+    mine = row is not None and row.system == system and State(row.state) is State.ROLLED_BACK
+    return (row.previous_version or "") if row is not None and mine else ""
+
+
 def _newest_in_production(book: Ledger, system: str) -> Release | None:
     touched = (row for row in book.releases.latest(system, limit=1000) if row.mutation_started_at is not None)
     return next(touched, None)
@@ -77,11 +85,20 @@ def begin(release_id: str, *, reason: str, automatic: bool, started_by: str) -> 
 
     An ``automatic`` one begins only where the triggers are armed. One that was left half done a person goes on with, or
     golive itself, if that is on record (`left_behind`) and nobody has taken it over since.
-    Raises `Refused` if production was never touched, the release is not there any more or a phase that was started
-    alone still runs, and `NeedsPerson` for a second automatic rollback.
+    Raises `SteppedAside` if it was rolled back already or another process is at it, `Refused` if production was never
+    touched, the release is not there any more or a phase that was started alone still runs, and `NeedsPerson` for a
+    second automatic rollback.
     """
-    settings = Settings.from_environment()
-    book = ledger(settings)
+    book = ledger(Settings.from_environment())
+    try:
+        return _taken(book, release_id, reason=reason, automatic=automatic, started_by=started_by)
+    except Refused as error:
+        if State(book.releases.get(release_id).state) not in _GOING_BACK:
+            raise
+        raise SteppedAside(error.seen, expected=error.expected, where=error.where, do=error.do) from error
+
+
+def _taken(book: Ledger, release_id: str, *, reason: str, automatic: bool, started_by: str) -> Claim:
     row = book.releases.get(release_id)
     state = State(row.state)
     if row.mutation_started_at is None:

@@ -23,14 +23,14 @@ _TOLD_WITHIN = 10.0
 def announce_release(system: str, version: str, at: datetime, *, reason: str, started_by: str) -> str:
     """Put on record, tell people and let Prefect know that a release begins at a moment; return that in a sentence."""
     by = person(started_by)
-    announcement = announce(system, version, at, by=by, reason=reason)
+    announcement, busy = announce(system, version, at, by=by, reason=reason)
     courier_for(observed(announcement)).flush(_TOLD_WITHIN)
     said = f"{announcement}: {system} {version} begins at {at:%Y-%m-%d %H:%M} UTC"
     try:
         _schedule(system, version, at, reason=reason, by=by, announcement=announcement)
     except Exception as error:  # noqa: BLE001 - Prefect raises of all kinds; the announcement stands in any case
         said += f"; Prefect did not take the start ({type(error).__name__}): start it by hand at that time"
-    return f"{said}; golive cancel {announcement} calls it off"
+    return f"{said}{f'; {busy}' if busy else ''}; golive cancel {announcement} calls it off"
 
 
 @act_once

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from typing import Any
@@ -13,6 +13,7 @@ from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
+    create_table_artifact,
     update_progress_artifact,
 )
 from prefect.context import FlowRunContext
@@ -37,11 +38,19 @@ _WAY = FORWARD[: FORWARD.index(State.WATCHING) + 1]
 
 def put_markdown(key: str, markdown: str, description: str) -> None:
     """Put a text into Prefect's UI, beside the run that is under way; without one, or without Prefect, nowhere."""
+    _put(create_markdown_artifact, description, key=key, markdown=markdown)
+
+
+def put_table(key: str, rows: Sequence[Mapping[str, str]], description: str) -> None:
+    """Put a table into Prefect's UI as `put_markdown` does a text; ``rows`` are cells by the heads of their columns."""
+    _put(create_table_artifact, description, key=key, table=list(rows))
+
+
+def _put(create: Any, description: str, **what: Any) -> None:  # the stubs do not know _sync
     if seen_by_nobody() or not prefect_answers():
         return
-    create: Any = create_markdown_artifact  # its stub does not know _sync
     try:
-        create(key=key, markdown=markdown, description=description, _sync=True)
+        create(description=description, _sync=True, **what)
     except Exception as error:  # noqa: BLE001 - whatever keeps the view from being drawn, the release goes on
         world().progress(f"not in Prefect's UI: {description}: {type(error).__name__}")
 

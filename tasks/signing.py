@@ -21,6 +21,9 @@ from tasks.domain.requests import Request
 from tasks.domain.units import show_seconds
 from tasks.ledger.gates import Signed, Signing
 from tasks.ledger.models import Approval, GateEvent
+from tasks.reporting.cards import cards
+from tasks.reporting.facts import gather
+from tasks.reporting.sections import tally
 from tasks.settings import Settings
 from tasks.telling import about
 
@@ -135,12 +138,29 @@ def _figures(ctx: Context, gate: str) -> list[tuple[str, str]]:
     # Where the schema stays there is nothing in it to undo, and so nothing that takes time.
     if gate == GO and rehearsal is not None and (took := rehearsal.detail.get("seconds")):
         figures.append(("way back takes", show_seconds(float(took))))
+    if gate == GO:
+        figures += _told_at_go(ctx)
     if gate in (LIVE, STABLE, CONTROLS):
         row = ctx.ledger.releases.get(row.id)
         figures.append(("watched until", f"{row.watch_until:%Y-%m-%d %H:%M} UTC" if row.watch_until else "–"))
         looks = ctx.ledger.evidence.looks(row.id, "monitor")
         figures.append(("last look", looks[-1].outcome if looks else "none yet"))
     return figures
+
+
+def _told_at_go(ctx: Context) -> list[tuple[str, str]]:
+    """Return what the evidence comes to that people sign for: backup, migration, locks and checks."""
+    facts = gather(ctx.ledger, ctx.release.id)
+    database, _record, _service = cards(facts)
+    lines = [(one.name.lower(), "; ".join(filter(None, (one.value, one.note)))) for one in database.lines]
+    return [*lines, ("checks", tally(facts))]
+
+
+def shown_before(release_id: str, role: str, gate: str) -> list[tuple[str, str]]:
+    """Return what somebody should see who is about to sign in a role, at a gate or the first that asks for it."""
+    ctx = observed(release_id)
+    gate = _gate_for(ctx, role, gate)
+    return [("gate", gate), ("for", shown_at(ctx, gate)[:12] or "what is on record by now"), *_figures(ctx, gate)]
 
 
 def way_back(ctx: Context) -> str:

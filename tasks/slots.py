@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
-from prefect.settings import PREFECT_API_URL
 
+from tasks.acting import alone, prefect_answers
 from tasks.context import ledger
 from tasks.domain.release import limit_name
 from tasks.settings import Settings
@@ -16,7 +16,7 @@ def show_slot(system: str) -> None:
 
     It is a view: the ledger's database holds the rule, so a server that is away or does not know the limit is fine.
     """
-    if not PREFECT_API_URL.value():
+    if alone() or not prefect_answers():  # Prefect's own client asks a server that is silent for minutes
         return
     taken = ledger(Settings.from_environment()).releases.active(system) is not None
     try:

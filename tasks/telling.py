@@ -12,6 +12,7 @@ from tasks.domain.messages import (
     Figures,
     Mark,
     Note,
+    Occasion,
     PhaseLine,
     alert_note,
     final_note,
@@ -86,8 +87,11 @@ def phase_lines(moves: Sequence[Move], after: State) -> list[PhaseLine]:
 
 
 def alert(ctx: Context, one: Alert) -> None:
-    """Put an alert into the outbox."""
-    ctx.ledger.releases.tell(ctx.release.id, alert_note(about(ctx.release, ctx.file.runbook), one))
+    """Put an alert into the outbox; it says whether it is the first since all was well."""
+    before = [message for message in ctx.ledger.outbox.messages(ctx.release.id) if message.kind == "alert"]
+    is_wrong = bool(before) and before[-1].blocks.get("occasion") != Occasion.OVER
+    occasion = Occasion.OVER if one.over else Occasion.STILL if is_wrong else Occasion.WRONG
+    ctx.ledger.releases.tell(ctx.release.id, alert_note(about(ctx.release, ctx.file.runbook), one, occasion))
 
 
 def refresh_root(ctx: Context, figures: Figures) -> None:

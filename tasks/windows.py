@@ -44,6 +44,19 @@ def next_opening(window: Window, after: datetime) -> datetime | None:
     return None
 
 
+def openings(window: Window, after: datetime) -> list[datetime]:
+    """Return, for each hour of the clock within a week, the first full minute in UTC at which the window is open."""
+    zone = ZoneInfo(window.timezone)
+    minute = after.astimezone(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    ends, found = minute + timedelta(days=7), []
+    while minute < ends:
+        opened = is_open(window, minute)
+        if opened:
+            found.append(minute)
+        minute += timedelta(minutes=60 - minute.astimezone(zone).minute if opened else 1)
+    return found
+
+
 def _bounds(window: Window) -> tuple[timedelta, timedelta]:
     start, end = (
         timedelta(hours=int(part[:2]), minutes=int(part[3:])) for part in window.between.split("-", maxsplit=1)

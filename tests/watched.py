@@ -135,6 +135,20 @@ def put_under_watch(
     return claim.release_id
 
 
+def live_under_watch(system: SmallSystem, version: str) -> str:
+    """Let another version serve, under watch, and return its release."""
+    from tasks.context import holder
+    from tasks.deploy import roll_out
+
+    system.add_version(version)
+    release = put_under_watch(system, version)
+    claim = system.ledger.releases.take(release, holder())
+    roll_out.fn(claim)
+    system.ledger.releases.let_go(claim)
+    assert system.serving() == version
+    return release
+
+
 def probe_all_along(system: SmallSystem, release: str, *, failed: int = 0, missing: int = 0, skip: int = 0) -> None:
     """Put the probes of the whole watch on record, as if a guard had made them, but for the first and the last few."""
     row = system.ledger.releases.get(release)

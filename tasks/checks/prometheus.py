@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +14,7 @@ from tasks.domain.api import Api
 from tasks.domain.condition import all_of
 from tasks.domain.errors import OutsideError
 from tasks.domain.kind import Duration
+from tasks.domain.off_peak import Counted
 from tasks.domain.outcome import Reading, failed, judge_limit, passed, unknown
 from tasks.domain.target import Target
 from tasks.domain.units import milliseconds, show_seconds
@@ -21,6 +23,7 @@ _POINTS = 240
 _MOST_POINTS = 10_000  # Prometheus refuses more than 11,000
 _COVERED = 0.8
 _MOST_KEPT = 20
+_HOUR = timedelta(hours=1)
 Series = tuple[str, list[float]]
 
 
@@ -72,6 +75,19 @@ class Prometheus(Api, Check):
         return Reading(
             found.outcome, found.seen, found.value, found.unit, found.limit, {"query": self.query, "latest": latest}
         )
+
+    def hours_before(self, target: Target, *, at: datetime, back: timedelta) -> list[Counted]:
+        """Return how many came in each full hour before a moment, where the query gives so many a second.
+
+        An hour of which Prometheus has nothing is left out.
+        """
+        end = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        begin = end - back + _HOUR
+        asked = f"sum(avg_over_time(({self.query})[1h:5m]))"
+        times = {"start": f"{begin.timestamp():.0f}", "end": f"{end.timestamp():.0f}", "step": "3600"}
+        found = self._asked(target, "/api/v1/query_range", {"query": asked, **times})["result"]
+        ends = [(datetime.fromtimestamp(float(of), UTC), float(rate)) for one in found for of, rate in one["values"]]
+        return [Counted(until - _HOUR, until, rate * _HOUR.total_seconds()) for until, rate in ends]
 
     def _over(self, target: Target) -> float | None:
         if self.over is None or not self.back_to_last_look:

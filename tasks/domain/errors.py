@@ -11,6 +11,7 @@ GoliveError                     1
 │   ├── ActiveRelease               another release of the system is under way
 │   ├── IllegalMove                 the release is not in a state from which this may happen
 │   ├── Fenced                      another process has taken the release over
+│   ├── SteppedAside                what is asked for is done already, or another process is at it
 │   └── WindowClosed                outside the change window
 ├── ChecksFailed                4   the target did not meet a condition
 ├── Inconclusive                5   too little is known to judge; a person decides
@@ -121,6 +122,10 @@ class IllegalMove(Refused):
 
 class Fenced(Refused):
     """Another process has taken the release over since this one began."""
+
+
+class SteppedAside(Refused):
+    """What is asked for is done already, or another process is at it, so there is nothing to do here."""
 
 
 class WindowClosed(Refused):

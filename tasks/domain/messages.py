@@ -26,7 +26,8 @@ class Note:
     ``alert``, ``final``, ``evidence`` (the hash of its bundle), ``plots`` (files and nothing else), ``request`` (people
     are asked to sign), ``request_edit`` (what a request shall say from now on), ``reminder`` or ``digest``. ``text`` is
     one line and no markup; ``blocks`` holds Block Kit under the key ``blocks``, files under ``files``, under ``state``
-    which state the release has moved to, where the message tells of that, and the nonce of a request under ``nonce``.
+    which state the release has moved to, where the message tells of that, the `Occasion` of an alert under
+    ``occasion``, and the nonce of a request under ``nonce``.
     """
 
     kind: str
@@ -77,7 +78,8 @@ class About:
 class Alert:
     """What is wrong, and what golive does next; without ``next_at`` it waits for a person.
 
-    ``moved`` is what moved most against before the release, ``help`` what a person should look at.
+    ``moved`` is what moved most against before the release, ``help`` what a person should look at. ``over`` tells that
+    what was wrong is over.
     """
 
     title: str
@@ -89,6 +91,7 @@ class Alert:
     evidence: Sequence[str] = ()
     moved: Sequence[str] = ()
     help: Sequence[str] = ()
+    over: bool = False
 
 
 def root_note(
@@ -137,7 +140,15 @@ def report_note(about: About, title: str, text: str, figures: Figures = ()) -> N
     )
 
 
-def alert_note(about: About, alert: Alert) -> Note:
+class Occasion(StrEnum):
+    """What gives rise to an alert: something is wrong, still or again, or it is over."""
+
+    WRONG = "wrong"
+    STILL = "still"
+    OVER = "over"
+
+
+def alert_note(about: About, alert: Alert, occasion: Occasion = Occasion.WRONG) -> Note:
     """Return the message that tells what was seen against which limit, since when, and what golive does next."""
     when = f" at {kit.utc(alert.next_at)}" if alert.next_at else ""
     then = f"\n{kit.moment(alert.next_at)}" if alert.next_at else ""
@@ -160,6 +171,7 @@ def alert_note(about: About, alert: Alert) -> Note:
             *(kit.section(f"• moved most: {kit.escape(one)}") for one in alert.moved),
             *(kit.section(f"→ {kit.escape(one)}") for one in alert.help),
         ],
+        occasion=occasion,
     )
 
 
@@ -194,15 +206,19 @@ def digest_note(about: About, text: str, figures: Figures) -> Note:
     )
 
 
-def announcement_note(about: About, at: datetime, text: str, *, edit: bool = False) -> Note:
-    """Return the one message that stands for an announced release; ``edit`` makes it say what came of it."""
+def announcement_note(about: About, at: datetime, text: str, *, edit: bool = False, busy: str = "") -> Note:
+    """Return the one message that stands for an announced release; ``edit`` makes it say what came of it.
+
+    ``busy`` says that so much goes on at that time that another one would be better.
+    """
     line = f"{about.title} begins at {kit.utc(at)}"
     return made(
         "root_edit" if edit else "root",
-        f"{line}: {text}",
+        f"{line}: {text}{f'; {busy}' if busy else ''}",
         [
             kit.header(f"{about.title} is announced"),
             *kit.fields([("Begins", kit.moment(at)), ("State", _short(text))]),
+            *([kit.section(f"*A busy hour*\n{_short(busy)}")] if busy else []),
             kit.context(*_origin(about)),
         ],
     )

@@ -55,7 +55,9 @@ def request_note(request: Request, nonce: str) -> Note:
     """Return the message that asks people to sign, with buttons."""
     awaits = ", ".join(request.standing.awaits)
     how = f"golive approve {request.about.release_id} --role ROLE" if awaits else ""
-    line = "; ".join(part for part in (f"{request.title} awaits {awaits}" if awaits else request.title, how) if part)
+    shown = [f"{name} {value}" for name, value in request.figures]
+    asked = f"{request.title} awaits {awaits}" if awaits else request.title
+    line = "; ".join(part for part in (asked, how, *shown) if part)
     return made("request", line, [*_head(request), kit.actions(_buttons(request, nonce))], nonce=nonce)
 
 
@@ -97,7 +99,11 @@ def _head(request: Request) -> list[kit.Block]:
         f"{kit.moment(one.at)}" + (f" – {kit.clip(kit.escape(one.reason), 200)}" if one.reason else "")
         for one in standing.signed
     ]
-    pairs = [("awaits", ", ".join(map(kit.escape, standing.awaits)))] if standing.awaits else []
+    pairs = (
+        [("awaits", ", ".join(map(kit.escape, standing.awaits))), ("expires", kit.moment(request.until))]
+        if standing.awaits
+        else []
+    )
     pairs += [(name, kit.clip(kit.escape(value), 500)) for name, value in request.figures]
     return [
         kit.header(request.title),

@@ -1,4 +1,4 @@
-"""What a database is asked and how large it is, counted at one moment, to be held against another."""
+"""What a database is asked, how often, and how large it is, counted at one moment, to be held against another."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ SELECT format('%%I.%%I', schemaname, relname) AS name, pg_total_relation_size(re
        coalesce(seq_tup_read, 0) AS read
 FROM pg_stat_user_tables ORDER BY 2 DESC LIMIT %(most)s
 """
+_TRAFFIC = """
+SELECT xact_commit + xact_rollback AS transactions FROM pg_stat_database WHERE datname = current_database()
+"""
 
 
 def count(session: Session, mask: Callable[[str], str]) -> dict[str, Any]:
-    """Return what was counted of statements and of tables; where that cannot be, ``why``."""
+    """Return what was counted of statements, of tables and of all transactions; where that cannot be, ``why``."""
     return {
         "statements": _or_why(lambda: _statements(session, mask), mask),
         "tables": _or_why(lambda: _tables(session), mask),
+        "traffic": _or_why(lambda: counted(session, session.query(_TRAFFIC)[0], {}), mask),
     }
 
 

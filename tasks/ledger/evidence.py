@@ -13,7 +13,7 @@ from tasks.domain.outcome import Measurement as Seen
 from tasks.domain.outcome import Outcome
 from tasks.ledger import models
 from tasks.ledger.engine import LedgerEngine
-from tasks.ledger.record import BUNDLE
+from tasks.ledger.record import BUNDLE, WORKLOAD
 from tasks.ledger.releases import Note, message_of
 
 DRILL = "restore drill"
@@ -135,6 +135,18 @@ class Evidence:
             query = query.where(models.Look.source == source)
         with self._engine.transaction() as session:
             return session.scalars(query.order_by(models.Look.id)).all()
+
+    def traffic(self, system: str, since: datetime) -> Sequence[Mapping[str, Any]]:
+        """Return the counters of a system's traffic that its releases have left since a moment, in order of time."""
+        row, release = models.Look, models.Release
+        query = (
+            select(row.findings["traffic"])
+            .join(release, release.id == row.release_id)
+            .where(release.system == system, row.source == WORKLOAD, row.at >= since)
+            .where(row.findings["traffic"]["at"].is_not(None))
+        )
+        with self._engine.transaction() as session:
+            return session.scalars(query.order_by(row.at)).all()
 
     def bundled(self, release_id: str, findings: Mapping[str, Any], *, tell: Sequence[Note] = ()) -> bool:
         """Put on record that an evidence bundle was made, unless the one of its ``sha256`` is, and the messages of it.

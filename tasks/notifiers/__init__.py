@@ -18,7 +18,7 @@ class Message:
 
     ``kind`` is that of `tasks.domain.messages.Note`. ``text`` is one line and no markup; ``blocks`` are Block Kit
     blocks that say the same and more. ``key`` is the message's own for ever; ``at`` is when it was written.
-    ``state`` is the one that the release has moved to, if the message tells of that.
+    ``state`` is the one that the release has moved to, if the message tells of that; ``occasion`` is that of an alert.
     ``root_ref`` is what the notifier returned for the release's root message, if that was delivered; of a
     ``request_edit`` it is the one for the request.
     ``maybe_sent`` tells that an earlier try may have arrived without golive having heard of it. One of the kind
@@ -34,6 +34,7 @@ class Message:
     root_ref: Mapping[str, str] = field(default_factory=dict)
     maybe_sent: bool = False
     state: str = ""
+    occasion: str = ""
     files: tuple[Attachment, ...] = ()
 
 

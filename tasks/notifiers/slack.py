@@ -11,11 +11,19 @@ from pydantic import Field
 from tasks.domain.block_kit import TEXT, clip, escape
 from tasks.domain.errors import AccessDenied, OutsideError
 from tasks.domain.kind import Duration, SecretReference, Strict
+from tasks.domain.messages import Occasion
 from tasks.domain.ports import ChatApi
+from tasks.domain.release import State
 from tasks.notifiers import Message, Notifier, Outlets
 
 _IN_CHANNEL = frozenset({"request", "digest"})
-_LOUD = frozenset({"alert", "reminder"})
+Event = Literal["first_alert", "alert", "rollback", "recovery", "person", "reminder"]
+_STATES: Mapping[str, Event] = {
+    State.ROLLING_BACK: "rollback",
+    State.ROLLED_BACK: "recovery",
+    State.NEEDS_PERSON: "person",
+}
+_OCCASIONS: Mapping[str, Event] = {Occasion.STILL: "alert", Occasion.OVER: "recovery"}
 
 
 class SlackUser(Strict):
@@ -46,6 +54,10 @@ class Slack(Notifier):
     """Who may press the buttons, by Slack's ID of the user (profile, ⋮, Copy member ID). Nobody else is heard."""
     channel: Annotated[str, Field(min_length=2, max_length=100, examples=["#ops", "C024BE91L"])]
     """The channel's name or, better, its ID; the bot must be a member of it."""
+    broadcast: tuple[Event, ...] = ("first_alert", "rollback", "recovery", "person", "reminder")
+    """Which replies in the thread are shown in the channel too: the ``first_alert`` since all was well, every other
+    ``alert``, the beginning of a ``rollback``, a ``recovery`` (all passes again, or the previous version serves again),
+    that a ``person`` must decide, and a ``reminder`` to sign."""
     base_url: Annotated[str, Field(pattern=r"^(https://[^\s/]+|http://(127\.0\.0\.1|localhost)(:\d+)?)/(\S*/)?$")] = (
         "https://slack.com/api/"
     )
@@ -86,13 +98,22 @@ class Slack(Notifier):
             blocks,
             key=message.key,
             thread_ts=thread,
-            broadcast=message.kind in _LOUD and thread != "",
+            broadcast=thread != "" and _event(message) in self.broadcast,
         )
 
     def link(self, ref: Mapping[str, str], outlets: Outlets) -> str:
         """Return the address of a message in Slack, under which its thread opens."""
         chat = outlets.chat(outlets.secrets.resolve(self.token), self.base_url, self.timeout)
         return chat.link(ref["channel"], ref["ts"]) if "ts" in ref else ""
+
+
+def _event(message: Message) -> Event | None:
+    """Return what a message tells of that people may have to see at once, if it does."""
+    if message.kind == "alert":
+        return _OCCASIONS.get(message.occasion, "first_alert")
+    if message.kind == "reminder":
+        return "reminder"
+    return _STATES.get(message.state) if message.kind in {"reply", "final"} else None
 
 
 def _sent(chat: ChatApi, channel: str, message: Message, thread: str) -> Mapping[str, str] | None:

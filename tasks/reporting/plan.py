@@ -70,6 +70,8 @@ def _about_people(plan: Mapping[str, Any]) -> Iterator[str]:
     hours = f"{', '.join(window['days'])} {window['between']} {window['timezone']}"
     when = "open now" if window["open"] else f"closed, opens {(window['opens'] or 'never')[:16].replace('T', ' ')} UTC"
     yield f"- Change window: {when} ({hours})"
+    traffic = plan["traffic"]
+    yield f"- Traffic: {_said(traffic) if UNKNOWN in traffic else traffic['said']}"
     for gate, roles in signatures["gates"].items():
         yield f"- Signs at {gate}: {_roles(roles)}; each signature holds for {show_seconds(signatures['expires'])}"
     if not signatures["gates"]:

@@ -15,6 +15,7 @@ from tasks.reporting.checklist import by_phase
 from tasks.reporting.values import CheckRun, ReleaseFacts, Tone
 from tasks.reporting.words import (
     NO_DATA,
+    SYMBOL,
     change,
     check_phase,
     count,
@@ -99,6 +100,21 @@ def checks(facts: ReleaseFacts) -> list[tuple[str, Table]]:
         heads = "Outcome|Check|What was seen|Took|When (UTC)|Covers"
         found.append((check_phase(phase), table(f"Checks of {phase}", heads, rows, [3], (12, 20, 36, 8, 15, 9))))
     return found
+
+
+def rows_of_checks(facts: ReleaseFacts) -> list[dict[str, str]]:
+    """Return all looks of checks as rows of one table, those that did not pass first."""
+    return [
+        {
+            "Outcome": f"{SYMBOL[one.outcome]} {_outcome(one).text}" + (" (advisory)" if one.advisory else ""),
+            "Phase": check_phase(one.phase),
+            "Check": one.name,
+            "Seen": one.seen,
+            "Took": duration(one.took),
+            "When (UTC)": stamp(one.at),
+        }
+        for one in sorted(facts.checks, key=lambda one: _WORST[one.outcome])
+    ]
 
 
 def tally(facts: ReleaseFacts) -> str:

@@ -119,6 +119,9 @@ class Window(Strict):
     """An IANA name, as in ``Europe/Berlin``."""
     notice: Duration = 0.0
     """How long ahead a release must be announced (``golive release --at``); a rollback needs no notice."""
+    traffic: Annotated[str, Field(examples=["requests per second"])] = ""
+    """The name of a check of kind ``prometheus`` whose query tells the requests per second, by which golive knows the
+    quiet hours; by default it counts the database's transactions while it watches a release."""
 
     @field_validator("timezone")
     @classmethod
@@ -299,6 +302,17 @@ class ReleaseFile(Strict):
             able = " or ".join(name for name, kind in kinds_in(rollouts).items() if getattr(kind, "stops_first", False))
             said = f"rollout {self.rollout.kind} keeps what serves up; expected {able}, or no stop"
             raise _misfit(said, "migration", "stop")
+        return self
+
+    @model_validator(mode="after")
+    def _traffic_is_asked(self) -> Self:
+        able = [check.name for _phase, check in self.checks.every() if check.kind == "prometheus"]
+        if self.window.traffic and self.window.traffic not in able:
+            said = (
+                f"window.traffic names {self.window.traffic!r}; expected the name of a check of kind prometheus: "
+                f"{', '.join(able) or 'there is none'}"
+            )
+            raise _misfit(said, "window", "traffic")
         return self
 
     @model_validator(mode="after")

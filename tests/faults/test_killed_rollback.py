@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.abandoned import left_behind
-from tasks.context import holder
-from tasks.deploy import roll_out
+from tasks.domain.errors import SteppedAside
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tests.flows import SmallSystem, a_system
 from tests.nursery import Nursery
-from tests.watched import alerts_of, deploy, moves_of, put_under_watch
+from tests.systems import run
+from tests.watched import alerts_of, deploy, live_under_watch, moves_of, put_under_watch
 
 WHY = "down: for 11m"
 DEAD = "elsewhere:1:x"
@@ -27,17 +27,6 @@ def system(pg_server: RunningServer) -> Iterator[SmallSystem]:
         yield system
 
 
-def live(system: SmallSystem, version: str) -> str:
-    """Let another version serve, under watch, and return its release."""
-    system.add_version(version)
-    release = put_under_watch(system, version)
-    claim = system.ledger.releases.take(release, holder())
-    roll_out.fn(claim)
-    system.ledger.releases.let_go(claim)
-    assert system.serving() == version
-    return release
-
-
 def killed(nursery: Nursery, release: str) -> None:
     """Let a process roll a release back because a trigger fired, and kill it after its next step that is new."""
     assert nursery.run("rollback", ["rollback"], system="shop", reason=WHY, automatic=True, release=release)
@@ -46,7 +35,7 @@ def killed(nursery: Nursery, release: str) -> None:
 def test_it_is_finished_by_the_next_look_without_a_person_and_exactly_once(
     system: SmallSystem, nursery: Nursery
 ) -> None:
-    release = live(system, "v2")
+    release = live_under_watch(system, "v2")
     killed(nursery, release)
     assert system.serving() != "v1"
     assert not nursery.run("keep_guard", [])
@@ -60,7 +49,7 @@ def test_it_is_finished_by_the_next_look_without_a_person_and_exactly_once(
 
 
 def test_one_that_is_killed_whoever_is_at_it_is_given_to_a_person(system: SmallSystem, nursery: Nursery) -> None:
-    release = live(system, "v3")
+    release = live_under_watch(system, "v3")
     killed(nursery, release)
     for flow in ("keep_guard", "monitor", "keep_guard"):
         assert nursery.run(flow, ["rollback"])
@@ -85,6 +74,29 @@ def test_a_rollback_that_a_person_began_is_left_to_that_person(system: SmallSyst
     assert left_behind.fn() == []
     assert f"golive resume {release}" in alerts_of(system, release)[-1]
     releases.seize(release, State.ROLLING_BACK, State.ROLLED_BACK, "the test")
+
+
+def test_a_run_that_finds_another_one_at_it_or_done_is_grey_in_prefect_and_says_why(
+    system: SmallSystem, prefect_server: str
+) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    from flows.rollback import rollback
+
+    release, releases = put_under_watch(system, "v1", state=State.HEALTH), system.ledger.releases
+    claim = releases.seize(release, State.HEALTH, State.ROLLING_BACK, DEAD, note="bob: orders are lost")
+    with pytest.raises(SteppedAside, match="is driven by elsewhere"):
+        run(rollback("shop", "orders are lost", "ann", release=release))
+    releases.move(claim, State.ROLLING_BACK, State.ROLLED_BACK)
+    with pytest.raises(SteppedAside, match="is rolled_back"):
+        run(rollback("shop", "orders are lost", "ann", release=release))
+    assert moves_of(system, release).count(State.ROLLING_BACK) == 1
+    with get_client(sync_client=True) as client:
+        newest = client.read_flow_runs(sort=FlowRunSort.EXPECTED_START_TIME_DESC)
+    ends = [one.state for one in newest if one.state and one.parameters.get("release") == release]
+    assert [(one.type, one.name) for one in ends] == [("CANCELLED", "SteppedAside")] * 2
+    assert {"is driven by" in (one.message or "") for one in ends} == {True, False}
 
 
 def test_of_two_that_would_go_on_one_does(system: SmallSystem) -> None:

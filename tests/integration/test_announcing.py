@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tasks.adapters.postgres import Postgres
 from tasks.announcing import announce, announced, call_off, require_notice
 from tasks.domain.errors import Refused, WindowClosed
 from tasks.domain.ports import RunningServer
@@ -39,7 +40,7 @@ def system(made: SmallSystem) -> Iterator[SmallSystem]:
 
 
 def in_hours(system: SmallSystem, hours: float) -> str:
-    return announce("shop", "v2", system.ledger.evidence.now() + timedelta(hours=hours), by="ann", reason="new year")
+    return announce("shop", "v2", system.ledger.evidence.now() + timedelta(hours=hours), by="ann", reason="new year").id
 
 
 def test_a_release_is_announced_far_enough_ahead_and_within_the_window(system: SmallSystem) -> None:
@@ -55,6 +56,33 @@ def test_a_release_is_announced_far_enough_ahead_and_within_the_window(system: S
     (told,) = messages(system, announcement, "root")
     assert "shop v2 begins at" in told
     assert system.ledger.releases.active("shop") is None, "an announcement holds up no other release"
+
+
+def test_who_announces_a_busy_hour_is_told_of_the_quietest_and_with_what_figures(system: SmallSystem) -> None:
+    from tasks.domain.counters import counted
+    from tasks.ledger.record import WORKLOAD
+
+    evidence, release = system.ledger.evidence, put_under_watch(system, state=State.PREFLIGHT)
+    with Postgres().session(system.dsn) as session:
+        count = counted(session, {}, {})
+    now = evidence.now()
+    begin, rush, total = now - timedelta(days=5), (now + timedelta(hours=30)).hour, 0
+    for hour in range(5 * 24 + 1):
+        at = begin + timedelta(hours=hour)
+        traffic = {**count, "at": at.isoformat(), "values": {"transactions": total}}
+        evidence.looked(release, WORKLOAD, "passed", {"traffic": traffic})
+        from_rush = (at.hour - rush) % 24
+        total += {0: 9000, 1: 9000, 23: 9000, 18: 50}.get(from_rush, 110)
+    end_planned(system, release)
+    announced_at = now + timedelta(hours=30)
+    said = announce("shop", "v2", announced_at, by="ann", reason="new year")
+    assert f"come at {announced_at:%a %Y-%m-%d %H:%M} UTC; the quietest hour in the change window is from" in said.busy
+    assert "transactions an hour" in said.busy
+    (told,) = messages(system, said.id, "root")
+    assert told.endswith(said.busy)
+    call_off(said.id, by="bob", reason="too busy")
+    quiet = announce("shop", "v2", announced_at + timedelta(hours=6), by="ann", reason="new year")
+    assert quiet.busy == ""
 
 
 def test_people_are_reminded_once_in_the_hour_before(system: SmallSystem, later: Later) -> None:

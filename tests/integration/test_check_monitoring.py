@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +114,22 @@ def test_a_look_that_comes_late_asks_over_the_whole_gap_as_finely(target, promet
     assert asked(late, prometheus_url, query, over="4m", at_most=0.5, back_to_last_look=False).outcome is P
     gone = asked(late, prometheus_url, "demo:up", over="1s", at_least=0)
     assert "of 720 points have data" in gone.seen, "a gap of Prometheus itself is none of well-being"
+
+
+def test_what_came_in_each_hour_of_the_past_weeks_is_reckoned_from_what_comes_in_a_second(target, prometheus_url):
+    def came(query: str) -> dict[datetime, float]:
+        check = Prometheus(name="requests per second", url=prometheus_url, query=query)
+        found = check.hours_before(target, at=at, back=timedelta(days=28))
+        assert all(one.until - one.since == timedelta(hours=1) for one in found)
+        return {one.since: one.count for one in found}
+
+    at = datetime(2026, 11, 23, 14, 20, tzinfo=UTC)
+    found = came("vector(1) + 9 * (hour() == bool 12)")
+    assert len(found) == 28 * 24
+    assert (min(found), max(found)) == (datetime(2026, 10, 26, 14, tzinfo=UTC), datetime(2026, 11, 23, 13, tzinfo=UTC))
+    assert found[datetime(2026, 11, 2, 12, tzinfo=UTC)] == pytest.approx(36_000, rel=0.1)
+    assert found[datetime(2026, 11, 2, 5, tzinfo=UTC)] == pytest.approx(3600)
+    assert came('up{job="of nobody"}') == {}
 
 
 def test_a_query_that_prometheus_does_not_take_and_a_scalar_are_named(target, prometheus_url):

@@ -123,6 +123,8 @@ def test_each_role_signs_as_often_as_it_is_asked_and_by_those_who_may(
     assert what_follows(release).goes_on
     (request,) = messages(system, release, "request")
     assert "awaits 2 of 2 signatures of dba, the signature of lead" in request
+    for words in ("way back ", "backup ", "migration ", "longest lock ", "checks "):
+        assert words in request, "what they sign for is shown to them"
     assert "lead: waived by boss" in messages(system, release, "request_edit")[-1]
     assert system.ledger.gates.has_passed(release, "go")
 

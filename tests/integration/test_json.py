@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from tasks.domain import errors
@@ -24,10 +25,24 @@ def test_what_tells_of_a_system_is_json(shop: SmallSystem) -> None:
 
 
 def test_what_acts_on_a_release_tells_how_it_stands_as_json(shop: SmallSystem, tmp_path: Path) -> None:
-    shop.write({"sign_off": {"go": ["dba"]}})
+    shop.write({"sign_off": {"go": ["dba", "lead"]}})
+    shop.add_version("v3")
+    at = (shop.ledger.evidence.now() + timedelta(hours=30)).isoformat()
+    by = ("--by", "ana", "--reason", "not today")
     with without_prefect():
+        announced = as_json("release", "shop", "v3", "--at", at)
+        assert announced["release"]["state"] == "planned"
+        called_off = as_json("cancel", announced["release"]["id"], *by)
+        assert "called off by ana: not today" in called_off["said"]
+        assert called_off["release"]["state"] == "stopped"
+        accepted = put_under_watch(shop, "v1", state=State.DEPLOY)
+        shop.ledger.releases.seize(accepted, State.DEPLOY, State.NEEDS_PERSON, "the test")
+        assert as_json("accept", accepted, *by)["release"]["state"] == "stable"
         assert as_json("phase", "preflight", "shop", "v1")["release"]["scope"] == "preflight"
         waiting = waiting_for_go(shop, "v1")
+        assert as_json("status", waiting)["awaits"] == ["dba", "lead"]
+        waived = as_json("waive", waiting, "lead", *by)
+        assert waived["said"] == f"{waiting} still awaits dba"
         assert as_json("status", waiting)["awaits"] == ["dba"]
         signed = as_json("reject", waiting, "--role", "dba", "--by", "ana", "--reason", "not today")
         assert (signed["release"]["id"], signed["release"]["state"]) == (waiting, "stopped")

@@ -163,6 +163,10 @@ def _is_shown_in_prefect(release):
     assert (live.data, waited.data) == (100.0, 50.0)
     assert live.flow_run_id != waited.flow_run_id
     assert "# shop" in artifacts(release)[0].data
+    (checks, *_before) = artifacts(f"{release}-checks")
+    assert checks.type == "table"
+    passed = [one["Check"] for one in json.loads(checks.data) if one["Outcome"].startswith("✓ passed")]
+    assert "items can be read" in passed
 
 
 def _the_monitor_stops_the_old_version_once(shop):

@@ -21,11 +21,13 @@ from tasks.domain.messages import (
     Alert,
     Mark,
     Note,
+    Occasion,
     PhaseLine,
     alert_note,
     final_note,
     plots_note,
     reply_note,
+    report_note,
     root_note,
 )
 from tasks.domain.ports import Attachment
@@ -210,10 +212,46 @@ def test_a_release_is_one_message_with_its_thread_in_order(ledger: Ledger, slack
     ]
     assert said[4].startswith("down: no answer; limit 10 min; since ")
     assert said[5] == "rolled back"
-    assert [one["broadcast"] for one in slack.thread(root["ts"])] == [False] * 4 + [True, False]
+    assert [one["broadcast"] for one in slack.thread(root["ts"])] == [False] * 4 + [True, True]
     assert slack.refused == []
     assert "<!channel" not in str([one["blocks"] for one in slack.messages])
     assert courier.flush(5) == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({}, ["first", "goes back", "is back", "well again", "sign!"]),
+        ({"broadcast": ["first_alert", "alert", "person"]}, ["first", "second", "decide!"]),
+        ({"broadcast": []}, []),
+    ],
+)
+def test_the_channel_shows_only_what_must_be_seen(
+    ledger: Ledger, slack: FakeSlack, given: dict[str, Any], shown: list[str]
+) -> None:
+    about = open_release(ledger)
+
+    def alert(title: str, occasion: Occasion) -> Note:
+        return alert_note(about, Alert(title, "", "", NOW, ""), occasion)
+
+    ledger.releases.tell(
+        about.release_id,
+        root_note(about, State.WATCHING, []),
+        alert("first", Occasion.WRONG),
+        alert("second", Occasion.STILL),
+        reply_note(about, State.WATCHING, State.ROLLING_BACK, "goes back"),
+        *([reply_note(about, State.ROLLING_BACK, State.NEEDS_PERSON, "decide!")] if given else []),
+        final_note(about, State.ROLLED_BACK, text="is back"),
+        alert("well again", Occasion.OVER),
+        Note("reminder", "sign!", {}),
+        report_note(about, "a report", "of nothing new"),
+    )
+    channel = Slack.model_validate({"channel": "#ops", "base_url": slack.base_url, "timeout": "1s", **given})
+    courier_of(ledger, channel).flush(5)
+    (root,) = slack.roots()
+    seen = [one["text"] for one in slack.thread(root["ts"]) if one["broadcast"]]
+    assert len(seen) == len(shown)
+    assert all(words in text for words, text in zip(shown, seen, strict=True))
 
 
 def test_of_several_waiting_edits_only_the_last_is_made(ledger: Ledger, slack: FakeSlack) -> None:

@@ -63,6 +63,48 @@ def test_a_release_that_waits_for_its_go_is_stopped_by_a_command(shop: SmallSyst
     shop.no_scratch_is_left()
 
 
+KILLED_RUN = """
+import asyncio, os, signal
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from tasks.rollouts import Rollout
+
+if {kill}:
+    Rollout.wait_ready = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from flows.release import release
+with get_client(sync_client=True) as client:
+    run = client.read_flow_run("{run}")
+print(asyncio.run(run_flow(release, flow_run=run)))
+"""
+
+
+def test_a_retry_in_prefect_of_a_run_whose_process_was_killed_goes_on_with_its_release(shop: SmallSystem) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.states import AwaitingRetry
+
+    from flows.release import release
+
+    def attempt(run: object, *, kill: bool) -> subprocess.CompletedProcess[bytes]:
+        script = KILLED_RUN.format(run=run, kill=kill)
+        return subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, timeout=200)
+
+    shop.add_version("v2.4", up={"1_grow": GROW})
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(release, parameters={"system": "shop", "version": "v2.4"})
+        done = attempt(run.id, kill=True)
+        assert done.returncode == -9, done.stderr.decode()[-2000:]
+        begun = shop.latest().id
+        assert shop.latest().state == State.REHEARSE
+        client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
+        done = attempt(run.id, kill=False)
+    assert f"{begun} is live and watched" in done.stdout.decode(), done.stderr.decode()[-2000:]
+    assert shop.latest().id == begun
+    moves = [move.after for move in shop.ledger.releases.moves(begun)]
+    assert moves.count(State.BACKUP) == 1, "what was done is not done again"
+    shop.rollback(reason="the test is over", release=begun)
+    assert shop.serving() == "v1"
+
+
 CANCELLED = """
 import asyncio
 from flows.release import release

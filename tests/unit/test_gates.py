@@ -139,7 +139,9 @@ def test_a_request_that_is_over_says_who_signed_and_has_no_buttons() -> None:
 def test_what_the_how_to_shows_is_a_release_file() -> None:
     text = (ROOT / "docs/how-to/sign-and-slack.md").read_text(encoding="utf-8")
     shown = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "display_information" not in block]
-    assert len(shown) == 3
+    assert len(shown) == 4
     assert parse(SMALL + shown[0]).gates() == ["go", "live", "stable", "stage-1"]
     assert [one.has_buttons for one in parse(SMALL + shown[1]).notify] == [True]
     assert [one.last_resort for one in parse(SMALL + shown[2]).notify] == [False, False, True]
+    traffic = SMALL.partition("checks:\n")[0] + shown[3] + SMALL.partition("checks:\n")[2]
+    assert parse(traffic).window.traffic == "requests per second"
