@@ -28,6 +28,20 @@ _ROLES = """
     ORDER BY 1
 """
 
+# Those of libc and of ICU that a server finds at its making; one of ICU that was made by hand stands for all of ICU.
+_COLLATIONS = """
+    SELECT DISTINCT CASE WHEN c.collnamespace = 'pg_catalog'::regnamespace THEN c.collname ELSE 'und-x-icu' END AS name
+    FROM pg_collation c
+    WHERE c.collnamespace <> 'pg_catalog'::regnamespace AND c.collprovider = 'i'
+       OR c.collnamespace = 'pg_catalog'::regnamespace AND EXISTS (
+            SELECT FROM pg_depend WHERE refclassid = 'pg_collation'::regclass AND refobjid = c.oid)
+    ORDER BY 1
+"""
+_PRESENT = {
+    "extensions": "SELECT name FROM pg_available_extensions",
+    "collations": "SELECT collname AS name FROM pg_collation",
+}
+
 
 class Dump(Backup):
     """Dumps the database by pg_dump in a snapshot, in which every table is hashed, and restores it to compare."""
@@ -42,12 +56,12 @@ class Dump(Backup):
     on golive's machine is behind all others for processor and disk."""
 
     def require_possible(self, world: World, dsn: str, place: Place | None) -> None:
-        """Raise `ToolMissing` unless there is a fitting pg_dump, and the place has production's extensions."""
+        """Raise `ToolMissing` unless there is a fitting pg_dump, and the place has what production rests on."""
         with world.databases.session(dsn, read_only=True) as session:
             world.pg_tools.versions(session.server_version)
-            needed = extensions(session)
+            needed = _rests_on(session)
         if place is not None:
-            _require_extensions(world, needed, place)
+            _require_there(world, needed, place)
 
     def room(self, world: World, dsn: str) -> Room:
         """Return the bytes that a backup, and the copies that are made of it, may need.
@@ -85,7 +99,7 @@ class Dump(Backup):
                 _ended(dumping, session)
             tables = fingerprint(session)
             counters = change_counters(session)
-            needs = {"roles": roles(session), "extensions": extensions(session)}
+            needs = {"roles": roles(session), **_rests_on(session)}
             _ended(dumping, session)
             after = sequences(session)
         return {
@@ -111,8 +125,7 @@ class Dump(Backup):
 
         In a server of golive's own the roles that the dump names are made, without the right to log in.
         """
-        if needed := archive.manifest.get("extensions"):
-            _require_extensions(world, needed, place)
+        _require_there(world, {kind: archive.manifest.get(kind, ()) for kind in _PRESENT}, place)
         dsn = place.fresh()
         if place.embedded:
             _make_roles(world, dsn, archive.manifest.get("roles", ()))
@@ -168,22 +181,26 @@ def roles(session: Session) -> list[str]:
     return [row["name"] for row in session.query(_ROLES)]
 
 
-def extensions(session: Session) -> list[str]:
-    """Return the extensions of the database, without the one that every database has."""
-    return [row["name"] for row in session.query("SELECT extname AS name FROM pg_extension WHERE extname <> 'plpgsql'")]
+def _rests_on(session: Session) -> dict[str, list[str]]:
+    """Return the extensions and collations without which the database cannot be restored on another server."""
+    extensions = session.query("SELECT extname AS name FROM pg_extension WHERE extname <> 'plpgsql' ORDER BY 1")
+    collations = session.query(_COLLATIONS)
+    return {"extensions": [row["name"] for row in extensions], "collations": [row["name"] for row in collations]}
 
 
-def _require_extensions(world: World, needed: Sequence[str], place: Place) -> None:
-    if not needed:
+def _require_there(world: World, needed: Mapping[str, Sequence[str]], place: Place) -> None:
+    if not any(needed.values()):
         return
     with world.databases.session(place.dsn("postgres")) as session:
-        there = {row["name"] for row in session.query("SELECT name FROM pg_available_extensions")}
-    if missing := sorted(set(needed) - there):
-        raise ToolMissing(
-            f"the scratch server lacks production's extensions {', '.join(missing)}",
-            expected="every extension of production, to restore its backup",
-            do="set database.scratch.place to same_server or server, or install PostgreSQL's server package with them",
-        )
+        for kind, names in needed.items():
+            there = {row["name"] for row in session.query(_PRESENT[kind])} if names else set()
+            if missing := sorted(set(names) - there):
+                raise ToolMissing(
+                    f"the scratch server lacks production's {kind} {', '.join(missing)}",
+                    expected=f"all {kind} of production, to restore its backup",
+                    do="set database.scratch.place to same_server or server, or install PostgreSQL's server package "
+                    "with them",
+                )
 
 
 def _make_roles(world: World, dsn: str, names: Sequence[str]) -> None:

@@ -14,6 +14,7 @@ from tasks.domain.archive import MANIFEST
 from tasks.domain.errors import BackupNotProven, ToolMissing
 from tasks.domain.fingerprint import fingerprint, sequences
 from tasks.domain.ports import Command
+from tests.parts import missing
 from tests.places import OwnPlace, PlaceBeside, run
 
 
@@ -106,6 +107,33 @@ def test_an_extension_that_the_scratch_server_lacks_is_named_before_the_restore(
     with pytest.raises(ToolMissing, match="lacks production's extensions no_such_extension") as caught:
         Dump().copy_into(world, archive.load(taken.directory), place)
     assert "set database.scratch.place to same_server or server" in caught.value.do
+
+
+def test_collations_that_the_scratch_server_lacks_are_named_before_a_dump(world, place, open_directory, tmp_path):
+    packaged = sorted(
+        int(path.name) for path in Path("/usr/lib/postgresql").glob("*") if (path / "bin/postgres").exists()
+    )
+    if not packaged:
+        missing("Debian's PostgreSQL is not installed")
+    with world.pg_servers.throwaway(open_directory / "icu", major=packaged[0]) as server:
+        dsn = server.dsn()
+        run(world, dsn, 'CREATE TABLE item (name text, label varchar COLLATE "C")')
+        Dump().require_possible(world, dsn, place)
+        run(world, dsn, 'ALTER TABLE item ALTER name TYPE text COLLATE "de-x-icu"')
+        with pytest.raises(ToolMissing, match="lacks production's collations de-x-icu") as caught:
+            Dump().require_possible(world, dsn, place)
+        assert "set database.scratch.place to same_server or server" in caught.value.do
+        Dump().require_possible(world, dsn, PlaceBeside(world, dsn))
+        taken = Dump(timeout=60.0).take(world, dsn, tmp_path / "backup", {})
+        with pytest.raises(ToolMissing, match="lacks production's collations de-x-icu"):
+            Dump().copy_into(world, taken, place)
+        run(
+            world,
+            dsn,
+            "ALTER TABLE item DROP name; CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2')",
+        )
+        with pytest.raises(ToolMissing, match="lacks production's collations und-x-icu"):
+            Dump().require_possible(world, dsn, place)
 
 
 def test_an_extension_that_both_servers_have_is_restored(world, database, place, tmp_path):
