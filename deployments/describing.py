@@ -76,7 +76,7 @@ def init(
 def _from_code(directory: Path, name: str, dsn: str) -> tuple[str, str, list[str]]:
     """Return a system's name, the text of its release file, and what its code and database showed."""
     from deployments import new_system
-    from deployments.beginning.draft import facts_of
+    from deployments.beginning.facts import facts_of
     from deployments.beginning.repository import Repository
     from deployments.beginning.writing import text_of
     from tasks.spec import loading
