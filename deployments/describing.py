@@ -82,8 +82,8 @@ def _from_code(directory: Path, name: str, dsn: str) -> tuple[str, str, list[str
     from tasks.spec import loading
 
     repository = Repository(directory.expanduser().absolute())
-    system = name or new_system.name_for(repository.title)
     facts = facts_of(repository, _tables(dsn) if dsn else None)
+    system = name or new_system.name_for(facts.title)
     text = text_of(system, facts)
     loading.parse(text, f"the release file begun for {system}")
     return system, text, list(facts.told())

@@ -57,6 +57,8 @@ class Facts:
     """All that was seen, and what follows from it for more than one part of the file."""
 
     repository: Repository
+    project: str
+    """What the code calls itself."""
     description: str
     compose: ComposeFile | None
     programs: Sequence[Program]
@@ -75,6 +77,11 @@ class Facts:
     """The whole path of that route, if the code tells through which routers it is reached."""
     prefixes: Sequence[Seen]
     """The prefixes under which routers are mounted."""
+
+    @property
+    def title(self) -> str:
+        """What the service is called: as its directory, or as its project where that is named like a version."""
+        return self.project * self.repository.is_a_version or self.repository.root.resolve().name
 
     @property
     def on_node(self) -> bool:
@@ -125,6 +132,7 @@ def facts_of(repository: Repository, tables: Sequence[TableSeen] | None) -> Fact
     migrations, health = migrations_of(repository), health_of(repository)
     return Facts(
         repository=repository,
+        project=str(repository.project.get("name") or ""),
         description=str(repository.project.get("description") or ""),
         compose=compose_of(repository),
         programs=programs,
@@ -150,6 +158,7 @@ def _on_node(
     health, mounted = node_routes.health_of(repository)
     return Facts(
         repository=repository,
+        project=package.name,
         description=package.description,
         compose=compose_of(repository),
         programs=programs,

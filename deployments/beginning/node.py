@@ -20,9 +20,12 @@ _FOR_DEVELOPMENT = re.compile(
     r"(?:^|\s)(?:vite|react-scripts|webpack(?:-dev-server)?|parcel|ng|concurrently|npm-run-all|run-[ps]|turbo|nx|lerna"
     r"|ts-node-dev|tsnd|next dev|nuxt dev|astro dev|gatsby|http-server|serve|live-server|storybook|expo)(?=\s|$)"
 )
-_RUNS = re.compile(r"(?:npm|pnpm|yarn)\s+(?:(?:run|run-script)\s+)?(?:-s\s+|--silent\s+)?(?P<name>[\w:.-]+)")
+_RUNS = re.compile(
+    r"(?:npm|pnpm|yarn)\s+(?:(?:run|run-script)\s+)?(?:-s\s+|--silent\s+)?(?P<name>[\w:.-]+)(?:\s+--\s+(?P<more>.*))?"
+)
 _SHELL = re.compile(r"[|&;<>`$()*]")
 _GIVEN = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
+_BY_NPM = "npm, which does not always hand a signal on: better is what the script runs in the end"
 _PLAIN = frozenset(
     {"node", "nodejs", "npm", "npx", "pnpm", "yarn", "bun", "deno", "sh", "bash", "env", "python", "python3"}
 )
@@ -95,13 +98,17 @@ def is_node(repository: Repository, package: Package | None, programs: Sequence[
     if package is None:
         return False
     if not programs:
-        return bool(programs_of(package)) or not any((repository.root / name).is_file() for name in _MANIFESTS)
+        return bool(programs_of(package)) or not _in_python(repository)
     place = Path(programs[0].where.partition(":")[0])
     if place.suffix != ".py":
-        return any(_OF_NODE.fullmatch(one.words[0]) or ".bin/" in one.words[0] for one in programs)
+        return any(_OF_NODE.fullmatch(one.words[0]) for one in programs) or not _in_python(repository)
     # A Python framework's object runs the service where it belongs to a project in Python, else it is beside the point.
     above = [repository.root / parent / name for parent in place.parents for name in _MANIFESTS]
     return not any(one.is_file() for one in above) and bool(programs_of(package))
+
+
+def _in_python(repository: Repository) -> bool:
+    return any((repository.root / name).is_file() for name in _MANIFESTS)
 
 
 def programs_of(package: Package) -> list[Program]:
@@ -148,12 +155,13 @@ def settled(package: Package, program: Program) -> Program:
         script = name
         steps = [step.strip() for step in text.split("&&")]
         before += [*filter(None, [package.scripts.get(f"pre{name}", "")]), *steps[:-1]]
-        line = steps[-1]
+        line = " ".join(filter(None, [steps[-1], match["more"] if match else ""]))
     if not script:
-        return replace(program, words=_placed(program.words))
+        given, words = _apart(program.words)
+        guess = program.guessed or (_BY_NPM if words[0] in {"npm", "pnpm", "yarn"} else "")
+        return replace(program, words=_placed(words), given=given, guessed=guess)
     if _SHELL.search(re.sub(r"\$\{?PORT(?::-\d+)?\}?", "", line)) or not line:
-        guess = "npm, which does not always hand a signal on: better is what the script runs in the end"
-        return replace(program, words=(package.manager, "run", script), guessed=guess)
+        return replace(program, words=(package.manager, "run", script), guessed=_BY_NPM)
     given, words = _apart(words_of(line))
     guess = f"the script {script} only after `{' && '.join(before)}`, which is left out here" if before else ""
     if words[:1] == ("nodemon",):

@@ -6,11 +6,13 @@ sequelize-cli 6, typeorm 1 and db-migrate 0.11.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deployments.beginning.database import sql_of
 from deployments.beginning.node import BIN, settled
 from deployments.beginning.package import Package
 from deployments.beginning.repository import Repository
@@ -25,7 +27,9 @@ _PRISMA_LOCKS = (
 _SOURCE = re.compile(r"\bnew\s+DataSource\(")
 _MIGRATION = re.compile(r"\bimplements\s+MigrationInterface\b")
 _OWN_SCRIPTS = re.compile(r"(?:db:)?migrat(?:e|ion|ions)(?::(?:up|run|latest|deploy|prod|production))?")
-_DIRECTORY = re.compile(r"""\bdirectory\s*:\s*(?:path\.\w+\(__dirname\s*,\s*)?["'`](?:\./)?(?P<path>[\w/.-]+)["'`]""")
+_GIVEN = r"""["']?\s*:\s*(?P<given>path\.\w+\([^()]*\)|["'`][^"'`\n]+["'`])"""
+_CONFIG, _DIRECTORY = re.compile(rf"\bconfig{_GIVEN}"), re.compile(rf"\bdirectory{_GIVEN}")
+_ENVIRONMENT = re.compile(r"""\benv\b|env_variable|\b(?:from|require\()\s*["']\.""")
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,8 @@ def _knex(repository: Repository, package: Package) -> ToolSeen | None:
     config = repository.named("knexfile.js", "knexfile.cjs", "knexfile.mjs", "knexfile.ts")
     if config is None or not package.needs("knex"):
         return None
-    match = _DIRECTORY.search(repository.text(config))
-    directory = Path(config.parent, match["path"] if match else "migrations")
+    said = _path(_DIRECTORY, repository, config)
+    directory = said or config.parent / "migrations"
     given = "" if config.parent == Path() else f" --knexfile {config}"
     names = "/^Found [0-9]+ Pending/ {on = told = 1; next} /^No Pending/ {told = 1} on && NF {print $1}"
     return ToolSeen(
@@ -105,8 +109,9 @@ def _knex(repository: Repository, package: Package) -> ToolSeen | None:
         environment={"NODE_ENV": "production"},
         notes=(_NO_STATE.format(tool="knex"),),
         fill_in=(
+            *_reads_environment(repository, config),
             *_typescript(config),
-            *(() if match else (f"where the migrations lie; {config} does not say it in so many words",)),
+            *(() if said else (f"where the migrations lie; {config} does not say it in so many words",)),
         ),
     )
 
@@ -115,6 +120,9 @@ def _sequelize(repository: Repository, package: Package) -> ToolSeen | None:
     within = _holding(repository, r"(?:[\w-]+/)*migrations/[^/]+\.[cm]?[jt]s")
     if not package.needs("sequelize-cli") or within is None:
         return None
+    config = repository.named(".sequelizerc", "config.json", "config.js", "config.cjs")
+    if config is not None and config.name == ".sequelizerc":
+        config = _path(_CONFIG, repository, config)
     names = '/^(up|down) / {told = 1} $1 == "down" {print $2}'
     return ToolSeen(
         "sequelize",
@@ -126,6 +134,7 @@ def _sequelize(repository: Repository, package: Package) -> ToolSeen | None:
         package="sequelize-cli",
         environment={"NODE_ENV": "production"},
         notes=(_NO_STATE.format(tool="sequelize-cli"),),
+        fill_in=_reads_environment(repository, config),
     )
 
 
@@ -135,10 +144,10 @@ def _typeorm(repository: Repository, package: Package) -> ToolSeen | None:
     if not package.needs("typeorm") or not (source and migrations):
         return None
     path = Path(source.where.rpartition(":")[0])
-    made, fill_in = path, []
+    made, fill_in = path, [*_reads_environment(repository, path)]
     if path.suffix != ".js":
         made = Path("dist", *path.parts[path.parts[0] == "src" :]).with_suffix(".js")
-        fill_in = [f"the file that the build makes of {path}; {made} is only the usual one"]
+        fill_in += [f"the file that the build makes of {path}; {made} is only the usual one"]
     names = r"/^ *\[[X ]\] / {told = 1} /^ *\[ \] / {print $NF}"
     return ToolSeen(
         "typeorm",
@@ -198,6 +207,7 @@ def _own_script(repository: Repository, package: Package) -> ToolSeen | None:
     if name is None:
         return None
     program = settled(package, Program("migrate", ("npm", "run", name), package.where(name)))
+    sql = sql_of(repository)
     files = [word for word in program.words if (repository.root / word).is_file()]
     locks = [
         name for name in ("package-lock.json", "pnpm-lock.yaml", "yarn.lock") if (repository.root / name).is_file()
@@ -207,7 +217,8 @@ def _own_script(repository: Repository, package: Package) -> ToolSeen | None:
         program.where,
         pending=("sh", "-c", "echo 'migration.commands.pending is to be filled in' >&2; exit 1"),
         upgrade=program.words,
-        files=tuple(dict.fromkeys([*files, *locks])) or ("package.json",),
+        files=tuple(dict.fromkeys([*files, *(sql.files if sql else ()), *locks])) or ("package.json",),
+        package=program.words[0].removeprefix(f"{BIN}/"),
         environment=dict(program.given),
         fill_in=(
             f"the command `pending`, which fails as it stands, so that nothing is overlooked: {_SEE_THAT}",
@@ -223,6 +234,22 @@ def _holding(repository: Repository, pattern: str, below: Path = Path()) -> Path
     found = [path for path in repository.files if re.fullmatch(prefix + pattern, str(path))]
     places = {Path(*path.parts[: path.parts.index("migrations") + 1]) for path in found}
     return min(places, key=lambda path: (len(path.parts), str(path)), default=None)
+
+
+def _reads_environment(repository: Repository, config: Path | None) -> Sequence[str]:
+    """Return what is to be filled in where a tool's configuration does not show that it looks at its environment."""
+    if config is not None and _ENVIRONMENT.search(repository.text(config)):
+        return ()
+    where = config or "its configuration"
+    return (f"see that {where} takes the database from the environment: golive hands it over there, as to the program",)
+
+
+def _path(pattern: re.Pattern[str], repository: Repository, config: Path) -> Path | None:
+    """Return the path that a configuration names in so many words, relative to the repository."""
+    match = pattern.search(repository.text(config))
+    parts = re.findall(r"""["'`]([^"'`\n]+)["'`]""", match["given"]) if match else []
+    found = os.path.normpath(config.parent.joinpath(*parts)) if parts else ".."
+    return None if found.startswith((".", "/")) else Path(found)
 
 
 def _typescript(config: Path) -> Sequence[str]:

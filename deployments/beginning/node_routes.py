@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from deployments.beginning.repository import Repository, Seen
 from deployments.beginning.service import HEALTH_NAMES, likeliest
 
-_PATH = rf"(?P<path>/?(?:[\w.-]+/)*(?:{HEALTH_NAMES})/?)"
+_PATH = rf"(?P<path>/?(?:[\w.-]+/)*_?(?:{HEALTH_NAMES})/?)"
 _CALLED = re.compile(rf"""\b(?P<owner>\w+)(?:\.\w+\([^()\n]*\))*\s*\.(?:get|all|use|head)\(\s*["'`]{_PATH}["'`]""")
 _LISTED = re.compile(
     rf"""\bmethod\s*:\s*\[?\s*["'`](?:GET|get)["'`][^{{}}]{{0,120}}?\b(?:url|path)\s*:\s*["'`](?=/){_PATH}["'`]"""

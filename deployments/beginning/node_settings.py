@@ -11,7 +11,7 @@ from deployments.beginning.settings import Setting
 _NAME = r"(?P<name>[A-Z][A-Z0-9_]*)"
 _READ = re.compile(
     rf"""\b(?:process|Bun|import\.meta)\.env(?:\.{_NAME}\b|\[["'`](?P<quoted>[A-Z][A-Z0-9_]*)["'`]\])"""
-    r"""(?P<after>[^\n;]{0,60})"""
+    r"""(?=(?P<after>[^\n;]{0,60}))"""
 )
 _DESTRUCTURED = re.compile(r"\{(?P<names>[^{}]*)\}\s*=\s*process\.env\b")
 _DECLARED = re.compile(
@@ -19,10 +19,11 @@ _DECLARED = re.compile(
     re.MULTILINE,
 )
 _OF_NEST = re.compile(
-    r"""\b[cC]onfig(?:Service)?\.(?P<how>get|getOrThrow)(?:<[^>\n]*>)?\(\s*["'`](?P<name>[A-Z][A-Z0-9_]*)["'`](?P<after>[^\n;]{0,40})"""
+    r"""\b[cC]onfig(?:Service)?\.(?P<how>get|getOrThrow)(?:<[^>\n]*>)?\(\s*["'`](?P<name>[A-Z][A-Z0-9_]*)["'`](?=(?P<after>[^\n;]{0,40}))"""
 )
 _PRISMA = re.compile(rf"""\benv\(\s*["']{_NAME}["']\s*\)""")
-_HAS_DEFAULT = re.compile(r"\s*(?:,\s*\d+\s*)?\)*\s*(?:\|\||\?\?|[!=]==?)|.*\b(?:default|optional|devDefault)\w*\b")
+_FALLS_BACK = re.compile(r"\s*(?:,\s*\d+\s*)?\)*\s*(?:\|\||\?\?|[!=]==?)")
+_HAS_DEFAULT = re.compile(r"\b(?:default|optional|devDefault)\w*\b")
 _OF_EVERYONE = re.compile(r"NODE_ENV|NODE_OPTIONS|PORT|HOST|HOSTNAME|CI|TZ|PATH|HOME|PWD|npm_.*|LOG_LEVEL|DEBUG")
 """What is no setting of the service's own."""
 
@@ -43,13 +44,13 @@ def _all(repository: Repository) -> Iterator[Setting]:
         path for path in scripts if re.search(r"process\.env|ConfigModule|@nestjs/config", repository.text(path))
     ]
     for match, seen in repository.find(_DECLARED, declaring):
-        yield Setting(Seen(match["name"], seen.where), "given" if _HAS_DEFAULT.match(match["after"]) else None)
+        yield Setting(Seen(match["name"], seen.where), "given" if _HAS_DEFAULT.search(match["after"]) else None)
     for match, seen in repository.find(_OF_NEST, scripts):
         given = match["after"].lstrip().startswith(",")
         needed = match["how"] == "getOrThrow"
         yield Setting(Seen(match["name"], seen.where), "given" if given else None if needed else "None")
     for match, seen in repository.find(_READ, scripts):
-        value = "given" if _HAS_DEFAULT.match(match["after"]) else "None"
+        value = "given" if _FALLS_BACK.match(match["after"]) else "None"
         yield Setting(Seen(match["name"] or match["quoted"], seen.where), value)
     for match, seen in repository.find(_DESTRUCTURED, scripts):
         for part in match["names"].split(","):

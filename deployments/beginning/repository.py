@@ -126,11 +126,6 @@ class Repository:
         """Whether its directory is named like a version of a service, such as ``v1`` or ``shop-1.4.0``."""
         return self.top is None and _OF_A_VERSION.fullmatch(self.root.resolve().name) is not None
 
-    @property
-    def title(self) -> str:
-        """What the service is called: as its directory, or as its project where that is named like a version."""
-        return str(self.project.get("name") or "") * self.is_a_version or self.root.resolve().name
-
     @cached_property
     def requirements(self) -> str:
         """Its dependencies as one text in small letters, from whatever file names them."""
