@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,6 +48,12 @@ class Variables:
     """Variables that it may want."""
     needed: tuple[Seen, ...] = ()
     """Variables without which its code does not start."""
+
+    @property
+    def given(self) -> Set[str]:
+        """The variables that are given a value of this."""
+        url = (self.url.value, *self.likewise) if self.url else ("DATABASE_URL",) if not self.parts else ()
+        return {*url, *self.parts, *(one.value for one in self.needed)}
 
 
 def variables_of(repository: Repository, settings: Sequence[Setting], reads: Sequence[Seen]) -> Variables:

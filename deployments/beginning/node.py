@@ -26,12 +26,14 @@ _RUNS = re.compile(
 _SHELL = re.compile(r"[|&;<>`$()*]")
 _GIVEN = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<value>.*)", re.DOTALL)
 _BY_NPM = "npm, which does not always hand a signal on: better is what the script runs in the end"
+_MANAGERS = frozenset({"npm", "pnpm", "yarn"})
 _PLAIN = frozenset(
     {"node", "nodejs", "npm", "npx", "pnpm", "yarn", "bun", "deno", "sh", "bash", "env", "python", "python3"}
 )
 """Programs of the machine, not of ``node_modules``."""
-_OF_NODE = re.compile(
-    r"(?:.*/)?(?:node|nodejs|npm|npx|pnpm|yarn|bun|deno|tsx|ts-node|next|nest|nuxt|remix-serve|pm2-runtime)"
+_OF_NODE = re.compile(r"node|nodejs|npm|npx|pnpm|yarn|bun|deno|tsx|ts-node|next|nest|nuxt|remix-serve|pm2-runtime")
+_OF_PYTHON = re.compile(
+    r"\{?python[\d.]*\}?|gunicorn|uvicorn|hypercorn|daphne|waitress-serve|flask|fastapi|celery|rq|uv|poetry"
 )
 _LISTENS = re.compile(r"\.listen\(|\bcreateServer\(|\bserve\(")
 _READS_PORT = re.compile(r"""\benv(?:\.PORT\b|\[["'`]PORT["'`]\])|\{[^{}]*\bPORT\b[^{}]*\}\s*=\s*process\.env"""
@@ -101,7 +103,10 @@ def is_node(repository: Repository, package: Package | None, programs: Sequence[
         return bool(programs_of(package)) or not _in_python(repository)
     place = Path(programs[0].where.partition(":")[0])
     if place.suffix != ".py":
-        return any(_OF_NODE.fullmatch(one.words[0]) for one in programs) or not _in_python(repository)
+        first = [one.words[0].rpartition("/")[2] for one in programs]
+        if any(_OF_NODE.fullmatch(word) for word in first):
+            return True
+        return not (any(_OF_PYTHON.fullmatch(word) for word in first) or _in_python(repository))
     # A Python framework's object runs the service where it belongs to a project in Python, else it is beside the point.
     above = [repository.root / parent / name for parent in place.parents for name in _MANIFESTS]
     return not any(one.is_file() for one in above) and bool(programs_of(package))
@@ -158,17 +163,24 @@ def settled(package: Package, program: Program) -> Program:
         line = " ".join(filter(None, [steps[-1], match["more"] if match else ""]))
     if not script:
         given, words = _apart(program.words)
-        guess = program.guessed or (_BY_NPM if words[0] in {"npm", "pnpm", "yarn"} else "")
+        guess = program.guessed or (_BY_NPM if words[0] in _MANAGERS else "")
         return replace(program, words=_placed(words), given=given, guessed=guess)
     if _SHELL.search(re.sub(r"\$\{?PORT(?::-\d+)?\}?", "", line)) or not line:
         return replace(program, words=(package.manager, "run", script), guessed=_BY_NPM)
     given, words = _apart(words_of(line))
-    guess = f"the script {script} only after `{' && '.join(before)}`, which is left out here" if before else ""
+    guess = f"the script {script} only after {_shown(before)}, which is left out here" if before else ""
+    guess = guess or (_BY_NPM if words[0] in _MANAGERS else "")
     if words[:1] == ("nodemon",):
         words, guess = ("node", *words[1:]), "nodemon, which is for development"
     if words[:2] == ("next", "start") and "{port}" not in words:
         words += ("-p", "{port}")
     return replace(program, words=_placed(words), given=given, guessed=guess)
+
+
+def _shown(steps: Sequence[str]) -> str:
+    """Return how commands begin, without what they are given: that may be a password."""
+    begins = [[word for word in step.split() if "=" not in word and "://" not in word][:3] for step in steps]
+    return " and ".join(f"`{' '.join(words)}`" for words in begins)
 
 
 def _apart(words: Sequence[str]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:

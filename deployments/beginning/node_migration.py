@@ -19,7 +19,7 @@ from deployments.beginning.repository import Repository
 from deployments.beginning.service import Program
 
 _NO_STATE = "{tool} prints no SQLSTATE: a lock that is not granted ends it, and is not tried for again."
-_SEE_THAT = "it must print the names of what is not yet applied, one a line and in order, and nothing if nothing is"
+_SEE_THAT = "must print the names of what is not yet applied, one a line and in order, and nothing if nothing is"
 _PRISMA_LOCKS = (
     "whether prisma's engine reads PGOPTIONS, by which golive limits the wait for locks; preflight tells. If it does "
     "not: let each migration begin with SET lock_timeout, and write lock_timeout_by: release"
@@ -82,7 +82,7 @@ def _prisma(repository: Repository, package: Package) -> ToolSeen | None:
         files=(f"{within}/*/migration.sql" if within else str(schema),),
         package="prisma",
         fill_in=(
-            f"golive's makers could not try these commands with prisma: {_SEE_THAT}",
+            f"golive's makers could not try these commands with prisma: `pending` {_SEE_THAT}",
             _PRISMA_LOCKS,
             "a way down: prisma has none of its own; without one a rollback may need a restore",
             *(() if within else ("its migrations: none were seen below the schema",)),
@@ -221,7 +221,7 @@ def _own_script(repository: Repository, package: Package) -> ToolSeen | None:
         package=program.words[0].removeprefix(f"{BIN}/"),
         environment=dict(program.given),
         fill_in=(
-            f"the command `pending`, which fails as it stands, so that nothing is overlooked: {_SEE_THAT}",
+            f"the command `pending`, which fails as it stands, so that nothing is overlooked: it {_SEE_THAT}",
             "a command `downgrade`, if there is a way down; without one a rollback may need a restore",
             *([] if not program.guessed else [f"the command is started by {program.guessed}"]),
         ),

@@ -14,6 +14,7 @@ from deployments.beginning.service import Program
 from tasks.spec.naming_secrets import holds_password
 
 _BACKGROUND = re.compile(r"worker|beat|scheduler|consumer|celery|cron|queue")
+_SECRET = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 
 
 def text_of(name: str, facts: Facts) -> str:
@@ -138,8 +139,10 @@ def _processes(draft: Draft, facts: Facts) -> None:
         draft.add("      environment:")
         if not program.background:
             draft.add('        PORT: "{port}"')
-        given = {**facts.tools.environment, **dict(program.given)}
-        draft.add(*(f"        {name}: {quoted_text(value)}" for name, value in given.items() if name != "PORT"))
+        for name, value in {**facts.tools.environment, **dict(program.given)}.items():
+            if name not in {"PORT", *facts.variables.given}:
+                hidden = "://" in value or _SECRET.search(name)
+                draft.add(f"        {name}: {draft.reference(name) if hidden else quoted_text(value)}")
         _environment(draft, facts, 8)
     draft.add("")
 

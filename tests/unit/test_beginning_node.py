@@ -55,6 +55,8 @@ def test_a_service_that_says_everything_leaves_only_what_a_person_decides(tmp_pa
         ("npx serve-it --port=$PORT", ["{release_dir}/node_modules/.bin/serve-it", "--port={port}"], ""),
         ("npm run go", ["node", "there.js"], "only after `mkdir -p logs`"),
         ("prisma migrate deploy && node server.js", ["node", "server.js"], "only after `prisma migrate deploy`"),
+        ("npm run go -- --at $PORT", ["node", "there.js", "--at", "{port}"], "only after `mkdir -p logs`"),
+        ("yarn workspace api start", ["yarn", "workspace", "api", "start"], "npm, which does not always"),
         ("nodemon server.js", ["node", "server.js"], "nodemon, which is for development"),
         ("node server.js | pino", ["npm", "run", "start"], "npm, which does not always hand a signal on"),
     ],
@@ -65,6 +67,19 @@ def test_a_script_is_started_by_its_own_words(tmp_path: Path, script: str, words
     assert processes["web"]["environment"]["NODE_ENV"] == ("staging" if "staging" in script else "production")
     assert ("the command is started by" in text) == bool(said)
     assert said in text
+
+
+def test_what_a_script_sets_is_set_and_a_secret_in_it_is_only_named(tmp_path: Path) -> None:
+    script = "TZ=UTC DATABASE_URL=postgres://a:hidden-word@h/b API_KEY=hidden-word PORT=80 node server.js"
+    script = f"PGPASSWORD=hidden-word psql --dbname=x postgres://a:hidden-word@h/b && {script}"
+    processes, text = started(tmp_path, {"start": script})
+    assert processes["web"]["command"] == ["node", "server.js"]
+    assert processes["web"]["environment"] == {
+        "PORT": "{port}", "NODE_ENV": "production", "TZ": "UTC", "API_KEY": "${env:DESK_API_KEY}",
+        "DATABASE_URL": "{dsn}",
+    }  # fmt: skip
+    assert "only after `psql`, which is left out here" in text
+    assert "hidden-word" not in text
 
 
 def test_scripts_for_development_are_no_programs_and_workers_are_in_the_background(tmp_path: Path) -> None:
@@ -130,6 +145,8 @@ def test_a_tool_in_python_beside_a_service_for_node_does_not_run_it(tmp_path: Pa
     assert file["rollout"]["ready"]["path"] == "/"
     file, _text = begun(tmp_path / "more", PYTHON | node | {"Procfile": "web: npm start\n"})
     assert file["platform"]["processes"]["web"]["command"] == ["node", "server.js"]
+    file, _text = begun(tmp_path / "other", node | {"Procfile": "web: gunicorn -b :$PORT desk.wsgi\n"})
+    assert file["platform"]["processes"]["web"]["command"] == ["gunicorn", "-b", ":{port}", "desk.wsgi"]
 
 
 @pytest.mark.parametrize(
