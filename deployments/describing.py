@@ -76,14 +76,14 @@ def init(
 def _from_code(directory: Path, name: str, dsn: str) -> tuple[str, str, list[str]]:
     """Return a system's name, the text of its release file, and what its code and database showed."""
     from deployments import new_system
-    from deployments.beginning.draft import facts_of
+    from deployments.beginning.facts import facts_of
     from deployments.beginning.repository import Repository
     from deployments.beginning.writing import text_of
     from tasks.spec import loading
 
     repository = Repository(directory.expanduser().absolute())
-    system = name or new_system.name_for(repository.title)
     facts = facts_of(repository, _tables(dsn) if dsn else None)
+    system = name or new_system.name_for(facts.title)
     text = text_of(system, facts)
     loading.parse(text, f"the release file begun for {system}")
     return system, text, list(facts.told())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.beginning.repository import Repository, Seen, compose_of
-from deployments.beginning.settings import Setting, settings_of
+from deployments.beginning.settings import Setting
 
 _EXAMPLES = re.compile(r"\.?env[._-](?:example|sample|template|dist)|(?:example|sample|template)\.env", re.IGNORECASE)
 _URL = re.compile(
-    r"(?:[A-Z0-9]+_)*(?:DATABASE|DB|POSTGRES|POSTGRESQL|PG|SQLALCHEMY)(?:_[A-Z0-9]+)*_{0,2}(?:URL|URI|DSN)"
+    r"(?:[A-Z0-9]+_)*(?:DATABASE|DB|POSTGRES|POSTGRESQL|PG|SQLALCHEMY)(?:_[A-Z0-9]+)*_{0,2}(?:URL|URI|DSN|CONNECTION_?STRING)"
 )
+_BESIDE = re.compile(r"(?:TEST|SHADOW)_|.*_TEST_")
+"""Databases that a service in production does without."""
 _PART = re.compile(
     r"(?P<prefix>(?:[A-Z0-9]+_)*(?:POSTGRES|POSTGRESQL|PG|DB|DATABASE)_?)"
     r"(?P<part>HOSTNAME|HOST|PORT|USERNAME|USER|PASSWORD|PASS|DBNAME|DATABASE|NAME|DB)"
@@ -47,15 +49,23 @@ class Variables:
     needed: tuple[Seen, ...] = ()
     """Variables without which its code does not start."""
 
+    @property
+    def given(self) -> Set[str]:
+        """The variables that are given a value of this."""
+        url = (self.url.value, *self.likewise) if self.url else ("DATABASE_URL",) if not self.parts else ()
+        return {*url, *self.parts, *(one.value for one in self.needed)}
 
-def variables_of(repository: Repository) -> Variables:
-    """Return the variables that the repository's example of an environment, or else its code, names."""
-    settings = settings_of(repository)
-    in_examples, in_code = _in_examples(repository), _in_code(repository, settings)
+
+def variables_of(repository: Repository, settings: Sequence[Setting], reads: Sequence[Seen]) -> Variables:
+    """Return the variables that the repository's example of an environment, or else its code, names.
+
+    ``settings`` are what its code declares, and ``reads`` the names that it asks its environment for elsewhere.
+    """
+    in_examples, in_code = _in_examples(repository), _in_code(reads, settings)
     names = {one.value: one for one in in_examples or in_code}
     urls = [one for one in (*names.values(), *in_code) if is_url(one.value)]
     # What only Alembic reads is no variable of the program, unless there is no other.
-    urls.sort(key=lambda one: _is_environment_of_alembic(repository, one))
+    urls.sort(key=lambda one: (_is_environment_of_alembic(repository, one), _BESIDE.match(one.value) is not None))
     url = urls[0] if urls else None
     likewise = [one.value for one in urls if url and one.where == url.where and one.value != url.value]
     parts: dict[str, str] = {}
@@ -67,7 +77,7 @@ def variables_of(repository: Repository) -> Variables:
                 seen = seen or one.where
         if "db_host" not in "".join(parts.values()):
             parts, seen = {}, ""
-    own = {*parts, *likewise, "PORT", *([url.value] if url else [])}
+    own = {*parts, *likewise, "PORT", "NODE_ENV", *([url.value] if url else [])}
     empty = [one for one in settings if one.is_empty and one.seen.value not in own][:_MOST_SETTINGS]
     needed = tuple(one.seen for one in empty if one.is_needed)
     others = in_examples or [one.seen for one in empty]
@@ -89,8 +99,13 @@ def _in_examples(repository: Repository) -> list[Seen]:
     return list(found.values())
 
 
-def _in_code(repository: Repository, settings: Sequence[Setting]) -> list[Seen]:
-    found = {match["name"]: Seen(match["name"], seen.where) for match, seen in repository.find(_READ)}
+def reads_of(repository: Repository) -> list[Seen]:
+    """Return the variables that code in Python asks its environment for by their names."""
+    return [Seen(match["name"], seen.where) for match, seen in repository.find(_READ)]
+
+
+def _in_code(reads: Sequence[Seen], settings: Sequence[Setting]) -> list[Seen]:
+    found = {one.value: one for one in reads}
     for one in settings:
         if is_url(one.seen.value) or _PART.fullmatch(one.seen.value):
             found.setdefault(one.seen.value, one.seen)
@@ -130,7 +145,7 @@ class Migrations:
 
 def migrations_of(repository: Repository) -> Migrations | None:
     """Return what changes the schema: Alembic, Django, or SQL files; None if nothing of that was seen."""
-    return _alembic(repository) or _django(repository) or _sql(repository)
+    return _alembic(repository) or _django(repository) or sql_of(repository)
 
 
 def _alembic(repository: Repository) -> Migrations | None:
@@ -155,7 +170,8 @@ def _django(repository: Repository) -> Migrations | None:
     return Migrations("django", str(manage), directory=str(manage.parent), files=files)
 
 
-def _sql(repository: Repository) -> Migrations | None:
+def sql_of(repository: Repository) -> Migrations | None:
+    """Return the SQL files that change the schema, None if there are none."""
     within: dict[Path, list[Path]] = {}
     for path in repository.files:
         if path.suffix.lower() == ".sql" and any(part.lower() in _PLACES for part in path.parent.parts):

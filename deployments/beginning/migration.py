@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from deployments.beginning.database import Migrations
-from deployments.beginning.draft import VENV, Draft, Facts, flow_list
+from deployments.beginning.draft import Draft, flow_list, quoted_text
+from deployments.beginning.facts import Facts
+from deployments.beginning.node_migration import ToolSeen
+from deployments.beginning.python import VENV
 
 
 def write_migration(draft: Draft, facts: Facts) -> None:
     """Write what changes the schema."""
     found = facts.migrations
     if found is None:
-        draft.fill("what changes the schema; neither Alembic nor Django nor SQL files were seen")
+        known = "no tool that golive knows and no" if facts.on_node else "neither Alembic nor Django nor"
+        draft.fill(f"what changes the schema; {known} SQL files were seen")
         draft.add("migration: {kind: none}", "")
         return
     draft.note(f"Seen: {found.where}.")
-    if found.kind == "sql":
+    if isinstance(found, ToolSeen):
+        _tool(draft, facts, found)
+    elif found.kind == "sql":
         draft.fill(
             "what production has already must not be applied again: leave those files out, or see that they bear it"
         )
@@ -30,11 +37,35 @@ def write_migration(draft: Draft, facts: Facts) -> None:
     draft.add("  limits: {duration: 2 min, lock: 5s}", "")
 
 
+def _tool(draft: Draft, facts: Facts, found: ToolSeen) -> None:
+    for note in found.notes:
+        draft.note(note)
+    for words in found.fill_in:
+        draft.fill(words)
+    if facts.in_containers:
+        draft.fill("golive runs these on its own machine: node_modules must be there, or name a command")
+    draft.add("migration:", "  kind: command", "  commands:")
+    draft.add(f"    pending: {flow_list(found.pending)}", f"    upgrade: {flow_list(found.upgrade)}")
+    if found.downgrade:
+        draft.add(f"    downgrade: {flow_list(found.downgrade)}")
+    draft.add(f"  files: {flow_list(found.files)}")
+    _database(draft, facts, found.environment)
+
+
+def _database(draft: Draft, facts: Facts, given: Mapping[str, str]) -> None:
+    """Write how a tool that runs by commands learns of its database, and what else it is given."""
+    variables = facts.variables
+    if variables.url and variables.url.value != "DATABASE_URL":
+        draft.add(f"  dsn_variable: {variables.url.value}")
+    if every := {**given, **variables.parts}:
+        draft.add("  environment:", *(f"    {name}: {quoted_text(value)}" for name, value in every.items()))
+
+
 def _alembic(draft: Draft, facts: Facts, found: Migrations) -> None:
     draft.add("migration:", "  kind: alembic")
     if found.directory != ".":
         draft.add(f"  directory: {found.directory}")
-    if facts.install and not facts.in_containers:
+    if facts.tools.build and not facts.in_containers:
         draft.add(f"  command: {flow_list([f'{VENV}/alembic'])}")
     elif facts.in_containers:
         draft.fill("golive runs Alembic on its own machine: the code's imports must be there, or name a command", 2)
@@ -60,8 +91,9 @@ def _alembic_dsn(draft: Draft, facts: Facts, found: Migrations) -> None:
 
 
 def _django(draft: Draft, facts: Facts, found: Migrations) -> None:
-    manage = facts.words(["{python}", "manage.py"])
-    shown = " ".join(manage)
+    manage = facts.tools.words(["{python}", "manage.py"])
+    # In a pipe alone the end of Django itself would be lost, and an error be taken for nothing pending.
+    shown = f"said=$({' '.join(manage)} showmigrations --plan) && printf '%s\\n' \"$said\""
     names = r"sed -n 's/^\[ \]  \([^ ]*\).*/\1/p'"
     draft.fill(
         "a way down, which with Django is `manage.py migrate APP NAME`; without one a rollback may need a restore"
@@ -72,9 +104,6 @@ def _django(draft: Draft, facts: Facts, found: Migrations) -> None:
     draft.add("migration:", "  kind: command")
     if found.directory != ".":
         draft.add(f"  directory: {found.directory}")
-    draft.add("  commands:", f"    pending: {flow_list(['sh', '-c', f'{shown} showmigrations --plan | {names}'])}")
+    draft.add("  commands:", f"    pending: {flow_list(['sh', '-c', f'{shown} | {names}'])}")
     draft.add(f"    upgrade: {flow_list([*manage, 'migrate', '--noinput'])}", f"  files: {flow_list(found.files)}")
-    if facts.variables.url and facts.variables.url.value != "DATABASE_URL":
-        draft.add(f"  dsn_variable: {facts.variables.url.value}")
-    if facts.variables.parts:
-        draft.add("  environment:", *(f'    {name}: "{value}"' for name, value in facts.variables.parts.items()))
+    _database(draft, facts, {})

@@ -30,8 +30,16 @@ _LEFT_OUT = frozenset(
         ".tox",
         ".mypy_cache",
         "site-packages",
+        ".next",
+        ".nuxt",
+        ".output",
+        ".turbo",
+        ".yarn",
+        "bower_components",
+        "coverage",
     }
 )
+_SCRIPTS = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx", ".jsx"})
 _OF_A_VERSION = re.compile(r"v?\d[\w.+-]*|.+[-_]v?\d+(?:\.\d+)+[\w.+-]*")
 _MOST_FILES = 20_000
 _LARGEST = 500_000
@@ -86,6 +94,13 @@ class Repository:
         found = [path for path in self.files if path.suffix == ".py" and not _is_test(path)]
         return sorted(found, key=lambda path: (len(path.parts), str(path)))
 
+    @cached_property
+    def scripts(self) -> Sequence[Path]:
+        """Its files in JavaScript and TypeScript without tests, those that lie least deep first."""
+        found = [path for path in self.files if path.suffix in _SCRIPTS and not _is_test(path)]
+        found = [path for path in found if not path.name.endswith((".d.ts", ".min.js"))]
+        return sorted(found, key=lambda path: (len(path.parts), str(path)))
+
     def find(
         self, pattern: re.Pattern[str], paths: Sequence[Path] | None = None
     ) -> Iterator[tuple[re.Match[str], Seen]]:
@@ -110,11 +125,6 @@ class Repository:
     def is_a_version(self) -> bool:
         """Whether its directory is named like a version of a service, such as ``v1`` or ``shop-1.4.0``."""
         return self.top is None and _OF_A_VERSION.fullmatch(self.root.resolve().name) is not None
-
-    @property
-    def title(self) -> str:
-        """What the service is called: as its directory, or as its project where that is named like a version."""
-        return str(self.project.get("name") or "") * self.is_a_version or self.root.resolve().name
 
     @cached_property
     def requirements(self) -> str:
@@ -195,6 +205,8 @@ def compose_of(repository: Repository) -> ComposeFile | None:
 
 
 def _is_test(path: Path) -> bool:
-    return any(part in {"tests", "test", "testing"} for part in path.parts) or path.name.startswith(
-        ("test_", "conftest")
+    return (
+        any(part in {"tests", "test", "testing", "__tests__", "__mocks__", "e2e", "cypress"} for part in path.parts)
+        or path.name.startswith(("test_", "conftest"))
+        or re.search(r"\.(?:test|spec|e2e-spec|stories)\.\w+$", path.name) is not None
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,11 @@ _MADE = re.compile(
 )
 """An application that a function of the code's own makes, with whatever it needs."""
 _IMPORTED = re.compile(rf"^\s*(?:from|import)\s+(?P<what>{_FRAMEWORKS})\b", re.MULTILINE)
+HEALTH_NAMES = "health|healthz|health[-_]?check|livez|readyz?|ready|alive|liveness|ping|status|heartbeat"
+"""What the last part of a route is called by which a service says that it is well."""
 _HEALTH = re.compile(
     r"""(?:@\s*[\w.]+\.(?:get|route|api_route)|\bpath|\bRoute|add_url_rule|add_api_route)\(\s*r?["']"""
-    r"""(?P<path>[\w/.-]*\b(?:health|healthz|health[-_]?check|livez|readyz?|ready|alive|liveness|ping|status"""
-    r"""|heartbeat)\b/?)["']"""
+    rf"""(?P<path>[\w/.-]*\b(?:{HEALTH_NAMES})\b/?)["']"""
 )
 _BEST = ("health", "healthz", "ready", "readyz", "alive", "ping", "status")
 _SHELL = re.compile(r"[|&;<>`]|\$\(")
@@ -43,6 +44,8 @@ class Program:
     background: bool = False
     guessed: str = ""
     """What of it is a guess, in words; nothing if it stands so in the repository."""
+    given: tuple[tuple[str, str], ...] = ()
+    """The variables that its command begins with, each with its value."""
 
 
 def programs_of(repository: Repository) -> list[Program]:
@@ -56,7 +59,7 @@ def _of_procfile(repository: Repository) -> list[Program]:
         match = re.fullmatch(r"\s*([A-Za-z][\w-]*)\s*:\s*(\S.*)", line)
         if match and match[1] != "release":
             name = match[1].lower().replace("-", "_")
-            found.append(Program(name, _words(match[2]), f"Procfile:{number}", background=name not in {"web", "api"}))
+            found.append(Program(name, words_of(match[2]), f"Procfile:{number}", background=name not in {"web", "api"}))
     return found
 
 
@@ -68,11 +71,11 @@ def _of_units(repository: Repository) -> list[Program]:
                 name = re.sub(r"[^a-z0-9_]", "_", path.stem.lower().partition("@")[0]).lstrip("0123456789_") or "web"
                 background = bool(re.search(r"worker|beat|scheduler|consumer|cron", name + match[1]))
                 guess = "the absolute paths of the unit, which are not those of a version" if "/" in match[1] else ""
-                found.append(Program(name, _words(match[1]), f"{path}:{number}", background, guess))
+                found.append(Program(name, words_of(match[1]), f"{path}:{number}", background, guess))
     return found
 
 
-def _words(line: str) -> tuple[str, ...]:
+def words_of(line: str) -> tuple[str, ...]:
     """Return a command line as a release file's words: the port by golive's name, a shell only where it needs one."""
     line = re.sub(r"\$\{?PORT(?::-\d+)?\}?", "{port}", line)
     if _SHELL.search(line) or "${" in line:
@@ -150,7 +153,11 @@ def _django(repository: Repository, manage: Path) -> Program:
 
 def health_of(repository: Repository) -> Seen | None:
     """Return the route by which the service says that it is well, as it stands in the code."""
-    found = [Seen(_absolute(match["path"]), seen.where) for match, seen in repository.find(_HEALTH)]
+    return likeliest(Seen(_absolute(match["path"]), seen.where) for match, seen in repository.find(_HEALTH))
+
+
+def likeliest(found: Iterable[Seen]) -> Seen | None:
+    """Return the route that most likely says whether the service is well."""
 
     def rank(one: Seen) -> tuple[int, int]:
         last = one.value.rstrip("/").rpartition("/")[2]

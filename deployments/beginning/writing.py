@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 
 from deployments.beginning.database import is_url, server_in
-from deployments.beginning.draft import FILL_IN, Draft, Facts, flow_list, quoted_text
+from deployments.beginning.draft import FILL_IN, Draft, flow_list, quoted_text
+from deployments.beginning.facts import Facts
 from deployments.beginning.migration import write_migration
 from deployments.beginning.repository import ComposeFile, Repository
-from deployments.beginning.service import Program, ports_of, prefixes_of
+from deployments.beginning.service import Program
 from tasks.spec.naming_secrets import holds_password
 
 _BACKGROUND = re.compile(r"worker|beat|scheduler|consumer|celery|cron|queue")
+_SECRET = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 
 
 def text_of(name: str, facts: Facts) -> str:
@@ -39,11 +41,11 @@ def text_of(name: str, facts: Facts) -> str:
 
 def _head(draft: Draft, facts: Facts) -> None:
     draft.add(f"system: {draft.name}")
-    about = str(facts.repository.project.get("description") or "").strip()
+    about = facts.description.strip()
     if not about:
         draft.fill("what it is, in a sentence")
     draft.add(f"description: {quoted_text(about)}")
-    seen = next(ports_of(facts.repository), None)
+    seen = facts.listens
     draft.fill(
         "where its clients reach it"
         + (f"; port {facts.port} was seen in {seen.where}" if seen else f"; port {facts.port} is only a usual one")
@@ -72,14 +74,11 @@ def _source(draft: Draft, facts: Facts) -> None:
             draft.add(f"  subdirectory: {below}")
     else:
         _directory(draft, repository)
-    if facts.install and not facts.in_containers:
-        draft.note("Each version gets an environment of its own, made in its directory.", 2)
-        if repository.named("uv.lock", "poetry.lock"):
-            draft.note("A lock file was seen: a command that installs exactly what it says would be better.", 2)
-        if facts.unnamed:
-            draft.note(f"Its requirements do not name {', '.join(facts.unnamed)}, which it needs.", 2)
+    if facts.tools.build and not facts.in_containers:
+        for note in facts.tools.about_build:
+            draft.note(note, 2)
         draft.add("  build:")
-        draft.add(*(f"    - command: {flow_list(command)}" for command in facts.install))
+        draft.add(*(f"    - command: {flow_list(command)}" for command in facts.tools.build))
     draft.add("")
 
 
@@ -126,13 +125,13 @@ def _processes(draft: Draft, facts: Facts) -> None:
         draft.fill("the command that starts the service on {port}; nothing of the kind was seen", 4)
         programs = [Program("web", ("{python}", "-m", "http.server", "{port}"), "")]
     for program in programs:
-        words = facts.words(program.words)
+        words = facts.tools.words(program.words)
         draft.add(f"    {program.name}:")
         if program.where:
             draft.note(f"Seen in {program.where}.", 6)
-        if program.guessed and not (facts.install and program.guessed.partition(",")[0] in facts.unnamed):
+        if program.guessed and not facts.tools.brings(program.guessed.partition(",")[0]):
             draft.fill(f"the command is started by {program.guessed}", 6)
-        if not program.background and not any("{port}" in word for word in words):
+        if not (program.background or facts.reads_port or any("{port}" in word for word in words)):
             draft.fill("it must listen on {port}, or on the variable PORT below: golive gives each version a port", 6)
         draft.add(f"      command: {flow_list(words)}")
         if program.background:
@@ -140,6 +139,10 @@ def _processes(draft: Draft, facts: Facts) -> None:
         draft.add("      environment:")
         if not program.background:
             draft.add('        PORT: "{port}"')
+        for name, value in {**facts.tools.environment, **dict(program.given)}.items():
+            if name not in {"PORT", *facts.variables.given}:
+                hidden = "://" in value or _SECRET.search(name)
+                draft.add(f"        {name}: {draft.reference(name) if hidden else quoted_text(value)}")
         _environment(draft, facts, 8)
     draft.add("")
 
@@ -184,8 +187,10 @@ def _path(facts: Facts) -> str:
     route = facts.mounted or facts.health
     if route is not None:
         return route.value
-    is_fastapi = facts.repository.needs("fastapi") and "openapi_url=None" not in "".join(
-        facts.repository.text(path) for path in facts.repository.python[:200]
+    is_fastapi = (
+        not facts.on_node
+        and facts.repository.needs("fastapi")
+        and "openapi_url=None" not in "".join(facts.repository.text(path) for path in facts.repository.python[:200])
     )
     return "/openapi.json" if is_fastapi else "/"
 
@@ -200,8 +205,8 @@ def _about_health(draft: Draft, facts: Facts, depth: int) -> None:
         draft.note(f"Seen in {health.where}{last}.", depth)
         return
     draft.note(f"Seen in {health.where}.", depth)
-    if prefixes := prefixes_of(facts.repository):
-        seen = ", ".join(dict.fromkeys(one.value for one in prefixes[:5]))
+    if facts.prefixes:
+        seen = ", ".join(dict.fromkeys(one.value for one in facts.prefixes[:5]))
         draft.fill(f"the prefix, if this route is mounted under one; seen were {seen}", depth)
 
 

@@ -12,6 +12,7 @@ from deployments.cli import app
 from tasks.domain.errors import Refused, UserError
 from tasks.spec.loading import load
 from tests.parts import git, require_part
+from tests.repositories import a_repository
 
 FASTAPI = {
     "pyproject.toml": """
@@ -147,16 +148,6 @@ def golive(*words: str, code: int = 0) -> Any:
     seen = CliRunner().invoke(app, list(words))
     assert seen.exit_code == code, seen.output + repr(seen.exception)
     return seen
-
-
-def a_repository(directory: Path, files: Mapping[str, str]) -> Path:
-    for name, text in files.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lines = text.strip("\n").splitlines()
-        indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
-        path.write_text("\n".join(line[indent:] for line in lines) + "\n")
-    return directory
 
 
 def begun(tmp_path: Path, name: str, files: Mapping[str, str], *words: str) -> tuple[dict[str, Any], str, Any]:
