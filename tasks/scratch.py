@@ -12,6 +12,7 @@ from tasks.domain.errors import SqlFailed
 from tasks.domain.ports import Host, Session, World
 from tasks.domain.relation import quoted
 from tasks.domain.room import by_disk
+from tasks.dropping import drop_database
 from tasks.settings import Settings
 from tasks.spec.release_file import ReleaseFile
 
@@ -84,7 +85,7 @@ class Scratch:
         """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN."""
         name = self._name(PRISTINE)
         with self._world.databases.session(self.dsn("postgres")) as session:
-            session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+            self._drop(session, PRISTINE)
             session.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
         return self.dsn(PRISTINE)
 
@@ -93,7 +94,7 @@ class Scratch:
         server = self._world.pg_servers.boot(self.directory, data, major=major, move=move)
         with self._world.databases.session(server.dsn("template1")) as session:
             if database != PRISTINE:
-                session.execute(f"DROP DATABASE IF EXISTS {quoted(PRISTINE)} WITH (FORCE)")
+                drop_database(self._world, session, server.dsn(PRISTINE))
                 session.execute(f"ALTER DATABASE {quoted(database)} RENAME TO {quoted(PRISTINE)}")
             if not self._exists(session, "postgres"):
                 session.execute("CREATE DATABASE postgres TEMPLATE template0")
@@ -114,7 +115,7 @@ class Scratch:
         if self.embedded:
             self._world.pg_servers.log_fully(self.directory)
         with self._world.databases.session(self.dsn("postgres")) as session:
-            session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+            self._drop(session, REHEARSAL)
             _copy_files(session, name, template)
         return self.dsn(REHEARSAL)
 
@@ -124,16 +125,15 @@ class Scratch:
         Raises `SqlFailed` if that server does not take it.
         """
         name = self._name(_WORDING)
-        drop = f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)"
         with self._world.databases.session(self.dsn("postgres")) as server:
-            server.execute(drop)
+            self._drop(server, _WORDING)
             server.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
             try:
                 with self._world.databases.session(self.dsn(_WORDING)) as session:
                     session.script(schema)
                 return self._world.pg_tools.schema(self.dsn(_WORDING), server_version=server_version)
             finally:
-                server.execute(drop)
+                self._drop(server, _WORDING)
 
     def is_restored(self) -> bool:
         """Tell whether the restored copy is there."""
@@ -150,7 +150,10 @@ class Scratch:
             return
         with self._world.databases.session(self.dsn("postgres")) as session:
             for database in (_WORDING, REHEARSAL, PRISTINE):
-                session.execute(f"DROP DATABASE IF EXISTS {quoted(self._name(database))} WITH (FORCE)")
+                self._drop(session, database)
+
+    def _drop(self, server: Session, database: str) -> None:
+        drop_database(self._world, server, self.dsn(database))
 
     @staticmethod
     def _exists(session: Session, name: str) -> bool:
