@@ -21,6 +21,7 @@ from tasks.keeping import known, opened
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
 from tasks.proving import SAFETY, plan_of, require_as_proven
+from tasks.reckoning import require_room_back
 from tasks.rollouts import Step
 from tasks.scratch import Scratch
 from tasks.settings import Settings
@@ -65,8 +66,8 @@ def restoring(backup: int, to: str, *, started_by: str, reason: str) -> Iterator
 def inspect_destination(claim: Claim, backup: int, *, replace: bool) -> bool:
     """Tell whether the destination holds something that a safety backup must put by first.
 
-    Raises `BackupNotProven` for a backup that is not whole, and `Refused` for a destination that others use, that
-    lacks a role, or that is not empty, unless it shall be replaced.
+    Raises `BackupNotProven` for a backup that is not whole, `DiskTooSmall`, and `Refused` for a destination that others
+    use, that lacks a role, or that is not empty, unless it shall be replaced.
     """
     ctx = context_of(claim)
 
@@ -76,8 +77,15 @@ def inspect_destination(claim: Claim, backup: int, *, replace: bool) -> bool:
         where = destination.look_at(ctx.world, ctx.target().dsn)
         destination.require_fit(where, replace=replace)
         destination.require_roles(ctx.world, where.dsn, taken.manifest.get("roles", ()))
-        shown = ctx.world.databases.redacted(where.dsn)
-        return {"backup": one.id, "database": where.name, "at": shown, "exists": where.exists, "held": where.held}
+        disks = require_room_back(ctx, plan_of(ctx.ledger, ctx.settings, one), taken.manifest, where.dsn)
+        return {
+            "backup": one.id,
+            "database": where.name,
+            "at": ctx.world.databases.redacted(where.dsn),
+            "exists": where.exists,
+            "held": where.held,
+            "disks": disks,
+        }
 
     return bool(do_one(ctx, PHASE, Step("look at the destination", look, mutates=False))["held"])
 
