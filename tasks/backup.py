@@ -23,8 +23,9 @@ from tasks.keeping import (
 )
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
+from tasks.reckoning import room_needed
 from tasks.rollouts import Step
-from tasks.scratch import Scratch, room_needed
+from tasks.scratch import Scratch
 
 PHASE = "backup"
 TAKE = "take the backup"

@@ -24,10 +24,10 @@ from tasks.driving import require_secrets
 from tasks.ledger.ledger import Ledger
 from tasks.off_peak import quietest
 from tasks.outline import told_by
+from tasks.reckoning import room_needed
 from tasks.reporting.plan import UNKNOWN
 from tasks.rollback import roll_code_back
 from tasks.rollouts import Site, Step
-from tasks.scratch import room_needed
 from tasks.settings import Settings
 from tasks.sources import Built, Fetched, Source, placed
 from tasks.sources.image import Image

@@ -19,8 +19,8 @@ from tasks.domain.units import show_bytes
 from tasks.everywhere import everywhere
 from tasks.keeping import require_keepable
 from tasks.ledger.releases import Claim
+from tasks.reckoning import room_needed
 from tasks.rollouts import Step
-from tasks.scratch import room_needed
 from tasks.settings import Settings
 from tasks.spec.kinds import kinds_in
 from tasks.spec.release_file import ReleaseFile

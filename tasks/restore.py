@@ -13,6 +13,7 @@ from tasks.domain.fingerprint import change_counters
 from tasks.domain.ports import Session
 from tasks.domain.relation import quoted
 from tasks.domain.way_back import rows_changed
+from tasks.dropping import drop_database
 from tasks.scratch import Scratch
 from tasks.twin import beside, create_like
 
@@ -62,8 +63,8 @@ def swap_in_restored(ctx: Context, taken: Archive, *, accept_loss: int, do: str)
     admin = databases.with_database(live, "postgres")
     with databases.session(admin) as session:
         create_like(session, name, incoming)
+        new = databases.with_database(live, incoming)
         try:
-            new = databases.with_database(live, incoming)
             ctx.file.backup.put_back(ctx.world, taken, new, Scratch(ctx))
             began = ctx.world.clock.monotonic()
             with ExitStack() as last:
@@ -81,7 +82,7 @@ def swap_in_restored(ctx: Context, taken: Archive, *, accept_loss: int, do: str)
             took = ctx.world.clock.monotonic() - began
         except BaseException:
             with suppress(GoliveError):
-                session.execute(f"DROP DATABASE IF EXISTS {quoted(incoming)} WITH (FORCE)")
+                drop_database(ctx.world, session, new)
             raise
     return {"lost_rows": lost, "kept_aside": aside, "ended_connections": ended, "exchange_seconds": took}
 

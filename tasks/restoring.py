@@ -16,10 +16,12 @@ from tasks.domain.ports import Session
 from tasks.domain.relation import quoted
 from tasks.domain.release import TERMINAL, State
 from tasks.driving import to_its_end
+from tasks.dropping import drop_database
 from tasks.keeping import known, opened
 from tasks.ledger.models import Backup
 from tasks.ledger.releases import Claim
 from tasks.proving import SAFETY, plan_of, require_as_proven
+from tasks.reckoning import require_room_back
 from tasks.rollouts import Step
 from tasks.scratch import Scratch
 from tasks.settings import Settings
@@ -64,8 +66,8 @@ def restoring(backup: int, to: str, *, started_by: str, reason: str) -> Iterator
 def inspect_destination(claim: Claim, backup: int, *, replace: bool) -> bool:
     """Tell whether the destination holds something that a safety backup must put by first.
 
-    Raises `BackupNotProven` for a backup that is not whole, and `Refused` for a destination that others use, that
-    lacks a role, or that is not empty, unless it shall be replaced.
+    Raises `BackupNotProven` for a backup that is not whole, `DiskTooSmall`, and `Refused` for a destination that others
+    use, that lacks a role, or that is not empty, unless it shall be replaced.
     """
     ctx = context_of(claim)
 
@@ -75,8 +77,15 @@ def inspect_destination(claim: Claim, backup: int, *, replace: bool) -> bool:
         where = destination.look_at(ctx.world, ctx.target().dsn)
         destination.require_fit(where, replace=replace)
         destination.require_roles(ctx.world, where.dsn, taken.manifest.get("roles", ()))
-        shown = ctx.world.databases.redacted(where.dsn)
-        return {"backup": one.id, "database": where.name, "at": shown, "exists": where.exists, "held": where.held}
+        disks = require_room_back(ctx, plan_of(ctx.ledger, ctx.settings, one), taken.manifest, where.dsn)
+        return {
+            "backup": one.id,
+            "database": where.name,
+            "at": ctx.world.databases.redacted(where.dsn),
+            "exists": where.exists,
+            "held": where.held,
+            "disks": disks,
+        }
 
     return bool(do_one(ctx, PHASE, Step("look at the destination", look, mutates=False))["held"])
 
@@ -108,14 +117,14 @@ def _brought_back(ctx: Context, one: Backup, taken: Archive) -> Mapping[str, Any
     incoming = _incoming(ctx.release.id)
     aside = beside(where.name, f"before_{clock.now():%Y%m%d%H%M%S}") if where.exists else ""
     with databases.session(databases.with_database(where.dsn, "postgres")) as session:
-        left_over = _drop_left_over(ctx, session)
+        left_over = _drop_left_over(ctx, session, where.dsn)
         began = clock.monotonic()
+        new = databases.with_database(where.dsn, incoming)
         try:
             if where.exists:
                 create_like(session, where.name, incoming)
             else:
                 session.execute(f"CREATE DATABASE {quoted(incoming)} TEMPLATE template0")
-            new = databases.with_database(where.dsn, incoming)
             place = Scratch(ctx, major=taken.server_version // 10000)
             plan.put_back(ctx.world, taken, new, place)
             tables = require_as_proven(ctx.world, one, taken, new)
@@ -123,7 +132,7 @@ def _brought_back(ctx: Context, one: Backup, taken: Archive) -> Mapping[str, Any
             _exchange(session, where.name, incoming, aside)
         except BaseException as error:
             with suppress(GoliveError):
-                session.execute(f"DROP DATABASE IF EXISTS {quoted(incoming)} WITH (FORCE)")
+                drop_database(ctx.world, session, new)
             if isinstance(error, AccessDenied) and not error.do:
                 error.do = f"use a role that owns {where.name}, may create databases, and may give them its owner"
             raise
@@ -174,7 +183,7 @@ def _incoming(release_id: str) -> str:
     return f"{_INCOMING}_{release_id.replace('-', '_')[-40:]}"
 
 
-def _drop_left_over(ctx: Context, session: Session) -> list[str]:
+def _drop_left_over(ctx: Context, session: Session, dsn: str) -> list[str]:
     """Drop what restores that were killed have left on this server, and return the names."""
     there = {
         row["name"]
@@ -186,5 +195,5 @@ def _drop_left_over(ctx: Context, session: Session) -> list[str]:
     over = [row for row in rows if State(row.state) in TERMINAL or is_gone(row.holder)]
     names = sorted(there & {_incoming(row.id) for row in over if row.scope == PHASE})
     for name in names:
-        session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+        drop_database(ctx.world, session, ctx.world.databases.with_database(dsn, name))
     return names

@@ -25,6 +25,7 @@ from tasks.ledger.models import Step as Begun
 from tasks.ledger.releases import Claim
 from tasks.migrate import MIGRATE_PRODUCTION
 from tasks.migrators import fence_off, only_runner
+from tasks.reckoning import require_room_back
 from tasks.rehearsing import migrated
 from tasks.restore import reopen, require_accepted, swap_in_restored, written_since
 from tasks.rollouts import Step
@@ -274,8 +275,14 @@ def _restore(ctx: Context, *, accept_loss: int) -> Mapping[str, Any]:
     if found is None:
         raise NeedsPerson("no proven backup of this release", do="restore by hand: golive status shows the backups")
     again = f"golive rollback {ctx.file.system} --release {ctx.release.id}"
-    lost = written_since(ctx, known(ctx, found))
+    told = known(ctx, found)
+    lost = written_since(ctx, told)
     require_accepted(lost, accept_loss, do=again)
+
+    def reckon() -> Mapping[str, Any]:
+        return {"disks": require_room_back(ctx, ctx.file.backup, told.manifest, ctx.target().dsn)}
+
+    do_one(ctx, PHASE, Step("reckon the disk", reckon, mutates=False))
     with opened(ctx, found) as taken:
 
         def restore() -> Mapping[str, Any]:

@@ -7,20 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tasks.context import Context, place_of
+from tasks.context import Context
 from tasks.domain.errors import SqlFailed
-from tasks.domain.ports import Host, Session, World
+from tasks.domain.ports import Host, Session
 from tasks.domain.relation import quoted
-from tasks.domain.room import by_disk
-from tasks.settings import Settings
-from tasks.spec.release_file import ReleaseFile
+from tasks.dropping import drop_database
 
 PRISTINE = "restored"
 REHEARSAL = "rehearsal"
 _WORDING = "wording"
 _COPIES_FILES, _CLONES_FILES = 150000, 180000
 """The server versions from which CREATE DATABASE can copy files, and share their blocks."""
-_OWN = frozenset({"127.0.0.1", "localhost", "::1"})
+OWN = frozenset({"127.0.0.1", "localhost", "::1"})
+"""The addresses of golive's own machine."""
 
 
 class Scratch:
@@ -61,7 +60,7 @@ class Scratch:
         """
         dsn, databases = self.application_dsn(database), self._world.databases
         address, port = databases.address_of(dsn)
-        if self._plan.place == "same_server" or address not in _OWN or host is self._world.host:
+        if self._plan.place == "same_server" or address not in OWN or host is self._world.host:
             yield dsn
             return
         with host.lend(port) as lent:
@@ -84,7 +83,7 @@ class Scratch:
         """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN."""
         name = self._name(PRISTINE)
         with self._world.databases.session(self.dsn("postgres")) as session:
-            session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+            self._drop(session, PRISTINE)
             session.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
         return self.dsn(PRISTINE)
 
@@ -93,7 +92,7 @@ class Scratch:
         server = self._world.pg_servers.boot(self.directory, data, major=major, move=move)
         with self._world.databases.session(server.dsn("template1")) as session:
             if database != PRISTINE:
-                session.execute(f"DROP DATABASE IF EXISTS {quoted(PRISTINE)} WITH (FORCE)")
+                drop_database(self._world, session, server.dsn(PRISTINE))
                 session.execute(f"ALTER DATABASE {quoted(database)} RENAME TO {quoted(PRISTINE)}")
             if not self._exists(session, "postgres"):
                 session.execute("CREATE DATABASE postgres TEMPLATE template0")
@@ -114,7 +113,7 @@ class Scratch:
         if self.embedded:
             self._world.pg_servers.log_fully(self.directory)
         with self._world.databases.session(self.dsn("postgres")) as session:
-            session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)")
+            self._drop(session, REHEARSAL)
             _copy_files(session, name, template)
         return self.dsn(REHEARSAL)
 
@@ -124,16 +123,15 @@ class Scratch:
         Raises `SqlFailed` if that server does not take it.
         """
         name = self._name(_WORDING)
-        drop = f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)"
         with self._world.databases.session(self.dsn("postgres")) as server:
-            server.execute(drop)
+            self._drop(server, _WORDING)
             server.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
             try:
                 with self._world.databases.session(self.dsn(_WORDING)) as session:
                     session.script(schema)
                 return self._world.pg_tools.schema(self.dsn(_WORDING), server_version=server_version)
             finally:
-                server.execute(drop)
+                self._drop(server, _WORDING)
 
     def is_restored(self) -> bool:
         """Tell whether the restored copy is there."""
@@ -150,7 +148,10 @@ class Scratch:
             return
         with self._world.databases.session(self.dsn("postgres")) as session:
             for database in (_WORDING, REHEARSAL, PRISTINE):
-                session.execute(f"DROP DATABASE IF EXISTS {quoted(self._name(database))} WITH (FORCE)")
+                self._drop(session, database)
+
+    def _drop(self, server: Session, database: str) -> None:
+        drop_database(self._world, server, self.dsn(database))
 
     @staticmethod
     def _exists(session: Session, name: str) -> bool:
@@ -183,27 +184,3 @@ def _copy_files(session: Session, name: str, template: str) -> None:
             return
         session.execute("RESET file_copy_method")
     session.execute(statement)
-
-
-def room_needed(world: World, file: ReleaseFile, settings: Settings, dsn: str) -> dict[Path, int]:
-    """Return the bytes that a backup and its copies may need on each disk of golive's machine, by a path on it.
-
-    The disk of a server elsewhere is not golive's to see, so what copies take there is left out.
-    """
-    room, backups = file.backup.room(world, dsn), place_of(file, settings, file.backup.directory)
-    copies = _place_of_copies(world, file, settings, backups)
-    return by_disk([(backups, room.backup), *([(copies, room.copies)] if copies else [])])
-
-
-def _place_of_copies(world: World, file: ReleaseFile, settings: Settings, backups: Path) -> Path | None:
-    plan, databases = file.database.scratch, world.databases
-    if plan.place == "embedded":
-        return place_of(file, settings, plan.directory)
-    server = world.secrets.resolve(plan.dsn or file.database.dsn)
-    address, _port = databases.address_of(server)
-    if address not in _OWN and not address.startswith("/"):
-        return None
-    with databases.session(databases.with_database(server, "postgres"), read_only=True) as session:
-        data = session.value("SELECT setting FROM pg_settings WHERE name = 'data_directory'")
-    # Not every role is told, and behind a forwarded port it is a directory of another machine.
-    return Path(data) if data and world.host.exists(Path(data)) else backups

@@ -82,7 +82,7 @@ class Dump(Backup):
             exported_snapshot(session) as snapshot,
             ThreadPoolExecutor(1) as beside,
         ):
-            version, told = session.server_version, moment_of(session, snapshot)
+            version, size, told = session.server_version, database_size(session), moment_of(session, snapshot)
             _hold_still(session)
             before = sequences(session)
             dumping = beside.submit(
@@ -104,6 +104,7 @@ class Dump(Backup):
             after = sequences(session)
         return {
             "database": world.databases.name_of(dsn),
+            "database_bytes": size,
             "server_version": version,
             "tools": dict(world.pg_tools.versions(version)),
             "snapshot": told,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.domain.archive import Archive, exported_snapshot, moment_of, require_equal
+from tasks.domain.archive import Archive, database_size, exported_snapshot, moment_of, require_equal
 from tasks.domain.errors import BackupNotProven, CommandFailed, OutsideError, UserError
 from tasks.domain.fingerprint import change_counters, fingerprint, sequences
 from tasks.domain.ports import Session, World
@@ -104,6 +104,8 @@ def save(
         after = sequences(session)
         return {
             "database": world.databases.name_of(dsn),
+            "database_bytes": database_size(session),
+            "server_bytes": size_of_all(session),
             "server_version": version,
             "tools": dict(world.pg_tools.versions(version)),
             **held,

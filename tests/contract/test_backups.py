@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from tasks.domain.errors import BackupNotProven, GoliveError
 from tasks.domain.fingerprint import LARGE_OBJECTS
 from tasks.domain.ports import World
 from tests.damages import LARGEST, PLAIN, Victim, agreeing, cut, gone, manifest
+from tests.flows import wait_until
 from tests.places import OwnPlace, run
 from tests.smallest import linked, smallest_server
 from tests.stanza import running_stanza
@@ -351,6 +352,16 @@ kinds_in(backups)[given["kind"]].model_validate(given).take(world(), dsn, Path(d
 """
 
 
+def programs_at(directory: Path) -> list[str]:
+    """Return the processes that were told the directory of a backup, under its name while it is made."""
+    partial, found = str(directory.with_name(f".partial-{directory.name}")).encode(), []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            if partial in (entry / "cmdline").read_bytes():
+                found.append(entry.name)
+    return found
+
+
 def test_a_backup_that_was_killed_half_way_leaves_nothing_that_looks_finished(world, kind, production, tmp_path):
     directory = tmp_path / "backup"
     with world.databases.session(production) as blocker, blocker.transaction():
@@ -382,6 +393,8 @@ def test_a_backup_that_was_killed_half_way_leaves_nothing_that_looks_finished(wo
     assert [path.name for path in tmp_path.iterdir()] == [".partial-backup"]
     with pytest.raises(BackupNotProven):
         archive.load(tmp_path / ".partial-backup")
+    # A release takes another one elsewhere; in one place the programs that were left would meet.
+    wait_until(lambda: not programs_at(directory), 60)
     kind.take(world, production, directory, {})
     assert [path.name for path in tmp_path.iterdir()] == ["backup"]
     with world.databases.session(production) as looker:

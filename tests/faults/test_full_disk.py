@@ -14,7 +14,7 @@ from tasks.backups.physical import Physical
 from tasks.domain.errors import ChecksFailed, CommandFailed, DiskTooSmall, GoliveError, OutsideError
 from tasks.domain.target import Target
 from tasks.driving import operation
-from tasks.scratch import room_needed
+from tasks.reckoning import room_needed
 from tasks.settings import Settings
 from tasks.sources.directory import Directory
 from tasks.sources.git import Git

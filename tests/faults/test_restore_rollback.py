@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tasks.adapters.host import LocalHost
 from tasks.adapters.postgres import Postgres
 from tasks.backups.dump import Dump
-from tasks.domain.errors import BackupNotProven, ChecksFailed, LockNotGranted, NeedsPerson, Refused
+from tasks.domain.errors import BackupNotProven, ChecksFailed, DiskTooSmall, LockNotGranted, NeedsPerson, Refused
 from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem
 
 
@@ -124,6 +125,7 @@ def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_dat
     assert not [one for one in names if one.startswith((f"{name}_restored_", f"{name}_before_"))]
 
     another_backup_is_refused(shop, row.id)
+    a_disk_without_room_is_left_alone(shop, row.id, monkeypatch)
 
     with Postgres().session(shop.dsn) as idle:
         idle.query("SELECT 1")
@@ -147,6 +149,16 @@ def another_backup_is_refused(shop: SmallSystem, release: str) -> None:
     with pytest.raises(BackupNotProven, match="not the backup that is on record"):
         shop.rollback(reason="accepted", started_by="bob", accept_loss=30, release=release)
     manifest.write_text(proven)
+    assert (shop.latest().state, shop.serving()) == ("needs_person", "v2-up")
+
+
+def a_disk_without_room_is_left_alone(shop: SmallSystem, release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let production's disk be full for a while: nothing is restored beside it."""
+    with monkeypatch.context() as full:
+        full.setattr(LocalHost, "disk_free", lambda *_given: 1000)
+        with pytest.raises(DiskTooSmall) as caught:
+            shop.rollback(reason="accepted", started_by="bob", accept_loss=30, release=release)
+    assert caught.value.where == shop.sql("SHOW data_directory")[0]["data_directory"]
     assert (shop.latest().state, shop.serving()) == ("needs_person", "v2-up")
 
 

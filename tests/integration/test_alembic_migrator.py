@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 import time
 
 import psycopg
@@ -14,6 +17,7 @@ from tasks.domain.release import MARKER
 from tasks.domain.target import Target
 from tasks.migrators import Limits
 from tasks.migrators.alembic import Alembic
+from tests.flows import wait_until
 
 # Each look at the database starts Alembic anew, which takes its time on a busy machine.
 pytestmark = pytest.mark.timeout(600)
@@ -243,3 +247,40 @@ def test_the_fingerprint_follows_revisions_settings_and_limits(target, chain, re
     seen.add(migrator.fingerprint(target))
     seen.add(migrator.model_copy(update={"limits": Limits(tries=7)}).fingerprint(target))
     assert len(seen) == 6
+
+
+UPGRADE = """
+import os, pathlib
+from tasks.context import world
+from tasks.domain.target import Target
+from tasks.migrators.alembic import Alembic
+
+release = pathlib.Path(os.environ["RELEASE"])
+target = Target(world=world(), system="shop", version="2.0", dsn=os.environ["DSN"], release_dir=release)
+Alembic(directory="app", dsn_scheme="postgresql+psycopg").upgrade(target)
+"""
+
+
+def test_killed_between_two_revisions_golive_goes_on_and_runs_each_once(target, revise, migrator, psql):
+    # Each tells that it has run; the second then waits, of which nothing stays, until the gate is open.
+    waits = "DO $$ BEGIN WHILE EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.05); END LOOP; END $$"
+    psql("CREATE TABLE ran (name text); CREATE TABLE gate AS SELECT 1")
+    for name, parent in (("a1", None), ("b2", "a1"), ("c3", "b2")):
+        revise(name, parent, f"INSERT INTO ran VALUES ('{name}')" + (f"; {waits}" if name == "b2" else ""))
+    at_work = "FROM pg_stat_activity WHERE application_name LIKE 'golive migra%' AND datname = current_database()"
+    env = {**os.environ, "RELEASE": str(target.release_dir), "DSN": target.dsn}
+    with subprocess.Popen([sys.executable, "-c", UPGRADE], env=env) as golive:
+        try:
+            asleep = f"SELECT 1 {at_work} AND wait_event = 'PgSleep'"
+            wait_until(lambda: golive.poll() is not None or psql(asleep).fetchone(), 120)
+        finally:
+            golive.kill()
+    # Its Alembic ends too, as where all processes of a service are killed.
+    psql(f"SELECT pg_terminate_backend(pid) {at_work}")
+    wait_until(lambda: not psql(f"SELECT 1 {at_work}").fetchone(), 60)
+    psql("DELETE FROM gate")
+    assert psql("SELECT version_num, array(SELECT name FROM ran) FROM alembic_version").fetchall() == [("a1", ["a1"])]
+    assert migrator.upgrade(target).applied == ("b2", "c3")
+    assert psql("SELECT array(SELECT name FROM ran ORDER BY 1), version_num FROM alembic_version").fetchall() == [
+        (["a1", "b2", "c3"], "c3")
+    ]

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from tasks import destination, drill, proving
+from tasks.adapters.host import LocalHost
 from tasks.adapters.postgres import Postgres
 from tasks.destination import production_of
 from tasks.domain import archive
-from tasks.domain.errors import BackupNotProven, ChecksFailed, Inconclusive, NotFound, Refused, UserError
+from tasks.domain.errors import BackupNotProven, ChecksFailed, DiskTooSmall, Inconclusive, NotFound, Refused, UserError
 from tasks.domain.fingerprint import fingerprint
 from tasks.domain.ports import RunningServer
 from tasks.settings import Settings
@@ -116,6 +117,16 @@ def test_a_backup_makes_a_database_and_replaces_one_only_if_told_and_after_a_saf
     newest = proving.newest_backup(shop.ledger, "shop")
     assert newest is not None
     assert newest.id == number
+
+
+def test_a_destination_whose_disk_has_too_little_room_is_not_even_made(shop, target, monkeypatch):
+    before = databases(shop)
+    monkeypatch.setattr(LocalHost, "disk_free", lambda *_given: 1_000_000)
+    with pytest.raises(DiskTooSmall) as caught:
+        restore(backup_id(shop))
+    assert caught.value.where == shop.sql("SHOW data_directory")[0]["data_directory"]
+    assert "1.0 MB to spare" in caught.value.expected
+    assert databases(shop) == before
 
 
 def test_an_empty_database_is_filled_with_its_owner_and_settings_kept(shop, target):
