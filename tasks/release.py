@@ -21,9 +21,10 @@ from tasks.moving import count_now
 from tasks.preflight import when_open
 from tasks.scratch import Scratch
 from tasks.settings import Settings
-from tasks.signing import ask, plan_hash, standing_of, way_back
+from tasks.signing import ask, standing_of
 from tasks.staging import end_replaced
 from tasks.telling import alert, tell, tell_of
+from tasks.to_sign import plan_hash, way_back
 
 
 def open_or_resume(system: str, version: str, *, reason: str, started_by: str, supersede: bool, resume: str) -> Claim:

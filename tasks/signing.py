@@ -5,57 +5,28 @@ One way in for all: the form in Prefect, ``golive approve`` and a button in Slac
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
 from tasks.context import Context, ledger, observing
 from tasks.domain import requests
-from tasks.domain.errors import NotFound, Refused
-from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, Decision, Standing, same_person, standing, state_of
+from tasks.domain.errors import GoliveError, NotFound, Refused
+from tasks.domain.gates import CONTROLS, GO, LIVE, Decision, Standing, same_person, standing, state_of
 from tasks.domain.messages import Note
 from tasks.domain.release import State
 from tasks.domain.requests import Request
-from tasks.domain.units import show_seconds
 from tasks.ledger.gates import Signed, Signing
 from tasks.ledger.models import Approval, GateEvent
-from tasks.reporting.cards import cards
-from tasks.reporting.facts import gather
-from tasks.reporting.sections import tally
+from tasks.reporting.request import to_markdown
 from tasks.settings import Settings
+from tasks.showing import put_markdown, seen_by_nobody
 from tasks.telling import about
+from tasks.to_sign import evidence_hash, figures, plan_hash
 
 
 def observed(release_id: str) -> Context:
     """Return the context of a release for a process that does not drive it."""
     return observing(ledger(Settings.from_environment()).releases.get(release_id))
-
-
-def plan_hash(ctx: Context) -> str:
-    """Return the hash of what a signature for the gate "go" holds for: release file, code, migration, way back."""
-    rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
-    parts = [
-        ctx.release.file_text,
-        ctx.release.identity,
-        rehearsal.fingerprint if rehearsal else "",
-        rehearsal.plan if rehearsal else "",
-    ]
-    return _hash(parts)
-
-
-def evidence_hash(ctx: Context) -> str:
-    """Return the hash of all that is on record of a release by now, beginning with its plan."""
-    book, of = ctx.ledger, ctx.release.id
-    steps = [(one.id, one.phase, one.name, one.event, one.took) for one in book.releases.steps(of)]
-    seen = [(one.id, one.phase, one.name, one.outcome, one.seen) for one in book.evidence.measurements(of)]
-    looks = [(one.id, one.source, one.outcome, one.findings) for one in book.evidence.looks(of)]
-    return _hash([plan_hash(ctx), steps, seen, looks])
-
-
-def _hash(parts: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def shown_at(ctx: Context, gate: str) -> str:
@@ -115,7 +86,22 @@ def ask(ctx: Context, gate: str) -> GateEvent | None:
         over = [requests.over_note(request_of(ctx, before), before.nonce or "", "is asked anew")] if before else []
         return [*over, requests.request_note(request, nonce)]
 
-    return gates.open(of, gate, shown, until, notes, state=state_of(gate), now=now)
+    asked = gates.open(of, gate, shown, until, notes, state=state_of(gate), now=now)
+    _show(ctx, asked)
+    return asked
+
+
+def _show(ctx: Context, asked: GateEvent | None) -> None:
+    """Put into Prefect's UI what people are asked to sign there, and who has; a view, for which nothing waits."""
+    if asked is None or asked.gate == CONTROLS or seen_by_nobody():
+        return
+    try:
+        request = request_of(ctx, asked)
+        shown = ctx.world.secrets.mask(to_markdown(request))
+    except GoliveError as error:
+        ctx.world.progress(f"{ctx.release.id}: what is to be signed is not in Prefect's UI: {error.seen}")
+        return
+    put_markdown(f"{ctx.release.id}-signatures", shown, request.title)
 
 
 def _expires(ctx: Context) -> timedelta:
@@ -129,44 +115,14 @@ def request_of(ctx: Context, asked: GateEvent, stands: Standing | None = None) -
 
 
 def _request(ctx: Context, gate: str, shown: str, until: datetime, stands: Standing) -> Request:
-    return Request(about(ctx.release, ctx.file.runbook), gate, shown, until, stands, _figures(ctx, gate))
-
-
-def _figures(ctx: Context, gate: str) -> list[tuple[str, str]]:
-    row, figures = ctx.release, [("way back", way_back(ctx))]
-    rehearsal = ctx.ledger.evidence.rehearsal(row.id)
-    # Where the schema stays there is nothing in it to undo, and so nothing that takes time.
-    if gate == GO and rehearsal is not None and (took := rehearsal.detail.get("seconds")):
-        figures.append(("way back takes", show_seconds(float(took))))
-    if gate == GO:
-        figures += _told_at_go(ctx)
-    if gate in (LIVE, STABLE, CONTROLS):
-        row = ctx.ledger.releases.get(row.id)
-        figures.append(("watched until", f"{row.watch_until:%Y-%m-%d %H:%M} UTC" if row.watch_until else "–"))
-        looks = ctx.ledger.evidence.looks(row.id, "monitor")
-        figures.append(("last look", looks[-1].outcome if looks else "none yet"))
-    return figures
-
-
-def _told_at_go(ctx: Context) -> list[tuple[str, str]]:
-    """Return what the evidence comes to that people sign for: backup, migration, locks and checks."""
-    facts = gather(ctx.ledger, ctx.release.id)
-    database, _record, _service = cards(facts)
-    lines = [(one.name.lower(), "; ".join(filter(None, (one.value, one.note)))) for one in database.lines]
-    return [*lines, ("checks", tally(facts))]
+    return Request(about(ctx.release, ctx.file.runbook), gate, shown, until, stands, figures(ctx, gate))
 
 
 def shown_before(release_id: str, role: str, gate: str) -> list[tuple[str, str]]:
     """Return what somebody should see who is about to sign in a role, at a gate or the first that asks for it."""
     ctx = observed(release_id)
     gate = _gate_for(ctx, role, gate)
-    return [("gate", gate), ("for", shown_at(ctx, gate)[:12] or "what is on record by now"), *_figures(ctx, gate)]
-
-
-def way_back(ctx: Context) -> str:
-    """Return the way back that the rehearsal has proven, in words."""
-    rehearsal = ctx.ledger.evidence.rehearsal(ctx.release.id)
-    return f"{rehearsal.plan} ({rehearsal.detail['why']})" if rehearsal else "none was rehearsed"
+    return [("gate", gate), ("for", shown_at(ctx, gate)[:12] or "what is on record by now"), *figures(ctx, gate)]
 
 
 def sign(
@@ -205,6 +161,7 @@ def sign(
 
     one = Signing(gate, role, person_name.strip(), decision, reason.strip(), now_shown, via)
     ctx.ledger.gates.sign(release_id, one, then, state=state_of(gate), expires=_expires(ctx))
+    _show(ctx, asked)
     return gate
 
 

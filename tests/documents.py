@@ -32,15 +32,15 @@ def blocks_of(document: Path) -> list[Block]:
     return [Block(match[1], match[2], text.count("\n", 0, match.start()) + 2) for match in _BLOCK.finditer(text)]
 
 
-def golive_commands(document: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each command of golive in a document's blocks and between its lines, with where it stands."""
+def golive_commands(document: Path, *, between_lines: bool = True) -> Iterator[tuple[str, list[str]]]:
+    """Yield each command of golive in a document's blocks, and ``between_lines``, with where it stands."""
     for block in blocks_of(document):
         joined = block.text.replace("\\\n", " ")
         for number, text in enumerate(joined.splitlines(), block.line):
             found = re.match(r"\s*(?:\$ )?(golive\s[^#|&;]*)", text)
             if found:
                 yield f"{document.name}:{number}", _words(found[1])
-    whole = document.read_text(encoding="utf-8")
+    whole = document.read_text(encoding="utf-8") if between_lines else ""
     for match in _INLINE.finditer(whole):
         line = whole.count("\n", 0, match.start()) + 1
         yield f"{document.name}:{line}", _words(" ".join(match[1].split()))

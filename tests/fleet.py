@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ import httpx
 from tasks.adapters.pg_server import EmbeddedServers
 from tasks.adapters.postgres import Postgres
 from tasks.domain.ports import RunningServer
+from tests.certificates import Authority, Issued
 from tests.flows import wait_until
 from tests.monitoring import running, until
 from tests.parts import missing, require_part
@@ -93,12 +95,14 @@ class Fleet:
     second: Machine
     services: Machine
     client: httpx.Client
+    authority: Path
+    """Whom people and workers must trust, which nobody else does."""
     stack: ExitStack = field(repr=False)
 
     @property
     def api(self) -> str:
         """What workers and people use."""
-        return f"http://127.0.0.1:{self.port}/api"
+        return f"https://127.0.0.1:{self.port}/api"
 
     def ask(self, method: str, path: str, /, **values: Any) -> Any:
         """Ask the API as somebody who has the password, and return what it answers, if anything.
@@ -123,7 +127,13 @@ class Fleet:
     def worker(self, name: str, pool: str, **values: object) -> Machine:
         """Set a machine up that works in a pool; ``start`` it as a worker once the pool is registered."""
         there = self.machine(
-            name, "worker.env", PREFECT_API_URL=self.api, PREFECT_API_AUTH_STRING=PASSWORD, GOLIVE_POOL=pool, **values
+            name,
+            "worker.env",
+            PREFECT_API_URL=self.api,
+            PREFECT_API_AUTH_STRING=PASSWORD,
+            SSL_CERT_FILE=self.authority,
+            GOLIVE_POOL=pool,
+            **values,
         )
         self.stack.callback(there.stop, "worker")
         return there
@@ -159,8 +169,8 @@ def a_fleet(home: Path) -> Iterator[Fleet]:
             "PREFECT_SERVER_UI_ENABLED": "false",  # nobody looks at it
             "PREFECT_SERVER_API_AUTH_STRING": PASSWORD,
             "PREFECT_API_AUTH_STRING": PASSWORD,
-            "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
-            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}",
+            "PREFECT_UI_API_URL": f"https://127.0.0.1:{port}/api",
+            "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"https://127.0.0.1:{port}",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.replace("postgresql://", "postgresql+asyncpg://"),
             "PREFECT_REDIS_MESSAGING_URL": f"{redis}/0",
             "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": f"{redis}/0",
@@ -174,22 +184,24 @@ def a_fleet(home: Path) -> Iterator[Fleet]:
             return Machine(at, env_file(at, "server.env", **shared, **own))
 
         first, second, services = serving("api-1", ports[0]), serving("api-2", ports[1]), serving("services", 0)
+        trusts = Authority(home)
         # A client reads all certificates when it is made, which takes longer than a question.
-        client = stack.enter_context(httpx.Client(timeout=60.0, trust_env=False))
-        fleet = Fleet(home, postgres, port, first, second, services, client, stack)
+        tls = ssl.create_default_context(cafile=trusts.ca)
+        client = stack.enter_context(httpx.Client(timeout=60.0, trust_env=False, verify=tls))
+        fleet = Fleet(home, postgres, port, first, second, services, client, trusts.ca, stack)
         services.shell("prefect server database upgrade --yes")
         for machine, role in ((first, "api"), (second, "api"), (services, "services")):
             stack.callback(machine.stop, role)
             machine.start(role)
-        stack.enter_context(_balancer(home / "balancer", port, ports))
-        for number in (*ports, port):
-            wait_until(partial(_is_ready, client, number), within=UP_WITHIN)
+        stack.enter_context(_balancer(home / "balancer", port, ports, trusts.issue("127.0.0.1")))
+        for api in (*(f"http://127.0.0.1:{number}/api" for number in ports), fleet.api):
+            wait_until(partial(_is_ready, client, api), within=UP_WITHIN)
         yield fleet
 
 
-def _is_ready(client: httpx.Client, port: int) -> bool:
+def _is_ready(client: httpx.Client, api: str) -> bool:
     try:
-        return client.get(f"http://127.0.0.1:{port}/api/ready").status_code == 200
+        return client.get(f"{api}/ready").status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -209,12 +221,19 @@ def _redis(directory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def _balancer(directory: Path, port: int, ports: tuple[int, int]) -> Iterator[None]:
+def _balancer(directory: Path, port: int, ports: tuple[int, int], issued: Issued) -> Iterator[None]:
     """Run HAProxy by the example's file."""
-    directory.mkdir()
+    directory.mkdir(mode=0o700)
+    shown = directory / "shown.pem"
+    shown.write_bytes(issued.cert.read_bytes() + issued.key.read_bytes())
     first, second = (f"127.0.0.1:{number}" for number in ports)
     variables = env_file(
-        directory, "balancer.env", PREFECT_LISTEN=f"127.0.0.1:{port}", PREFECT_API_1=first, PREFECT_API_2=second
+        directory,
+        "balancer.env",
+        PREFECT_LISTEN=f"127.0.0.1:{port}",
+        PREFECT_CERTIFICATE=shown,
+        PREFECT_API_1=first,
+        PREFECT_API_2=second,
     )
     line = f"set -a; . {shlex.quote(str(variables))}; exec {require_part('haproxy')} -db -f {EXAMPLE / 'haproxy.cfg'}"
     with running(["sh", "-ec", line], directory):

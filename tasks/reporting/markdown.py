@@ -33,7 +33,7 @@ def to_markdown(facts: ReleaseFacts) -> str:
         f"**{TONE_SYMBOL[verdict.tone]} {verdict.words}**" + (f": {escaped(verdict.why)}" if verdict.why else ""),
         f"Started {moment(facts.created)} by {escaped(facts.started_by)}: {escaped(facts.reason) or 'no reason given'}",
         *_look_first(facts),
-        _table(("", "", ""), [(line.name, line.value, line.note) for line in figures(facts)]),
+        table(("", "", ""), [(line.name, line.value, line.note) for line in figures(facts)]),
         f"Backup: {backup_line(facts)}" + (f", manifest sha256 `{facts.backup.manifest}`" if facts.backup else ""),
         "## Phases",
         _phases(facts),
@@ -66,7 +66,8 @@ def _stages(facts: ReleaseFacts) -> list[str]:
     return ["## Stages of the watch", *found] if found else []
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of cells that are text."""
     lines = [heads, ["---"] * len(heads), *([_together(escaped(cell)) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
@@ -87,7 +88,7 @@ def _migration(facts: ReleaseFacts) -> str:
 
 def _of(one: Table) -> str:
     rows = [[_in_line(cell) for cell in row] for row in one.rows]
-    return f"{escaped(one.caption)}:\n\n{_table(one.heads, rows)}"
+    return f"{escaped(one.caption)}:\n\n{table(one.heads, rows)}"
 
 
 def _phases(facts: ReleaseFacts) -> str:
@@ -96,7 +97,7 @@ def _phases(facts: ReleaseFacts) -> str:
     rows = [
         (f"{SYMBOL[p.outcome] if p.ended else '…'} {p.label}", duration(p.seconds), p.ending) for p in facts.periods
     ]
-    return _table(("Phase", "Took", ""), rows)
+    return table(("Phase", "Took", ""), rows)
 
 
 def _checklist(facts: ReleaseFacts) -> list[str]:
@@ -108,7 +109,7 @@ def _checklist(facts: ReleaseFacts) -> list[str]:
             (f"{sign_of(cells[0].tone or Tone.PLAIN, cells[0].text)} {cells[0].text}", *map(_in_line, cells[1:]))
             for cells in one.rows
         ]
-        parts += [f"### {escaped(phase.capitalize())}", _table(one.heads, rows)]
+        parts += [f"### {escaped(phase.capitalize())}", table(one.heads, rows)]
     return parts
 
 
@@ -132,4 +133,4 @@ def _trouble(facts: ReleaseFacts) -> str:
         )
         for c in trouble
     ]
-    return f"{tally(facts)}\n\n" + _table(("Outcome", "Phase", "Check", "Seen", "Help"), rows)
+    return f"{tally(facts)}\n\n" + table(("Outcome", "Phase", "Check", "Seen", "Help"), rows)

@@ -93,11 +93,11 @@ def rolled_back_from_the_terminal(api: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=200,
+        timeout=280,
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_person_rolls_back_from_the_terminal_though_prefect_is_silent_or_answers_only_errors(
     pg_server: RunningServer,
 ) -> None:

@@ -165,6 +165,11 @@ def _is_shown_in_prefect(release):
     assert "# shop" in artifacts(release)[0].data
     (checks, *_before) = artifacts(f"{release}-checks")
     assert checks.type == "table"
+    signed, *_others, asked = artifacts(f"{release}-signatures")
+    for words in ("Awaits the signature of dba, until ", "| way back | keep", "| backup | ", f"`{release}-plan`"):
+        assert words in asked.data, asked.data
+    assert "**Nobody is missing**" in signed.data
+    assert "| dba | bob | approve |" in signed.data
     passed = [one["Check"] for one in json.loads(checks.data) if one["Outcome"].startswith("✓ passed")]
     assert "items can be read" in passed
 

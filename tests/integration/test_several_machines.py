@@ -135,6 +135,7 @@ def test_doctor_sees_the_pool_of_its_machine_at_the_shared_server(
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", fleet.api)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", PASSWORD)
+    monkeypatch.setenv("SSL_CERT_FILE", str(fleet.authority))
     settings = replace(Settings.from_environment(), pool=NORTH)
 
     def found() -> dict[str, Finding]:

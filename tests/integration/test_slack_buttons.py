@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from examples.slack_server import APP_TOKEN, TOKEN, FakeSlack, fake_slack
 from tasks.domain.errors import NotFound
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tests.flows import SmallSystem, wait_until
+from tests.services import free_port
 from tests.socket_mode import FakeSocket, socket_mode
 from tests.systems import without_prefect
 from tests.waiting import end_active, live_and_asked, nonce_of, waiting_for_go
@@ -336,7 +338,8 @@ def test_a_slack_that_cannot_be_reached_is_asked_again_until_it_answers(slack: F
     assert APP_TOKEN not in str(said)
 
 
-def test_without_an_app_there_is_nothing_to_listen_to(made: SmallSystem) -> None:
+def test_without_an_app_there_is_nothing_to_listen_to(made: SmallSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deployments.cli import app
     from tasks.listening import is_wanted, listen
     from tasks.settings import Settings
 
@@ -347,6 +350,11 @@ def test_without_an_app_there_is_nothing_to_listen_to(made: SmallSystem) -> None
         assert not is_wanted(Settings.from_environment())
         with pytest.raises(NotFound, match="no release file names a Slack app"):
             listen(threading.Event())
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{free_port()}/api")
+        seen = CliRunner().invoke(app, ["slack"])
+        assert seen.exit_code == NotFound.exit_code
+        assert "without Prefect" in seen.stderr
+        assert "no release file names a Slack app" in seen.stderr
     finally:
         made.write({"notify": notify})
 

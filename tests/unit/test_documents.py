@@ -19,7 +19,7 @@ from deployments.reference import commands_of
 from tasks.domain.outcome import Outcome
 from tasks.spec.loading import parse
 from tasks.spec.release_file import ReleaseFile
-from tests.documents import DOCS, golive_commands
+from tests.documents import DOCS, blocks_of, golive_commands
 
 ROOT = DOCS.parent
 WRITTEN = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("how-to/*.md"))]
@@ -36,11 +36,48 @@ def test_each_command_and_each_option_in_a_document_exists(document: Path) -> No
 def _exists(words: list[str]) -> bool:
     if not words or words[0] in EVERYWHERE or words[0].isupper():
         return True
-    name = next((one for one in (" ".join(words[:2]), words[0], f"{words[0]} show") if one in COMMANDS), None)
+    name = _name(words)
     if name is None:
         return False
     options = {option for one in COMMANDS[name].params for option in (*one.opts, *one.secondary_opts)} | EVERYWHERE
     return all(word.partition("=")[0] in options for word in words if re.match(r"--[a-z]", word))
+
+
+def _name(words: list[str]) -> str | None:
+    able = (" ".join(words[:2]), *words[:1], f"{' '.join(words[:1])} show")
+    return next((one for one in able if one in COMMANDS), None)
+
+
+def test_each_command_in_a_block_is_understood_as_it_stands() -> None:
+    """Its arguments are as many as it takes, what it must be given is given, and each value is one that it knows."""
+    shown = [one for document in WRITTEN for one in golive_commands(document, between_lines=False)]
+    assert len(shown) > 50
+    faults = [f"{where}: {' '.join(words)}: {fault}" for where, words in shown if (fault := _misunderstood(words[1:]))]
+    assert not faults
+
+
+def _misunderstood(words: list[str]) -> str:
+    name = _name(words)
+    if name is None:
+        return "no such command"
+    given = words[len(name.removesuffix(" show").split()) :]
+    try:
+        COMMANDS[name].make_context(name, [one for one in given if one != "show"])
+    except Exception as error:  # noqa: BLE001 - typer keeps the errors of its click to itself
+        return str(error)
+    return ""
+
+
+def test_each_command_that_a_document_shows_is_run_by_a_test() -> None:
+    shown = {_name(words[1:]) or "" for document in WRITTEN for _where, words in golive_commands(document)} - {""}
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    tests += "".join(block.text for block in blocks_of(DOCS / "tutorial.md") if block.language == "sh")
+
+    def is_run(name: str) -> bool:
+        call = r'(?:golive|as_json|run|invoke|main|cli"|cli_)[(,][^"\n]*"' + r'"[,\s]+"'.join(name.split()) + '"'
+        return bool(re.search(call, tests) or re.search(rf"golive {name}\b", tests))
+
+    assert [name for name in sorted(shown) if not is_run(name)] == []
 
 
 @pytest.mark.parametrize("document", WRITTEN, ids=lambda path: path.name)
