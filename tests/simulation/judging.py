@@ -17,7 +17,7 @@ from tasks.checks import Check
 from tasks.domain.outages import AGAIN
 from tasks.domain.outcome import Outcome, Reading
 from tasks.domain.timetable import AGAIN_TIMES
-from tasks.domain.triggers import Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
+from tasks.domain.triggers import GAP, MADE, Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
 from tasks.domain.watch import Ended, watch_verdict
 from tasks.reporting.deriving import probing_of
 from tasks.spec.release_file import Rollback
@@ -29,8 +29,9 @@ LIVE = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
 DOWN, ERRORS, SLOWER = Down(), Errors(), Slower()
 PLANNED = Watch(probe=ProbePlan(check="it answers"))
 ANSWERING = Rollback(when=(DOWN, ERRORS, SLOWER))
-FEW = 5
-"""So many of the probes in reach must have failed before each tick is judged, and not only those that failed."""
+FEW = 8
+"""With fewer failures in a window of `WINDOW` seconds no trigger can fire: `errors` takes 11 of 30, and `down` 18."""
+WINDOW = max(DOWN.for_ + GAP * INTERVAL, ERRORS.for_ / MADE) + INTERVAL
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,12 @@ def _row(at: datetime, outcome: Outcome, control: Outcome | None, source: str) -
 
 
 def _guard(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> Judged | None:
-    """Return what the guard rolls back for, judging after each probe in which anything may begin to fire."""
+    """Return what the guard rolls back for, judging after each probe at which anything may fire."""
     watched = _Simulated()
-    span = watching.window_of(watched)
-    ends = np.arange(1, day.at.size + 1)
-    begins = np.searchsorted(day.at, day.at - span)
+    begins = np.searchsorted(day.at, day.at - watching.window_of(watched))
     sums = np.concatenate([[0], np.cumsum(day.failed)])
-    in_reach = sums[ends] - sums[begins]
-    for tick in np.flatnonzero((in_reach > 0) & (day.failed | (in_reach >= FEW))).tolist():
+    lately = sums[1:] - sums[np.searchsorted(day.at, day.at - WINDOW)]
+    for tick in np.flatnonzero(lately >= FEW).tolist():
         now = float(day.at[tick] + day.elapsed[tick])
         window = probes[begins[tick] : tick + 1]
         fired = _first(day, watching.judge_probes(watched, window, moment(now)), now, rng)
