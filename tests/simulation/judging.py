@@ -132,7 +132,8 @@ def _control(failed: bool, astray: bool) -> Outcome | None:
 def _lengths(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tuple[float, ...]:
     """Return how long each outage was by the report, with second looks after a tick that failed until one passes."""
     rows: list[Any] = []
-    for one, at in zip(probes, day.at.tolist(), strict=True):
+    near = np.convolve(day.failed, [True, True, True], "same") > 0  # the others, which passed, change no length
+    for one, at in zip(itertools.compress(probes, near), day.at[near].tolist(), strict=True):
         rows.append(_row(one.at, one.outcome, one.control, watching.TICK))
         failed, looks = one.outcome is Outcome.FAILED, itertools.count(1)
         while failed and (number := next(looks)) < AGAIN_TIMES:
@@ -163,16 +164,19 @@ def _guard(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> Judge
 
 def _monitor(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tuple[list[Finding], Judged | None]:
     """Return the last findings of the monitor, and what it rolls back for."""
-    watched, baseline = _Simulated(), day.baseline.tolist()
+    watched, baseline = _Simulated(), sorted(day.baseline.tolist())
     span = watching.window_of(watched)
     findings: list[Finding] = []
     for at, burst in zip(day.looks.tolist(), day.bursts, strict=True):
-        window = probes[np.searchsorted(day.at, at - span) : np.searchsorted(day.at, at)]
+        begin, latest, end = np.searchsorted(day.at, [at - span, at - WINDOW, at]).tolist()
         previous = next((one for one in findings if one.kind == "slower"), None)
         took = burst_until_sure(SLOWER, baseline, watching.BURST, _Burst(burst))
         answers = [Probe(moment(at), Outcome.PASSED, one) for one in took]
-        findings = watching.judge_probes(watched, window, watching.as_of(window, moment(at)))
-        findings.append(judge(SLOWER, answers, moment(at), INTERVAL, baseline=baseline, previous=previous))
+        findings = [judge(SLOWER, answers, moment(at), INTERVAL, baseline=baseline, previous=previous)]
+        # The verdict asks for the last look's findings.
+        if at == day.looks[-1] or np.count_nonzero(day.failed[latest:end]) >= FEW:
+            window = probes[begin:end]
+            findings[:0] = watching.judge_probes(watched, window, watching.as_of(window, moment(at)))
         fired = _first(day, findings, at, rng)
         if fired is not None:
             return findings, fired
