@@ -299,8 +299,15 @@ def guard() -> None:
 
 
 @command("keep-guard")
-def keep_guard() -> None:
-    """See every few seconds that a guard is alive while anything is under watch; golive up keeps this running."""
+def keep_guard(
+    once: Annotated[bool, typer.Option("--once", help="Look once, and see through what is to be done.")] = False,
+) -> None:
+    """See every few seconds that a guard is alive and no rollback left half done; golive up keeps this running."""
+    if once:
+        from deployments import starting as flows
+
+        say("\n".join(flows.run(flows.keep_guard_anyway())))
+        return
     import threading
 
     from deployments.keeper import keep

@@ -16,6 +16,7 @@ from flows.call_off import call_off
 from flows.deploy import deploy
 from flows.guard import guard_anyway
 from flows.health import health
+from flows.keep_guard import keep_guard_anyway
 from flows.migrate import migrate
 from flows.monitor import monitor
 from flows.preflight import preflight
@@ -40,6 +41,7 @@ __all__ = [
     "backup",
     "call_off",
     "guard_anyway",
+    "keep_guard_anyway",
     "monitor",
     "release",
     "restore",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from tasks.acting import act
-from tasks.beside import take_from_dead
-from tasks.context import is_gone, ledger, once, world
+from tasks.beside import is_left, take_from_dead
+from tasks.context import ledger, once, world
 from tasks.domain.errors import GoliveError, LedgerError
 from tasks.domain.messages import Alert, alert_note
 from tasks.domain.outcome import Outcome
-from tasks.domain.release import MUTATING, State
+from tasks.domain.release import DRIVEN, State
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Look, Release
 from tasks.ledger.releases import HOLDER_SILENT_AFTER
@@ -17,10 +17,6 @@ from tasks.spec import loading
 from tasks.telling import about
 from tasks.watching import Fired
 
-DRIVEN = frozenset(
-    {State.RUNNING, State.PREFLIGHT, State.BACKUP, State.REHEARSE, State.ROLLING_BACK, *MUTATING} - {State.WATCHING}
-)
-"""States in which some process must be at work on the release."""
 SOURCE = "abandoned"
 """The source of a look that finds that the process has died which drove a release in the epoch of its findings."""
 MOST_CARRIED_ON = 3
@@ -50,10 +46,15 @@ def may_carry_on(book: Ledger, row: Release) -> bool:
     return bool(looks) and _is_of(looks[-1], row) and bool(looks[-1].findings.get("carried_on"))
 
 
+def wants_attention(book: Ledger, row: Release) -> bool:
+    """Tell whether people are to be told of a release that is left behind, or its rollback is to be gone on with."""
+    looks = book.evidence.looks(row.id, SOURCE)
+    return not looks or not _is_of(looks[-1], row) or bool(looks[-1].findings.get("carried_on"))
+
+
 def _seen_to(book: Ledger, row: Release) -> Fired | None:
     """Put on record that a release is left behind, if it is and that is not on record yet; return it if golive acts."""
-    heard = row.holder_seen is not None and book.evidence.now() - row.holder_seen < HOLDER_SILENT_AFTER
-    if heard and not is_gone(row.holder):
+    if not is_left(book, row):
         return None
     try:
         looks = book.evidence.looks(row.id, SOURCE)

@@ -8,7 +8,9 @@ import sys
 from tasks.context import is_gone, once, world
 from tasks.domain.ports import Command
 from tasks.ledger.ledger import Ledger
+from tasks.ledger.models import Release
 from tasks.ledger.part import GUARD
+from tasks.ledger.releases import HOLDER_SILENT_AFTER
 from tasks.settings import Settings
 
 
@@ -28,6 +30,12 @@ def guard_is_alive(book: Ledger) -> bool:
     """Tell whether a guard has been heard of lately and its process has not ended."""
     seen = book.leases.seen(GUARD)
     return seen is not None and seen[2] and not is_gone(seen[0])
+
+
+def is_left(book: Ledger, row: Release) -> bool:
+    """Tell whether the process that drove a release has ended, or has not been heard of for too long."""
+    heard = row.holder_seen is not None and book.evidence.now() - row.holder_seen < HOLDER_SILENT_AFTER
+    return not heard or is_gone(row.holder)
 
 
 def start_golive(*words: str, log: str) -> int:

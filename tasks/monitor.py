@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 from tasks import alerting, later, moments, staging, watching
-from tasks.abandoned import DRIVEN
 from tasks.acting import act, act_once, alone, retried, shared_out
 from tasks.beside import take_from_dead
 from tasks.checks import Check
@@ -17,7 +16,7 @@ from tasks.context import Context, context_of, is_gone, ledger, once, world
 from tasks.domain.errors import GoliveError, LedgerError, Refused
 from tasks.domain.judging import basis_of
 from tasks.domain.outcome import Outcome
-from tasks.domain.release import State
+from tasks.domain.release import DRIVEN, State
 from tasks.domain.triggers import Alarm, Finding
 from tasks.domain.units import show_seconds
 from tasks.domain.way_back import Loss

@@ -61,6 +61,11 @@ TERMINAL = frozenset({State.STABLE, State.STOPPED, State.ROLLED_BACK, State.SUPE
 MUTATING = frozenset({State.MIGRATE, State.DEPLOY, State.HEALTH, State.WATCHING})
 """States in which production may already differ from what it was, so that the triggers are armed."""
 
+DRIVEN = frozenset(
+    {State.RUNNING, State.PREFLIGHT, State.BACKUP, State.REHEARSE, State.ROLLING_BACK, *MUTATING} - {State.WATCHING}
+)
+"""States in which some process must be at work on the release."""
+
 FORWARD = (
     State.PLANNED,
     State.PREFLIGHT,

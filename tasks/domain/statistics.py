@@ -99,8 +99,8 @@ def slower_p(current: Sequence[float], baseline: Sequence[float], factor: float 
     here, there = len(current), len(baseline)
     against = sorted(factor * value for value in baseline)
     above = sum(bisect_left(against, value) + bisect_right(against, value) for value in current) / 2
-    ties = sum(count**3 - count for count in Counter([*current, *against]).values())
-    every = here + there
+    values, every = [*current, *against], here + there
+    ties = sum(count**3 - count for count in Counter(values).values()) if len(set(values)) < every else 0
     spread = math.sqrt(max(0.0, here * there / 12 * (every + 1 - ties / (every * (every - 1)))))
     # When all values are one and the same there is no order between the samples.
     return math.erfc((above - here * there / 2 - 0.5) / spread / math.sqrt(2)) / 2 if spread else 1.0

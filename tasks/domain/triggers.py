@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Annotated, Any, Literal, assert_never
 
 from pydantic import ConfigDict, Field
@@ -131,7 +132,7 @@ class Probe:
     @property
     def counted(self) -> Outcome:
         """The outcome as it counts against the target: a failure beside a failing control says nothing."""
-        if self.outcome is Outcome.FAILED and self.control not in {None, Outcome.PASSED}:
+        if self.outcome is Outcome.FAILED and self.control is not None and self.control is not Outcome.PASSED:
             return Outcome.UNKNOWN
         return self.outcome
 
@@ -173,7 +174,7 @@ def judge(
     For `Slower`, the window is one burst, ``baseline`` the seconds that answers took before the release, and
     ``previous`` the finding on the burst before. For `Corruption`, it holds the looks of the integrity checks.
     """
-    past = sorted((p for p in window if p.at <= now and p.counted is not Outcome.UNKNOWN), key=lambda p: p.at)
+    past = sorted([p for p in window if p.at <= now and p.counted is not Outcome.UNKNOWN], key=attrgetter("at"))
     match trigger:
         case Down():
             return _down(trigger, past, now, interval)
@@ -226,7 +227,7 @@ def outages(trigger: Down, probes: Sequence[Probe], interval: float) -> list[Fin
 
     One that fired at no moment, since probes were missing or it ended just before anyone could act, is found here.
     """
-    known = sorted((p for p in probes if p.counted is not Outcome.UNKNOWN), key=lambda p: p.at)
+    known = sorted([p for p in probes if p.counted is not Outcome.UNKNOWN], key=attrgetter("at"))
     rows = [list(row) for _, row in itertools.groupby(known, key=lambda p: p.outcome)]
     found = []
     for row, after in itertools.zip_longest(rows, rows[1:]):

@@ -1,7 +1,8 @@
 """What golive asks of its ledger, at a hundred thousand rows and at ten million: each question must take as long.
 
-The rows of a release are always as many; only the number of releases grows. With each time comes PostgreSQL's own plan:
-a table that grows may be read by an index only.
+The rows of a release are always as many; only the number of releases grows. Both ledgers are asked by turns. With each
+time comes PostgreSQL's own plan: a table that grows may be read by an index only, and how many pages that takes is the
+same however busy the machine is.
 """
 
 from __future__ import annotations
@@ -185,14 +186,19 @@ def plans_of(book: Ledger, ask: Callable[[], Any]) -> list[Mapping[str, Any]]:
         for statement, parameters in said:
             if statement.lstrip().upper().startswith(("SELECT", "WITH")):
                 found: Any = connection.exec_driver_sql(
-                    f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
+                    f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
                 ).scalar()
                 plans.append((json.loads(found) if isinstance(found, str) else found)[0]["Plan"])
     return plans
 
 
-def asked(server: EmbeddedServer, rows: int) -> tuple[int, dict[str, tuple[float, list[Mapping[str, Any]]]]]:
-    """Fill a ledger, and return how many releases it has and for each question the median in ms, and the plans."""
+def pages(plans: list[Mapping[str, Any]]) -> int:
+    """Return how many pages PostgreSQL went through, whether they were in memory or not."""
+    return sum(int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]) for plan in plans)
+
+
+def filled(server: EmbeddedServer, rows: int) -> tuple[Ledger, int]:
+    """Return a ledger with so many rows, and how many releases it has."""
     postgres, dsn = Postgres(), server.dsn("golive")
     with postgres.session(postgres.with_database(dsn, "postgres")) as session:
         session.execute(f"CREATE DATABASE rows_{rows}")
@@ -201,40 +207,47 @@ def asked(server: EmbeddedServer, rows: int) -> tuple[int, dict[str, tuple[float
     began = time.monotonic()
     count = fill(book.dsn, rows)
     print(f"{rows:,} rows of {count:,} releases in {time.monotonic() - began:.0f} s", flush=True)
-    found = {}
-    for name, ask in questions(book, count).items():
-        ask()
-        taken = []
-        for _ in range(ROUNDS):
+    return book, count
+
+
+def timed(asks: tuple[Callable[[], Any], ...]) -> list[float]:
+    """Return the median in ms of each question, asked by turns."""
+    taken: list[list[float]] = [[] for _ in asks]
+    for number in range(ROUNDS + 1):
+        for ask, into in zip(asks, taken, strict=True):
             start = time.perf_counter()
             ask()
-            taken.append(1000 * (time.perf_counter() - start))
-        found[name] = statistics.median(taken), plans_of(book, ask)
-    book.close()
-    return count, found
+            if number:
+                into.append(1000 * (time.perf_counter() - start))
+    return [statistics.median(each) for each in taken]
 
 
 def main(directory: Path, *, rows: int) -> None:
     """Measure both sizes, and publish; the plans go to ``var/bench`` too."""
     server = EmbeddedServer(directory / "ledger")
     server.ensure_running()
-    try:
-        small_count, small = asked(server, min(SIZES[0], rows))
-        count, large = asked(server, rows)
-    finally:
-        server.stop()
     growing = {*APPEND_ONLY, "release"} - {"backup", "backup_removal", "version_block"}
     table, plans = {}, {}
-    for name, (large_ms, of) in large.items():
-        scanned = sorted({one for plan in of for one in _scans(plan)} & growing)
-        table[name] = {
-            f"ms at {SIZES[0]:,}": small[name][0],
-            f"ms at {rows:,}": large_ms,
-            "ratio": large_ms / small[name][0],
-            "read whole": ", ".join(scanned) or "–",
-        }
-        plans[name] = of
+    try:
+        (few, few_count), (many, many_count) = filled(server, min(SIZES[0], rows)), filled(server, rows)
+        of_few, of_many = questions(few, few_count), questions(many, many_count)
+        for name in of_many:
+            small_ms, large_ms = timed((of_few[name], of_many[name]))
+            small, large = plans_of(few, of_few[name]), plans_of(many, of_many[name])
+            scanned = sorted({one for plan in large for one in _scans(plan)} & growing)
+            table[name] = {
+                f"ms at {SIZES[0]:,}": small_ms,
+                f"ms at {rows:,}": large_ms,
+                "ratio": large_ms / small_ms,
+                "pages": f"{pages(small):,} → {pages(large):,}",
+                "read whole": ", ".join(scanned) or "–",
+            }
+            plans[name] = large
+        few.close()
+        many.close()
+    finally:
+        server.stop()
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "ledger-plans.json").write_text(json.dumps(plans, indent=1, default=str))
-    conditions = {"rows": rows, "releases": f"{small_count:,} and {count:,}", "rounds": ROUNDS}
+    conditions = {"rows": rows, "releases": f"{few_count:,} and {many_count:,}", "rounds": ROUNDS}
     publish_table("ledger", conditions, table, dict.fromkeys(table, "as long; no table that grows read whole"))

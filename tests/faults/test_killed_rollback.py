@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from deployments.keeper import Keeper
 from tasks.abandoned import left_behind
+from tasks.adapters.host import LocalHost
 from tasks.domain.errors import SteppedAside
-from tasks.domain.ports import RunningServer
+from tasks.domain.ports import Command, RunningServer
 from tasks.domain.release import State
+from tasks.settings import Settings
 from tests.flows import SmallSystem, a_system
 from tests.nursery import Nursery
 from tests.systems import run
-from tests.watched import alerts_of, deploy, live_under_watch, moves_of, put_under_watch
+from tests.watched import NO_PREFECT, alerts_of, deploy, live_under_watch, moves_of, put_under_watch
 
 WHY = "down: for 11m"
 DEAD = "elsewhere:1:x"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +53,31 @@ def test_it_is_finished_by_the_next_look_without_a_person_and_exactly_once(
     assert system.ledger.releases.blocked("shop", "v2").reason == WHY
     [told] = [text for text in alerts_of(system, release) if "nobody drives this release" in text]
     assert "go on with the rollback, by itself" in told
+
+
+def test_the_keeper_has_a_process_go_on_with_it_while_prefect_is_away(
+    system: SmallSystem, nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, started = live_under_watch(system, "v7"), list[Command]()
+    killed(nursery, release)
+
+    def spawn(_host: LocalHost, command: Command, _log: Path) -> int:
+        started.append(command)
+        return os.getpid()
+
+    monkeypatch.setattr(LocalHost, "spawn", spawn)
+    keeper = Keeper(Settings.from_environment())
+    assert f"nobody drives {release} any more" in keeper.look()
+    keeper.look()
+    [command] = [one for one in started if "--once" in one.argv]
+    environment = {**command.secret_env, "PREFECT_API_URL": NO_PREFECT}
+    said = subprocess.run(
+        command.argv, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=120
+    )
+    assert f"{release} was rolled back to v1" in said.stdout
+    assert system.serving() == "v1"
+    assert moves_of(system, release).count(State.ROLLING_BACK) == 1
+    assert release not in keeper.look()
 
 
 def test_one_that_is_killed_whoever_is_at_it_is_given_to_a_person(system: SmallSystem, nursery: Nursery) -> None:

@@ -17,7 +17,7 @@ from tasks.checks import Check
 from tasks.domain.outages import AGAIN
 from tasks.domain.outcome import Outcome, Reading
 from tasks.domain.timetable import AGAIN_TIMES
-from tasks.domain.triggers import Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
+from tasks.domain.triggers import GAP, MADE, Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
 from tasks.domain.watch import Ended, watch_verdict
 from tasks.reporting.deriving import probing_of
 from tasks.spec.release_file import Rollback
@@ -29,8 +29,9 @@ LIVE = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
 DOWN, ERRORS, SLOWER = Down(), Errors(), Slower()
 PLANNED = Watch(probe=ProbePlan(check="it answers"))
 ANSWERING = Rollback(when=(DOWN, ERRORS, SLOWER))
-FEW = 5
-"""So many of the probes in reach must have failed before each tick is judged, and not only those that failed."""
+FEW = 8
+"""With fewer failures in a window of `WINDOW` seconds no trigger can fire: `errors` takes 11 of 30, and `down` 18."""
+WINDOW = max(DOWN.for_ + GAP * INTERVAL, ERRORS.for_ / MADE) + INTERVAL
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,8 @@ def _control(failed: bool, astray: bool) -> Outcome | None:
 def _lengths(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tuple[float, ...]:
     """Return how long each outage was by the report, with second looks after a tick that failed until one passes."""
     rows: list[Any] = []
-    for one, at in zip(probes, day.at.tolist(), strict=True):
+    near = np.convolve(day.failed, [True, True, True], "same") > 0  # the others, which passed, change no length
+    for one, at in zip(itertools.compress(probes, near), day.at[near].tolist(), strict=True):
         rows.append(_row(one.at, one.outcome, one.control, watching.TICK))
         failed, looks = one.outcome is Outcome.FAILED, itertools.count(1)
         while failed and (number := next(looks)) < AGAIN_TIMES:
@@ -146,14 +148,12 @@ def _row(at: datetime, outcome: Outcome, control: Outcome | None, source: str) -
 
 
 def _guard(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> Judged | None:
-    """Return what the guard rolls back for, judging after each probe in which anything may begin to fire."""
+    """Return what the guard rolls back for, judging after each probe at which anything may fire."""
     watched = _Simulated()
-    span = watching.window_of(watched)
-    ends = np.arange(1, day.at.size + 1)
-    begins = np.searchsorted(day.at, day.at - span)
+    begins = np.searchsorted(day.at, day.at - watching.window_of(watched))
     sums = np.concatenate([[0], np.cumsum(day.failed)])
-    in_reach = sums[ends] - sums[begins]
-    for tick in np.flatnonzero((in_reach > 0) & (day.failed | (in_reach >= FEW))).tolist():
+    lately = sums[1:] - sums[np.searchsorted(day.at, day.at - WINDOW)]
+    for tick in np.flatnonzero(lately >= FEW).tolist():
         now = float(day.at[tick] + day.elapsed[tick])
         window = probes[begins[tick] : tick + 1]
         fired = _first(day, watching.judge_probes(watched, window, moment(now)), now, rng)
@@ -164,16 +164,19 @@ def _guard(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> Judge
 
 def _monitor(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tuple[list[Finding], Judged | None]:
     """Return the last findings of the monitor, and what it rolls back for."""
-    watched, baseline = _Simulated(), day.baseline.tolist()
+    watched, baseline = _Simulated(), sorted(day.baseline.tolist())
     span = watching.window_of(watched)
     findings: list[Finding] = []
     for at, burst in zip(day.looks.tolist(), day.bursts, strict=True):
-        window = probes[np.searchsorted(day.at, at - span) : np.searchsorted(day.at, at)]
+        begin, latest, end = np.searchsorted(day.at, [at - span, at - WINDOW, at]).tolist()
         previous = next((one for one in findings if one.kind == "slower"), None)
         took = burst_until_sure(SLOWER, baseline, watching.BURST, _Burst(burst))
         answers = [Probe(moment(at), Outcome.PASSED, one) for one in took]
-        findings = watching.judge_probes(watched, window, watching.as_of(window, moment(at)))
-        findings.append(judge(SLOWER, answers, moment(at), INTERVAL, baseline=baseline, previous=previous))
+        findings = [judge(SLOWER, answers, moment(at), INTERVAL, baseline=baseline, previous=previous)]
+        # The verdict asks for the last look's findings.
+        if at == day.looks[-1] or np.count_nonzero(day.failed[latest:end]) >= FEW:
+            window = probes[begin:end]
+            findings[:0] = watching.judge_probes(watched, window, watching.as_of(window, moment(at)))
         fired = _first(day, findings, at, rng)
         if fired is not None:
             return findings, fired
