@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -118,6 +119,19 @@ class Fleet:
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
+    def over_tls(self, dsn: str) -> str:
+        """Return a DSN of the shared PostgreSQL by which nobody connects but over TLS, and to nothing else."""
+        return f"{dsn}?sslmode=verify-full&sslrootcert={self.authority}"
+
+    def in_clear(self) -> Sequence[Mapping[str, Any]]:
+        """Return the connections of Prefect to its database that are made without TLS."""
+        query = """
+SELECT application_name, client_addr FROM pg_stat_activity JOIN pg_stat_ssl USING (pid)
+WHERE datname LIKE 'prefect%' AND client_addr IS NOT NULL AND NOT ssl
+"""
+        with Postgres().session(self.postgres.dsn()) as session:
+            return session.query(query)
+
     def machine(self, name: str, variables: str, **values: object) -> Machine:
         """Set a machine up that has an ``.env`` file of the example, with other values in it and further ones."""
         home = self.home / name
@@ -162,7 +176,10 @@ def a_fleet(home: Path) -> Iterator[Fleet]:
         with Postgres().session(database) as session:
             if not session.query("SELECT 1 FROM pg_available_extensions WHERE name = 'pg_trgm'"):
                 missing("no PostgreSQL with pg_trgm is installed")
-        redis = stack.enter_context(_redis(home / "redis"))
+        trusts = Authority(home)
+        issued = trusts.issue("127.0.0.1")
+        _speak_tls(database, issued)
+        redis = stack.enter_context(_redis(home / "redis", issued))
         port, ports = free_port(), (free_port(), free_port())
         shared = {
             "PREFECT_SERVER_API_HOST": "127.0.0.1",
@@ -172,6 +189,8 @@ def a_fleet(home: Path) -> Iterator[Fleet]:
             "PREFECT_UI_API_URL": f"https://127.0.0.1:{port}/api",
             "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"https://127.0.0.1:{port}",
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": database.replace("postgresql://", "postgresql+asyncpg://"),
+            "PREFECT_SERVER_DATABASE_SQLALCHEMY_CONNECT_ARGS_TLS_CA_FILE": str(trusts.ca),
+            "SSL_CERT_FILE": str(trusts.ca),
             "PREFECT_REDIS_MESSAGING_URL": f"{redis}/0",
             "PREFECT_REDIS_WORKER_CLEANUP_QUEUE_URL": f"{redis}/0",
             "PREFECT_SERVER_DOCKET_URL": f"{redis}/1",
@@ -184,7 +203,6 @@ def a_fleet(home: Path) -> Iterator[Fleet]:
             return Machine(at, env_file(at, "server.env", **shared, **own))
 
         first, second, services = serving("api-1", ports[0]), serving("api-2", ports[1]), serving("services", 0)
-        trusts = Authority(home)
         # A client reads all certificates when it is made, which takes longer than a question.
         tls = ssl.create_default_context(cafile=trusts.ca)
         client = stack.enter_context(httpx.Client(timeout=60.0, trust_env=False, verify=tls))
@@ -193,7 +211,7 @@ def a_fleet(home: Path) -> Iterator[Fleet]:
         for machine, role in ((first, "api"), (second, "api"), (services, "services")):
             stack.callback(machine.stop, role)
             machine.start(role)
-        stack.enter_context(_balancer(home / "balancer", port, ports, trusts.issue("127.0.0.1")))
+        stack.enter_context(_balancer(home / "balancer", port, ports, issued))
         for api in (*(f"http://127.0.0.1:{number}/api" for number in ports), fleet.api):
             wait_until(partial(_is_ready, client, api), within=UP_WITHIN)
         yield fleet
@@ -206,18 +224,33 @@ def _is_ready(client: httpx.Client, api: str) -> bool:
         return False
 
 
+def _speak_tls(dsn: str, issued: Issued) -> None:
+    """Let a server of PostgreSQL speak TLS too."""
+    with Postgres().session(dsn) as session:
+        directory = Path(str(session.value("SHOW data_directory")))
+        for path, name in ((issued.cert, "shown.pem"), (issued.key, "shown.key")):
+            copied = directory / name
+            copied.touch(0o600)
+            copied.write_bytes(path.read_bytes())
+            shutil.chown(copied, directory.stat().st_uid)
+        for setting, value in (("ssl_cert_file", "shown.pem"), ("ssl_key_file", "shown.key"), ("ssl", "on")):
+            session.execute(f"ALTER SYSTEM SET {setting} = '{value}'")
+        session.execute("SELECT pg_reload_conf()")
+
+
 @contextmanager
-def _redis(directory: Path) -> Iterator[str]:
-    """Run Redis by the example's file; give its address with the password."""
+def _redis(directory: Path, issued: Issued) -> Iterator[str]:
+    """Run Redis by the example's file, by TLS alone; give its address with the password."""
     directory.mkdir()
     port, word = free_port(), "redis-word"
     own = directory / "own.conf"
     own.write_text(
-        f"include {EXAMPLE / 'redis.conf'}\nbind 127.0.0.1\nport {port}\nrequirepass {word}\ndir {directory}\n"
+        f"include {EXAMPLE / 'redis.conf'}\nbind 127.0.0.1\nrequirepass {word}\ndir {directory}\n"
+        f"port 0\ntls-port {port}\ntls-cert-file {issued.cert}\ntls-key-file {issued.key}\n"
     )
     with running([require_part("redis-server"), own], directory) as (process, log):
         until(lambda: b"Ready to accept" in log.read_bytes(), process, log)
-        yield f"redis://:{word}@127.0.0.1:{port}"
+        yield f"rediss://:{word}@127.0.0.1:{port}"
 
 
 @contextmanager

@@ -56,7 +56,8 @@ def shop(fleet: Fleet) -> Iterator[SmallSystem]:
 @pytest.fixture(scope="module")
 def north(fleet: Fleet, shop: SmallSystem) -> Machine:
     """The worker's machine where the shop is, of which nothing starts by itself while a test runs."""
-    machine = fleet.worker("worker-north", NORTH, **shop.environment)
+    given = {**shop.environment, "GOLIVE_LEDGER_URL": fleet.over_tls(shop.ledger_url)}
+    machine = fleet.worker("worker-north", NORTH, **given)
     machine.shell("golive register")
     for one in fleet.ask("POST", "/deployments/filter"):
         if one["schedules"]:
@@ -75,7 +76,8 @@ def south(fleet: Fleet, shop: SmallSystem, north: Machine) -> Machine:
     depot["rollout"] = {**depot["rollout"], "port": free_port()}
     (home / "systems" / "depot" / "release.yaml").write_text(json.dumps(depot))
     places = {"GOLIVE_HOME": home / "golive", "GOLIVE_SYSTEMS": home / "systems"}
-    machine = fleet.worker("worker-south", SOUTH, **places, GOLIVE_LEDGER_URL=shop.ledger_url, DEPOT_DSN=shop.dsn)
+    ledger_url = fleet.over_tls(shop.ledger_url)
+    machine = fleet.worker("worker-south", SOUTH, **places, GOLIVE_LEDGER_URL=ledger_url, DEPOT_DSN=shop.dsn)
     # What golive register does, for one deployment instead of all, which takes a quarter of the whole test's time.
     fleet.ask("POST", "/work_pools/", name=SOUTH, type="process")
     like = fleet.ask("GET", f"/deployments/name/preflight/preflight@{NORTH}")
@@ -128,6 +130,7 @@ def test_a_release_outlives_the_api_server_that_it_began_with_and_each_pool_work
         return "prefect.flow-run.Completed" in {one["event"] for one in events}
 
     wait_until(has_been_told, within=UP_WITHIN)
+    assert fleet.in_clear() == []
 
 
 def test_doctor_sees_the_pool_of_its_machine_at_the_shared_server(
