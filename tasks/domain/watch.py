@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,9 +106,7 @@ def watch_verdict(
     """
     made = [p for p in probes if started <= p.at <= ended and p.counted is not Outcome.UNKNOWN]
     expected = max(1, round((ended - started).total_seconds() / interval))
-    # Ticks are counted, not probes: a burst must not make up for an hour in which nobody looked.
-    ticks = len({int((p.at - started).total_seconds() / interval) for p in made})
-    coverage = min(1.0, ticks / expected)
+    coverage = min(1.0, _ticks([(p.at - started).total_seconds() / interval for p in made]) / expected)
     failures = sum(p.outcome is Outcome.FAILED for p in made)
     rate = failures / len(made) if made else None
     took = [p.elapsed for p in made if p.outcome is Outcome.PASSED and p.elapsed is not None]
@@ -134,6 +133,16 @@ def watch_verdict(
         may_mend = not any(one.failed for one in objections)
         return WatchVerdict(Ended.INCONCLUSIVE, f"{'; '.join(reasons)} ({figures})", evidence, may_mend)
     return WatchVerdict(Ended.STABLE, figures, evidence)
+
+
+def _ticks(intervals: Sequence[float]) -> int:
+    """Return in how many intervals something was looked at; ``intervals`` is how many had passed at each look.
+
+    Not looks are counted: a burst must not make up for an hour in which nobody looked. Ticks that lie close to where one
+    interval ends and the next begins would by a little lateness leave one empty and come to two in another, so that the
+    borders are taken where they lie apart from the ticks.
+    """
+    return max(len({math.floor(at + shift) for at in intervals}) for shift in (0.0, 0.5))
 
 
 def _about_probes(coverage: float, rate: float | None, criteria: Criteria) -> Iterator[_Objection]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,6 +70,14 @@ def test_what_is_not_shown_to_be_stable_is_inconclusive(looks, more, reason):
     seen = verdict(looks, **more)
     assert seen.ended is Ended.INCONCLUSIVE
     assert reason in seen.seen
+
+
+def test_ticks_that_are_a_little_late_or_early_are_none_missed():
+    late = [replace(one, at=one.at + timedelta(seconds=(-0.4, 0.3, 9.0)[i % 3])) for i, one in enumerate(a_day())]
+    assert verdict(late).evidence["coverage"] > 0.999
+    exact = [Probe(START + timedelta(seconds=0.1) * i, P, 0.05) for i in range(1000)]
+    seen = watch_verdict(exact, START, START + timedelta(seconds=100), 0.1).evidence
+    assert (seen["made"], seen["coverage"]) == (1000, 1.0)
 
 
 def test_a_burst_does_not_make_up_for_hours_in_which_nobody_looked():
