@@ -138,8 +138,8 @@ def watch_verdict(
 def _ticks(intervals: Sequence[float]) -> int:
     """Return in how many intervals something was looked at; ``intervals`` is how many had passed at each look.
 
-    Not looks are counted: a burst must not make up for an hour in which nobody looked. Ticks that lie close to where one
-    interval ends and the next begins would by a little lateness leave one empty and come to two in another, so that the
+    Not looks are counted: a burst must not make up for an hour in which nobody looked. Ticks that lie close to where
+    one interval ends and the next begins would by a little lateness leave one empty and come to two in another, so the
     borders are taken where they lie apart from the ticks.
     """
     return max(len({math.floor(at + shift) for at in intervals}) for shift in (0.0, 0.5))
