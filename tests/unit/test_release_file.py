@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from deployments.reference import release_file_schema
 from tasks.domain.errors import ReleaseFileError, UnknownSystem
+from tasks.domain.target import Within
 from tasks.spec import loading
 from tasks.spec.naming_secrets import holds_password
 from tasks.spec.release_file import PHASES, Database
@@ -255,7 +256,7 @@ def test_a_command_runs_in_a_container_only_where_the_platform_has_such():
         assert "checks.health.0" in said
         text = text.replace(on_processes, on_compose)
         if more:
-            assert loading.parse(text).check("inside").inside.one_off
+            assert loading.parse(text).check("inside").inside == Within("api", one_off=True)
         else:
             assert "there is no service 'api' in platform.services; expected one of web" in fault(text)
     said = fault(changed("{kind: none}", "{kind: alembic, service: api}"))
