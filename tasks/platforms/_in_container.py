@@ -33,7 +33,9 @@ def look_in(engine: Engine, container: str, command: Command) -> Finished:
     if ended.exit_code:
         engine.require()
     if ended.exit_code in _NO_PROGRAM:
-        raise ToolMissing(f"{command.argv[0]} cannot be run in the container: {_last(ended)}", do="mend the command")
+        raise ToolMissing(
+            f"{command.argv[0]} cannot be run in the container: {_last(ended, command)}", do="mend the command"
+        )
     return _judged(ended, command, (_OF_DOCKER,))
 
 
@@ -63,9 +65,12 @@ def run_once(engine: Engine, make: Command, container: str, command: Command) ->
 
 def _judged(ended: Finished, command: Command, never: tuple[int, ...] = ()) -> Finished:
     if ended.exit_code in never or ended.exit_code not in command.ok_exit:
-        raise CommandFailed(f"exit code {ended.exit_code}: {_last(ended)}", where=command.argv[0])
+        raise CommandFailed(f"exit code {ended.exit_code}: {_last(ended, command)}", where=command.argv[0])
     return ended
 
 
-def _last(ended: Finished) -> str:
-    return "\n".join((ended.stderr or ended.stdout).strip().splitlines()[-15:])
+def _last(ended: Finished, command: Command) -> str:
+    said = "\n".join((ended.stderr or ended.stdout).strip().splitlines()[-15:])
+    for value in sorted(command.secret_env.values(), key=len, reverse=True):
+        said = said.replace(value, "•••") if value else said
+    return said

@@ -238,7 +238,7 @@ class Compose(Platform):
         try:
             if self.build:
                 self._compose(at, _ONE_OFF, "build", service, files_of=name)
-            asked = ("run", "--detach", "--no-deps", "--name", name, *mounted, *_in_container.options(command))
+            asked = ("run", "--detach", "-T", "--no-deps", "--name", name, *mounted, *_in_container.options(command))
             make = self._command(at, _ONE_OFF, *asked, service, *command.argv, files_of=name)
             return _in_container.run_once(engine, make, name, command)
         finally:

@@ -349,6 +349,9 @@ def test_commands_run_in_the_container_that_runs_and_in_one_of_their_own(target,
         platform.require_within(within)
         ran = platform.run(at, within, _secret("echo $VERSION ${#TOKEN}; echo beside >&2; exit 3"))
         assert (ran.exit_code, ran.stdout, "beside" in ran.stderr) == (3, f"{seen} 11\n", True)
+        with pytest.raises(CommandFailed, match="exit code 4: wrong: •••") as failed:
+            platform.run(at, within, replace(_secret("echo wrong: $TOKEN; exit 4"), ok_exit=(0,)))
+        assert "hidden-word" not in f"{failed.value!r} {failed.value.__context__!r}"
         with pytest.raises((ToolMissing, CommandFailed), match="no-such-program"):
             platform.run(at, within, Command(("no-such-program",)))
     with pytest.raises(Unreachable, match="no container of it runs"):
