@@ -38,6 +38,7 @@ from tasks.ledger.part import Part
 from tasks.ledger.reading import Armed
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Host, Site
+from tasks.rollouts._containers import Containers
 from tasks.settings import POOL, Settings
 from tasks.spec import loading
 from tasks.spec.hosts import OWN_MACHINE, Machine
@@ -201,11 +202,14 @@ class Context:
 
         That is on production's own server; for a scratch copy, which may lie on another one, ask `Scratch`.
         """
-        declared = self.file.database.application_dsn
-        if declared is None:
-            return dsn
-        name = self.world.databases.name_of(dsn)
-        return self.world.databases.with_database(self.world.secrets.resolve(declared), name)
+        return _application_dsn(self.file, self.world, dsn)
+
+
+def _application_dsn(file: ReleaseFile, at: World, dsn: str) -> str:
+    declared = file.database.application_dsn
+    if declared is None:
+        return dsn
+    return at.databases.with_database(at.secrets.resolve(declared), at.databases.name_of(dsn))
 
 
 def root_of(file: ReleaseFile, settings: Settings, directory: str = "") -> Path:
@@ -221,15 +225,20 @@ def place_of(file: ReleaseFile, settings: Settings, directory: str) -> Path:
 
 def production(file: ReleaseFile, settings: Settings, at: World, version: str) -> Target:
     """Return production as a target, without anything that a release recorded."""
-    root = root_of(file, settings)
+    root, dsn = root_of(file, settings), at.secrets.resolve(file.database.dsn)
+
+    def of_application(known: str) -> str:
+        return _application_dsn(file, at, known) if known == dsn else known  # a copy may lie on another server
+
     return Target(
         world=at,
         system=file.system,
         version=version,
         base_url=file.base_url,
-        dsn=at.secrets.resolve(file.database.dsn),
+        dsn=dsn,
         root=root,
         release_dir=root / "releases" / version,
+        containers=Containers(file.platform, file.rollout, file.router, of_application),
     )
 
 

@@ -168,14 +168,14 @@ def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]
     everywhere(needed, lambda one: _bring(ctx, one, version))
     port = host.free_port()
     with Scratch(ctx).lent_to(host, REHEARSAL) as copy, host.reach(port) as near:
-        target = site.target.at(dsn=copy, port=port, base_url=f"http://127.0.0.1:{port}")
+        target = site.target.at(dsn=copy, port=port, slot=slot, base_url=f"http://127.0.0.1:{port}")
         instance = Instance(slot, version, target.release_dir, port, copy, background=False)
         try:
             ctx.file.platform.start(target, instance)
             ctx.file.rollout.wait_ready(site, Place(slot, port))
             first = {name: target for name in needed if name}
             yield ctx.target(version).at(
-                dsn=copy_of(ctx).dsn, port=near, base_url=f"http://127.0.0.1:{near}", hosts=first
+                dsn=copy_of(ctx).dsn, port=near, slot=slot, base_url=f"http://127.0.0.1:{near}", hosts=first
             )
         finally:
             ctx.file.platform.stop(target, slot)

@@ -45,7 +45,7 @@ class Stand:
     """A kind of platform, made by ``make`` from the service's further environment.
 
     ``web`` and ``worker`` return the ids of its processes for a port; ``restarts`` tells whether the platform starts
-    again what has ended, ``every_value`` whether any value may stand in an environment.
+    again what has ended, ``has_containers`` whether commands run within its services.
     """
 
     target: Target
@@ -53,6 +53,7 @@ class Stand:
     web: Callable[[int], list[int]] = service_pids
     worker: Callable[[int], list[int]] = worker_pids
     restarts: bool = True
+    has_containers: bool = False
     started: list[tuple[Platform, str]] = field(default_factory=list)
 
     def start(
@@ -130,7 +131,7 @@ def _compose(root: Path, world: World, part: Callable[[str], Any]) -> Iterator[S
         return [one.pid for one in running() if one.words.startswith(f"/bin/sleep 1000.{port} ")]
 
     target = replace(a_target(world, root), system="sys-" + secrets.token_hex(3))
-    yield Stand(target, make, web, worker)
+    yield Stand(target, make, web, worker, has_containers=True)
     engines.clear(address)
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from tasks.domain.kind import Duration, Kind
 from tasks.domain.outcome import Reading
-from tasks.domain.target import Target
+from tasks.domain.target import Target, Within
 
 
 class Check(Kind):
@@ -45,6 +45,11 @@ class Check(Kind):
     def on_hosts(self) -> bool:
         """Whether it looks at each host of a system that has some."""
         return self.on == "hosts" or (self.on is None and self.of_machine)
+
+    @property
+    def inside(self) -> Within | None:
+        """The container within which it looks, where it looks within one."""
+        return None
 
     @property
     def compares(self) -> bool:

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
 
 from tasks.domain.errors import ReleaseFileError
-from tasks.domain.ports import World
+from tasks.domain.ports import Command, Finished, World
 from tasks.domain.turn import Turn
 
 HOSTS = "hosts"
@@ -26,6 +28,26 @@ OF_DSN = ("db_host", "db_port", "db_user", "db_password", "db_name")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join((*PLACEHOLDERS, *OF_DSN)) + r"|dsn\+[a-z0-9_]+)\}")
 
 
+ServiceName = Annotated[str, Field(pattern=r"^([a-zA-Z0-9][a-zA-Z0-9._-]*)?$", examples=["api"])]
+"""The name of a service of the platform; empty for none."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """In which container a command runs: that of a service that runs, or with ``one_off`` one made for the command."""
+
+    service: str
+    one_off: bool = False
+
+
+class Containers(Protocol):
+    """Runs commands within the containers of a system's services."""
+
+    def run(self, target: Target, within: Within, command: Command) -> Finished:
+        """Run a command to its end, as `Host.run` does."""
+        ...
+
+
 @dataclass(frozen=True)
 class Target:
     """One running, or soon to run, version of a system, with the world to look at it through.
@@ -36,7 +58,8 @@ class Target:
     where golive keeps the system's releases. ``slot`` is known where a platform works on one, ``image`` is what the
     container image of the version is exactly, where it has one. ``turn`` is there only where production is to be
     migrated. ``python`` is the interpreter of the machine that it is on. ``hosts`` are the machines on which the system
-    runs, each as the target is seen from there; there are none where that is golive's own.
+    runs, each as the target is seen from there; there are none where that is golive's own. ``containers`` run commands
+    within the system's services.
     """
 
     world: World
@@ -55,6 +78,7 @@ class Target:
     turn: Turn | None = None
     python: str = sys.executable
     hosts: Mapping[str, Target] = field(default_factory=dict)
+    containers: Containers | None = field(default=None, repr=False)
 
     def at(self, **changes: Any) -> Target:
         """Return the same target with some fields changed."""
@@ -79,6 +103,14 @@ class Target:
             )
             for name, there in self.hosts.items()
         } or {"": self}
+
+    def run(self, command: Command, within: Within | None = None) -> Finished:
+        """Run a command to its end on the target's host, or within a container of one of its services."""
+        if within is None:
+            return self.world.host.run(command)
+        if self.containers is None:
+            raise ReleaseFileError("no containers are known here", where=within.service)
+        return self.containers.run(self, within, command)
 
     def fill(self, text: str) -> str:
         """Replace ``{base_url}``, ``{port}``, ``{version}``, … and then resolve secret references.

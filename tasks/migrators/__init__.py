@@ -12,7 +12,7 @@ from pydantic import Field, PrivateAttr
 
 from tasks.domain.kind import Duration, Kind, Strict
 from tasks.domain.ports import Clock
-from tasks.domain.target import Target
+from tasks.domain.target import Target, Within
 from tasks.migrators._fence import fence_off
 from tasks.migrators._pooler import require_direct
 from tasks.migrators._runner import only_runner
@@ -101,6 +101,11 @@ class Migrator(Kind):
     """Whether what serves is stopped before the schema changes, if anything is pending: for a version that could not
     run meanwhile, or that would stand in the migration's way. Only with a rollout that stops it anyway. The phase
     migrate, started alone, leaves it stopped."""
+
+    @property
+    def inside(self) -> Within | None:
+        """The container within which its tool runs, where it runs within one."""
+        return None
 
     def until(self, moment: float) -> Self:
         """Return this migrator as it gives up at a moment of the monotonic clock."""

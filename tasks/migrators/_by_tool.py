@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from tasks.domain.release_files import RelativePath
-from tasks.domain.target import Target
+from tasks.domain.target import ServiceName, Target, Within
 from tasks.migrators import Migrator
 from tasks.migrators._tool import LockTimeoutBy, Scheme, Tool, Variable
 
@@ -19,6 +19,10 @@ class ToolMigrator(Migrator):
     directory: RelativePath = "."
     """Where the tool runs, relative to the release's directory; Alembic's ``alembic.ini`` or ``pyproject.toml`` lies
     there."""
+    service: ServiceName = ""
+    """The service of the platform (``compose``) of which each command of the tool gets a container of its own, made of
+    the release's image and removed afterwards; on golive's machine if empty. The release's code is there at its own
+    path, and can only be read."""
     dsn_variable: Variable = "DATABASE_URL"
     """The environment variable from which the tool (Alembic: ``env.py``) takes the database's URL."""
     dsn_scheme: Scheme = ""
@@ -27,6 +31,11 @@ class ToolMigrator(Migrator):
     """Further environment variables; placeholders and references to secrets may stand in their values."""
     lock_timeout_by: LockTimeoutBy = "golive"
     """Who limits the wait for a lock: ``golive`` through PGOPTIONS, or ``release``, whose tool or ``env.py`` does."""
+
+    @property
+    def inside(self) -> Within | None:
+        """The container in which the tool runs, where it runs in one."""
+        return Within(self.service, one_off=True) if self.service else None
 
     def require_possible(self, target: Target) -> None:
         """Raise `Refused` where the DSN leads through a pooler, or no lock_timeout would reach the database."""
@@ -42,4 +51,4 @@ class ToolMigrator(Migrator):
     def tool(self, target: Target) -> Tool:
         """Return the tool as it runs for a target."""
         cwd = target.release_dir / self.directory
-        return Tool(target, self.limits, cwd, self.dsn_variable, self.dsn_scheme, self.environment)
+        return Tool(target, self.limits, cwd, self.dsn_variable, self.dsn_scheme, self.environment, self.inside)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from tasks.domain.errors import CommandFailed, LockNotGranted, Refused, TimedOut
 from tasks.domain.ports import Command, Finished
-from tasks.domain.target import Target
+from tasks.domain.target import Target, Within
 from tasks.domain.units import milliseconds, show_seconds
 from tasks.migrators import Limits, Migrated
 from tasks.migrators._fence import Fence
@@ -46,6 +46,7 @@ class Tool:
     dsn_variable: str
     dsn_scheme: str
     environment: Mapping[str, str] = field(default_factory=dict)
+    within: Within | None = None
 
     def run(
         self,
@@ -69,7 +70,7 @@ class Tool:
         options += f"-c statement_timeout={milliseconds(max(0.001, min(self.limits.per_statement, self._left)))}"
         options += " -c default_transaction_read_only=on" if read_only else ""
         command = self._command(words, application, options, given or {})
-        ended = self.target.world.host.run(command)
+        ended = self.target.run(command, self.within)
         if ended.exit_code != 0:
             self._raise(command, ended, where)
         return ended.stdout
@@ -96,7 +97,7 @@ class Tool:
         """
         self.run(words, where)
         spoiled = self._command(words, "golive migrator", "-c lock_timeout=golive", {})
-        if self.target.world.host.run(spoiled).exit_code == 0:
+        if self.target.run(spoiled, self.within).exit_code == 0:
             raise Refused(
                 "its driver does not read PGOPTIONS, so no lock_timeout would be in force",
                 expected="a driver on libpq, or PGOPTIONS handed on",

@@ -9,8 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
 
+from tasks.domain.errors import ReleaseFileError
 from tasks.domain.kind import Kind
-from tasks.domain.target import Target
+from tasks.domain.ports import Command, Finished
+from tasks.domain.target import Target, Within
 
 
 class Running(StrEnum):
@@ -83,5 +85,25 @@ class Platform(Kind):
     def require_possible(self, target: Target) -> None:
         """Raise what stands in the way of running the target's version, whose code may not be there yet."""
 
+    def require_within(self, within: Within) -> None:
+        """Raise `ReleaseFileError` unless commands can be run within such a container, as far as that can be known."""
+        raise _no_containers(self, within)
+
+    def run(self, target: Target, within: Within, command: Command) -> Finished:  # noqa: ARG002 - for those that can
+        """Run a command within a service's container that runs in the target's slot, or in one made for it.
+
+        That is made of the target's version, and is gone afterwards, also where the command ran out of its time.
+        """
+        raise _no_containers(self, within)
+
     def close(self, target: Target) -> None:
         """End what the platform itself keeps running, if golive started it."""
+
+
+def _no_containers(platform: Platform, within: Within) -> ReleaseFileError:
+    return ReleaseFileError(
+        f"the platform {platform.kind} has no containers to run a command in",
+        expected="one that has, such as compose",
+        where=within.service,
+        do="leave the service out: then the command runs on the host",
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,28 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tasks.domain.docker import Address
-from tasks.domain.errors import CommandFailed, OutsideError, Refused, RolloutFailed, TimedOut, UserError
+from tasks.domain.errors import (
+    CommandFailed,
+    OutsideError,
+    Refused,
+    ReleaseFileError,
+    RolloutFailed,
+    TimedOut,
+    Unreachable,
+    UserError,
+)
 from tasks.domain.kind import HIDDEN_PLACEHOLDER, Duration, no_secret_in
 from tasks.domain.ports import Command, Finished
 from tasks.domain.release import IMAGE_FILE
-from tasks.domain.target import Target
-from tasks.platforms import Instance, Platform, Running, Status
+from tasks.domain.target import Target, Within
+from tasks.platforms import Instance, Platform, Running, Status, _in_container
 from tasks.platforms._compose_file import require_usable
 from tasks.platforms._docker import Container, Engine
 from tasks.platforms._slot import Slot
 
 _SECRET = re.compile(rf"\$\{{|{HIDDEN_PLACEHOLDER}")
 _PROJECT = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_ONE_OFF = "once"
 
 Service = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]*$")]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -191,6 +202,48 @@ class Compose(Platform):
         containers = engine.containers(self._project(target, slot), known.all)
         return [f"{one.service}: {mask(line)}" for one in containers for line in engine.log(one, lines)]
 
+    def require_within(self, within: Within) -> None:
+        """Raise `ReleaseFileError` if the container is to be one that runs, and its service is none of a version's."""
+        if not within.one_off and within.service not in self.services:
+            raise ReleaseFileError(
+                f"there is no service {within.service!r} in platform.services",
+                expected=f"one of {', '.join(self.services)}",
+                where=within.service,
+            )
+
+    def run(self, target: Target, within: Within, command: Command) -> Finished:
+        """Run a command within a service's container that runs in the target's slot, or in one made for it.
+
+        A container that is made sees the release's directory, if the command runs below it, and cannot write there.
+        Raises `Unreachable` if none of the service runs.
+        """
+        engine = self._engine(target)
+        if within.one_off:
+            return self._run_once(engine, target, within.service, command)
+        project = self._project(target, target.slot)
+        running = [one for one in engine.containers(project, (within.service,)) if one.running]
+        if not running:
+            raise Unreachable("no container of it runs", where=f"{project}: {within.service}")
+        return _in_container.look_in(engine, running[0].id, command)
+
+    def _run_once(self, engine: Engine, target: Target, service: str, command: Command) -> Finished:
+        at = target.at(port=target.port or 1)  # any port will do: nobody asks this container
+        at = at.at(image=_image(at))
+        name = f"{self._project(target, _ONE_OFF)}-{secrets.token_hex(4)}"
+        code = str(target.release_dir)
+        below = command.cwd is not None and command.cwd.is_relative_to(target.release_dir)
+        mounted = ("--volume", f"{code}:{code}:ro") if below else ()
+        for path, text in self._secret_files(at, name).items():
+            target.world.host.write(path, text, mode=0o644)
+        try:
+            if self.build:
+                self._compose(at, _ONE_OFF, "build", service, files_of=name)
+            asked = ("run", "--detach", "-T", "--no-deps", "--name", name, *mounted, *_in_container.options(command))
+            make = self._command(at, _ONE_OFF, *asked, service, *command.argv, files_of=name)
+            return _in_container.run_once(engine, make, name, command)
+        finally:
+            target.world.host.remove_tree(self._home(target) / name)
+
     def _having(self, role: str) -> tuple[str, ...]:
         return tuple(name for name, of in self.services.items() if of == role)
 
@@ -267,25 +320,30 @@ class Compose(Platform):
         require_usable(done, self.services, where)
         return done.stdout
 
-    def _compose(self, at: Target, slot: str, *words: str) -> Finished:
-        """Run Compose for the slot's project; every value goes through its environment."""
+    def _compose(self, at: Target, slot: str, *words: str, files_of: str = "") -> Finished:
+        """Run Compose for the slot's project."""
+        return at.world.host.run(self._command(at, slot, *words, files_of=files_of))
+
+    def _command(self, at: Target, slot: str, *words: str, files_of: str = "") -> Command:
+        """Return what runs Compose for the slot's project; every value goes through its environment.
+
+        The secret files are those of the slot, unless they are of something else.
+        """
         engine, project = self._engine(at), self._project(at, slot)
         values = {name: at.fill(value) for name, value in self.environment.items()}
-        values |= {name: str(path) for name, path in zip(self.files, self._secret_files(at, slot), strict=True)}
+        values |= {name: str(self._home(at) / (files_of or slot) / name) for name in self.files}
         secret = {name for name, text in self.environment.items() if _SECRET.search(text)}
         files = [word for name in self.file for word in ("--file", at.fill(name))]
         profiles = [word for name in self.profiles for word in ("--profile", name)]
-        return at.world.host.run(
-            Command(
-                (*engine.compose(self.compose), "--project-name", project, *files, *profiles, *words),
-                env={
-                    **engine.env,
-                    "COMPOSE_PROJECT_NAME": project,
-                    **{name: value for name, value in values.items() if name not in secret},
-                },
-                secret_env={name: value for name, value in values.items() if name in secret},
-                timeout=self.make_within,
-            )
+        return Command(
+            (*engine.compose(self.compose), "--project-name", project, *files, *profiles, *words),
+            env={
+                **engine.env,
+                "COMPOSE_PROJECT_NAME": project,
+                **{name: value for name, value in values.items() if name not in secret},
+            },
+            secret_env={name: value for name, value in values.items() if name in secret},
+            timeout=self.make_within,
         )
 
 

@@ -23,6 +23,7 @@ from tasks.domain.gates import GO, LIVE, STABLE, of_stage
 from tasks.domain.kind import Duration, Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.silence import Silence
+from tasks.domain.target import Within
 from tasks.domain.triggers import Trigger
 from tasks.migrators import Migrator
 from tasks.notifiers import Notifier
@@ -351,6 +352,20 @@ class ReleaseFile(Strict):
                 self.router.require_hold(seconds)
             except ReleaseFileError as error:
                 raise _misfit(f"{error.seen}; expected {error.expected}; {error.do}", part, "pause") from error
+        return self
+
+    @model_validator(mode="after")
+    def _containers_fit(self) -> Self:
+        asked: list[tuple[Within | None, tuple[str | int, ...]]] = [(self.migration.inside, ("migration",))]
+        for phase in PHASES:
+            asked += [(one.inside, ("checks", phase, index)) for index, one in enumerate(self.checks.of(phase))]
+        for within, at in asked:
+            if within is None:
+                continue
+            try:
+                self.platform.require_within(within)
+            except ReleaseFileError as error:
+                raise _misfit(f"{error.seen}; expected {error.expected}", *at, "service") from error
         return self
 
     @model_validator(mode="after")

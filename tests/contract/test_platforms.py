@@ -12,7 +12,9 @@ from contextlib import ExitStack
 import pytest
 
 from tasks import platforms
-from tasks.domain.errors import RolloutFailed
+from tasks.domain.errors import ReleaseFileError, RolloutFailed
+from tasks.domain.ports import Command
+from tasks.domain.target import Within
 from tasks.platforms import Running
 from tasks.rollouts import Ready, Site
 from tasks.rollouts.blue_green import BlueGreen
@@ -76,6 +78,19 @@ def test_it_starts_says_what_runs_replaces_and_stops(stand):
     assert platform.status(target, "blue").version == ""
     assert platform.log(target, "never used") == []
     assert target.world.host.port_is_free(port)
+
+
+def test_a_command_runs_within_a_service_or_the_platform_says_that_it_has_no_containers(stand):
+    platform, _ = stand.start(LABEL="within")
+    at, command = stand.target.at(slot="blue"), Command(("/bin/sh", "-c", "echo $LABEL $GIVEN"), env={"GIVEN": "too"})
+    for within in (Within("web"), Within("web", one_off=True)):
+        if stand.has_containers:
+            platform.require_within(within)
+            assert platform.run(at, within, command).stdout == "within too\n"
+            continue
+        for act in (lambda: platform.require_within(within), lambda: platform.run(at, within, command)):  # noqa: B023
+            with pytest.raises(ReleaseFileError, match=f"the platform {platform.kind} has no containers"):
+                act()
 
 
 def test_every_value_reaches_the_environment_and_no_secret_is_shown(stand, tmp_path):

@@ -14,8 +14,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.domain.errors import CommandFailed, Refused, RolloutFailed, ToolMissing, Unreachable, UserError
-from tasks.domain.target import Target
+from tasks.domain.errors import (
+    CommandFailed,
+    Refused,
+    ReleaseFileError,
+    RolloutFailed,
+    TimedOut,
+    ToolMissing,
+    Unreachable,
+    UserError,
+)
+from tasks.domain.ports import Command
+from tasks.domain.target import Target, Within
 from tasks.platforms import Instance, Running, Status
 from tasks.platforms._docker import Engine
 from tasks.platforms.compose import Compose
@@ -320,3 +330,41 @@ def test_what_cannot_be_meant_is_refused_when_the_file_is_read(fields: dict[str,
 def test_a_project_that_compose_would_rename_is_refused(target, docker_engine):
     with pytest.raises(UserError, match="cannot be a Compose project"):
         compose(docker_engine, project="Shop").start(target, _instance(target))
+
+
+def _secret(script: str, *, timeout: float = 20.0) -> Command:
+    words = ("/bin/sh", "-c", script)
+    return Command(words, secret_env={"TOKEN": "hidden-word"}, timeout=timeout, ok_exit=tuple(range(128)))
+
+
+@both
+def test_commands_run_in_the_container_that_runs_and_in_one_of_their_own(target, docker_engine, generation):
+    require_generation(generation)
+    platform = compose(docker_engine, compose=generation, services={"web": "web"}, files={"FAULT": "{dsn}"})
+    version = target.at(version="v2")
+    platform.start(target, _instance(target))
+    made = _containers(platform, target)
+    in_it, own = (Within("web"), target.at(slot="blue"), "v1"), (Within("web", one_off=True), version, "v2")
+    for within, at, seen in (in_it, own):
+        platform.require_within(within)
+        ran = platform.run(at, within, _secret("echo $VERSION ${#TOKEN}; echo beside >&2; exit 3"))
+        assert (ran.exit_code, ran.stdout, "beside" in ran.stderr) == (3, f"{seen} 11\n", True)
+        with pytest.raises(CommandFailed, match="exit code 4: wrong: •••") as failed:
+            platform.run(at, within, replace(_secret("echo wrong: $TOKEN; exit 4"), ok_exit=(0,)))
+        assert "hidden-word" not in f"{failed.value!r} {failed.value.__context__!r}"
+        with pytest.raises((ToolMissing, CommandFailed), match="no-such-program"):
+            platform.run(at, within, Command(("no-such-program",)))
+    with pytest.raises(Unreachable, match="no container of it runs"):
+        platform.run(target.at(slot="green"), Within("web"), _secret("true"))
+    with pytest.raises(ReleaseFileError, match="no service 'shared'"):
+        platform.require_within(Within("shared"))
+    # The code is there only for what runs in it, and what ran out of its time leaves no container behind.
+    below = replace(_secret("[ -r docker-compose.yml ] && ! (: > here)"), cwd=version.release_dir)
+    ended = platform.run(version, Within("web", one_off=True), below)
+    assert ended.exit_code == 0, ended
+    with pytest.raises(TimedOut):
+        platform.run(version, Within("web", one_off=True), _secret("exec sleep 600", timeout=4))
+    assert docker(docker_engine, "ps", "--all", "--quiet", "--no-trunc").split() == [
+        docker(docker_engine, "inspect", "--format", "{{.Id}}", made["web"])
+    ]
+    assert target.world.host.list(target.root / "compose") == ["blue", "blue.json"]

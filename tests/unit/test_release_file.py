@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from deployments.reference import release_file_schema
 from tasks.domain.errors import ReleaseFileError, UnknownSystem
+from tasks.domain.target import Within
 from tasks.spec import loading
 from tasks.spec.naming_secrets import holds_password
 from tasks.spec.release_file import PHASES, Database
@@ -242,6 +243,25 @@ def test_a_pause_is_refused_where_the_router_cannot_hold_requests_back(router, p
         said = fault(text.replace(old, f"{old[:-1]}, pause: {pause}}}"))
         assert words in said
         assert f"{part}.pause" in said
+
+
+def test_a_command_runs_in_a_container_only_where_the_platform_has_such():
+    health = '{kind: http, name: it answers, url: "{base_url}/"}'
+    on_compose = 'kind: compose\n  services: {web: "web"}\n'
+    on_processes = 'kind: supervisor\n  processes:\n    web: {command: [./serve, "{port}"]}\n'
+    for more in ("", ", one_off: true"):
+        text = changed(health, f"{{kind: command, name: inside, argv: [look], service: api{more}}}")
+        said = fault(text)
+        assert "has no containers to run a command in; expected one that has, such as compose" in said
+        assert "checks.health.0" in said
+        text = text.replace(on_processes, on_compose)
+        if more:
+            assert loading.parse(text).check("inside").inside == Within("api", one_off=True)
+        else:
+            assert "there is no service 'api' in platform.services; expected one of web" in fault(text)
+    said = fault(changed("{kind: none}", "{kind: alembic, service: api}"))
+    assert "has no containers" in said
+    assert "migration.service" in said
 
 
 def test_a_canary_names_checks_that_there_are_and_asks_for_traffic_where_the_router_counts_it():
