@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from tasks.domain.errors import WindowClosed
-from tasks.spec.release_file import Window
+from tasks.spec.window import Window
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import time
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from tasks import backups, checks, migrators, notifiers, platforms, rollouts, routers, sources
@@ -17,10 +15,9 @@ from tasks.backups import Backup
 from tasks.backups.dump import Dump
 from tasks.checks import Check
 from tasks.domain.checklist import Checklist
-from tasks.domain.docker import Address
 from tasks.domain.errors import ReleaseFileError
 from tasks.domain.gates import GO, LIVE, STABLE, of_stage
-from tasks.domain.kind import Duration, Strict
+from tasks.domain.kind import Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.silence import Silence
 from tasks.domain.target import Within
@@ -32,13 +29,15 @@ from tasks.rollouts import Rollout
 from tasks.routers import Router
 from tasks.sources import Source
 from tasks.spec.checklist import ChecklistSection, contradictions, strangers
+from tasks.spec.database import Database
 from tasks.spec.hosts import OWN_MACHINE, Machine
 from tasks.spec.kinds import kinds_in, union_of
-from tasks.spec.naming_secrets import ADVICE, Dsn, written_out
+from tasks.spec.naming_secrets import ADVICE, written_out
 from tasks.spec.rehearsal import Rehearsal
 from tasks.spec.sign_off import SignOff, wanted
 from tasks.spec.switches import Switch
 from tasks.spec.watch import Watch
+from tasks.spec.window import Window
 
 if TYPE_CHECKING:
     AnyBackup = Backup
@@ -62,86 +61,6 @@ else:
 
 REFERENCE = re.compile(r"\$\{(?:env|file|block):[^}]+\}")
 """How a release file names a secret."""
-
-
-class Scratch(Strict):
-    """Where a backup is restored to prove it, and where a migration is rehearsed."""
-
-    place: Literal["embedded", "same_server", "server"] = "embedded"
-    """``embedded``: a throwaway server of golive's own; ``same_server``: beside production; ``server``: another one."""
-    dsn: Dsn | None = None
-    """The DSN of that other server, as a secret reference; only with ``place: server``."""
-    directory: str = "{data}/scratch"
-    """Where the embedded server keeps its data."""
-
-    @model_validator(mode="after")
-    def _dsn_goes_with_server(self) -> Self:
-        if (self.place == "server") != (self.dsn is not None):
-            raise ValueError("dsn goes with place: server, and only with it")
-        return self
-
-
-class Tools(Strict):
-    """Which of PostgreSQL's client programs are used: pg_dump, pg_restore, pg_basebackup and their kin."""
-
-    directory: Annotated[str, Field(pattern=r"^/", examples=["/usr/lib/postgresql/16/bin"])]
-    """The directory on golive's host, or in ``image``, that they lie in; no others are used then."""
-    image: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w./:@-]*$|^$", examples=["postgres:17"])] = ""
-    """The container image that has them, run by Docker on golive's host; the DSN must name its user then."""
-    engine: Address = ""
-    """The address of the Docker engine that runs the image; the default one of golive's user if empty."""
-
-
-class Database(Strict):
-    """The system's database."""
-
-    dsn: Annotated[Dsn, Field(examples=["${env:ORDINAUT_DSN}"])]
-    """Its DSN, as a secret reference: golive's own role, which may read every table and change the schema."""
-    application_dsn: Dsn | None = None
-    """The DSN that the application gets as ``{dsn}``, if it is another one."""
-    tools: Tools | None = None
-    """Which client programs are used; without it those that fit best among all installed, the embedded ones too."""
-    scratch: Scratch = Scratch()
-    """Where backups are proven and migrations rehearsed."""
-
-
-Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-_DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-class Window(Strict):
-    """When production may be changed."""
-
-    days: Annotated[tuple[Day, ...], Field(min_length=1)] = _DAYS
-    """On which days of the week."""
-    between: Annotated[str, Field(pattern=r"^\d\d:\d\d-\d\d:\d\d$", examples=["02:00-05:00"])] = "00:00-24:00"
-    """From and to, in ``timezone``; may pass midnight, and then belongs to the day on which it began."""
-    timezone: str = "UTC"
-    """An IANA name, as in ``Europe/Berlin``."""
-    notice: Duration = 0.0
-    """How long ahead a release must be announced (``golive release --at``); a rollback needs no notice."""
-    traffic: Annotated[str, Field(examples=["requests per second"])] = ""
-    """The name of a check of kind ``prometheus`` whose query tells the requests per second, by which golive knows the
-    quiet hours; by default it counts the database's transactions while it watches a release."""
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (KeyError, ValueError) as error:
-            raise ValueError(f"{value!r} is not a time zone; expected an IANA name such as Europe/Berlin") from error
-        return value
-
-    @field_validator("between")
-    @classmethod
-    def _times(cls, value: str) -> str:
-        for part in value.split("-"):
-            if part != "24:00":
-                time.fromisoformat(part)
-        if len(set(value.split("-"))) == 1:
-            raise ValueError(f"{value!r} is never open; expected 00:00-24:00 for the whole day")
-        return value
 
 
 class Rollback(Strict):

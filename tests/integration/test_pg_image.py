@@ -16,7 +16,8 @@ from tasks.adapters.pg_tools import ClientTools
 from tasks.context import world_of
 from tasks.domain.errors import CommandFailed, TimedOut, ToolMissing
 from tasks.domain.ports import Command
-from tasks.spec.release_file import Database, ReleaseFile
+from tasks.spec.database import Database
+from tasks.spec.release_file import ReleaseFile
 from tests.engines import docker, image_of
 from tests.processes import running
 

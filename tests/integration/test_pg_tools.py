@@ -179,7 +179,8 @@ def test_a_dump_is_compressed_by_zstd_where_the_tools_can_and_then_restored_by_s
 def test_a_release_file_names_the_tools_for_its_database(tmp_path: Path) -> None:
     from tasks.context import world_of
     from tasks.settings import Settings
-    from tasks.spec.release_file import Database, ReleaseFile
+    from tasks.spec.database import Database
+    from tasks.spec.release_file import ReleaseFile
 
     named = installation(tmp_path / "18", "18.1")
     database = Database.model_validate({"dsn": "${env:DSN}", "tools": {"directory": str(named)}})

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tasks.domain.off_peak import Counted, OffPeak, off_peak
-from tasks.spec.release_file import Window
+from tasks.spec.window import Window
 from tasks.windows import is_open, openings
 
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)

@@ -14,8 +14,9 @@ from deployments.reference import release_file_schema
 from tasks.domain.errors import ReleaseFileError, UnknownSystem
 from tasks.domain.target import Within
 from tasks.spec import loading
+from tasks.spec.database import Database
 from tasks.spec.naming_secrets import holds_password
-from tasks.spec.release_file import PHASES, Database
+from tasks.spec.release_file import PHASES
 
 ROOT = Path(__file__).parents[2]
 GLAD_LABS = ROOT / "deployments/systems/glad-labs/release.yaml"

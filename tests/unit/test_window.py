@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from tasks.spec.release_file import Window
+from tasks.spec.window import Window
 from tasks.windows import is_open, next_opening
 
 
