@@ -38,7 +38,8 @@ LARGEST_BURST = 240
 """How many probes a burst may grow to while it is open whether it is slower."""
 ENOUGH_BASELINE = 240
 BY_CHANCE = 0.05
-"""A row of successes less probable than that, were the share of failures at its limit, tells that the errors ceased."""
+"""Were the share of failures at its limit: a row of successes less probable than that tells that the errors ceased, a
+row of failures that a window holds less often, that it was an outage."""
 CLUSTERED = -2.0
 """So many standard deviations fewer rows of equal outcomes than chance would have tell outages from errors."""
 MANY_OUTAGES = 3
@@ -288,6 +289,14 @@ def _doubt(trigger: Errors, recent: Sequence[Probe], stretch: Sequence[Probe]) -
     if together and 0 < len(down) < MANY_OUTAGES:
         of = "one outage" if len(down) == 1 else f"{len(down)} outages"
         return f"{sum(down)} of {sum(rows)} failures in {of} of {max(down)} probes at most"
+    failures = _rows(recent, Outcome.FAILED)
+    longest, beside = max(failures), (sum(failures) - max(failures), len(recent) - max(failures))
+    # How many rows so long a window would have by chance, were the share of failures at its limit.
+    by_chance = len(recent) * (1 - trigger.above) * trigger.above**longest
+    is_outage = IN_A_ROW <= longest <= len(recent) / 2 and by_chance < BY_CHANCE
+    if is_outage and len(down) < MANY_OUTAGES and (bound := wilson_lower(*beside)) <= trigger.above:
+        # A restart amid a few errors; how long it lasted is what `down` judges.
+        return f"{longest} in a row in one outage, and beside it {beside[0]} of {beside[1]}, surely above {bound:.1%}"
     failed, total = _count(_since_calm(stretch, len(recent)))
     if (bound := wilson_lower(failed, total)) <= trigger.above:
         # Each tick judges anew: over a day, some window in thousands is above a limit that the errors keep to.

@@ -127,6 +127,13 @@ class TestErrors:
         # A service that answers now and then is not down in pieces.
         assert errors("FFFPFFFFFPFFFFPFFFFFPFFFFFPFFFF").state is Alarm.FIRES
 
+    def test_a_restart_amid_a_few_errors_is_no_proof_that_they_are_above_the_limit(self):
+        before, amid = "P" * 60 + "F" + "P" * 27 + "F" + "P" * 17 + "F" + "P" * 22, "FPPFFFFFFPPPFPPPPFPPPPPFPFPPF"
+        finding = errors(before + amid)
+        assert finding.state is Alarm.SUSPICIOUS
+        assert "6 in a row in one outage, and beside it " in finding.seen
+        assert errors("P" * 90 + "FPPFFFFFFPFPFFPFPFPFPPFPFPPFPF").state is Alarm.FIRES
+
     def test_failures_in_pairs_all_along_are_errors_and_no_outages(self):
         window = probes("FFPPPP" * 30, interval=5.0)
         assert judge(Errors(), window, at_end_of("FFPPPP" * 30, 5.0), 5.0).state is Alarm.FIRES
