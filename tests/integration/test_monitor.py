@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Iterator
+from contextvars import copy_context
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -250,7 +251,8 @@ def test_guard_and_monitor_that_fire_together_roll_back_once(system: SmallSystem
         while not ended.is_set():
             told.extend(look())
 
-    thread = threading.Thread(target=look_all_the_time)
+    # In the context of the test, which holds what Prefect server is asked; without it Prefect would start another one.
+    thread = threading.Thread(target=copy_context().run, args=(look_all_the_time,))
     with guarding() as guard:
         thread.start()
         try:
@@ -274,7 +276,11 @@ def test_of_answers_to_the_same_trigger_one_rolls_back_and_the_others_say_so(
     release = put_under_watch(system)
     fired = Fired(release, system.name, "down: for long", "a test", automatic=True)
     said: list[str] = []
-    threads = [threading.Thread(target=lambda: said.append(asyncio.run(answer(fired)))) for _ in range(3)]
+
+    def answered() -> None:
+        said.append(asyncio.run(answer(fired)))
+
+    threads = [threading.Thread(target=copy_context().run, args=(answered,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
