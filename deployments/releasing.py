@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -28,6 +29,7 @@ from deployments.commands import (
 )
 from deployments.output import note, say
 from tasks.domain.errors import NotFound, Refused, UserError
+from tasks.domain.gates import Decision
 from tasks.domain.release import State
 
 _PATIENCE = 15.0
@@ -142,10 +144,15 @@ def approve(
     gate: Gate = "",
     reject: Annotated[bool, typer.Option("--reject", help="Say no, as golive reject does.")] = False,
     reason: Reason = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask in a terminal whether to sign for what is shown.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Sign a release that waits for it; with the last signature it goes on here."""
-    _decide(release_id, role, by, "reject" if reject else "approve", reason, gate, as_json=as_json)
+    """Sign a release that waits for it, for what is shown; with the last signature it goes on here."""
+    decision: Decision = "reject" if reject else "approve"
+    asks = sys.stdin.isatty() and decision == "approve" and not (yes or as_json)
+    _decide(release_id, role, by, decision, reason, gate, as_json=as_json, asks=asks)
 
 
 @command("reject")
@@ -174,21 +181,26 @@ def _decide(
     release_id: str,
     role: str,
     by: str,
-    decision: Literal["approve", "reject", "waive"],
+    decision: Decision,
     reason: str,
     gate: str,
     *,
     as_json: bool,
+    asks: bool = False,
 ) -> None:
     book().releases.get(release_id)
     connect_prefect()
     from deployments import starting as flows
     from tasks.signing import shown_before
 
-    for name, value in shown_before(release_id, role, gate):
+    shown = shown_before(release_id, role, gate)
+    for name, value in (("gate", shown.gate), ("for", shown.hash[:12] or "what is on record by now"), *shown.figures):
         note(f"{name}: {value}")
+    if asks:
+        typer.confirm(f"sign for that as {role}?", abort=True)
+    person = by or getpass.getuser()
     try:
-        said = flows.run(flows.approve(release_id, role, by or getpass.getuser(), decision, reason, gate))
+        said = flows.run(flows.approve(release_id, role, person, decision, reason, gate, shown.hash))
     except Refused as error:
         # The flow of a release that got a no ends so; whoever said it got what they asked for.
         if decision != "reject" or book().releases.get(release_id).state != State.STOPPED:

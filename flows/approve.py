@@ -35,6 +35,11 @@ Gate = Annotated[
     Field(pattern=GATE_PATTERN),
     Help("Leave it empty for the gate at which your role is asked; or go, live, stable, stage-1 and so on."),
 ]
+Shown = Annotated[
+    str,
+    Field(pattern=r"^([0-9a-f]{12,64})?$"),
+    Help("The hash of what you have looked at, as it stands there; if it is another one by now, nothing is signed."),
+]
 
 
 @flow(name="approve", flow_run_name="{waiting} · {decision} as {role}")
@@ -45,9 +50,12 @@ async def approve(
     decision: Decision = "approve",
     reason: Reason = "",
     gate: Gate = "",
+    shown: Shown = "",
 ) -> str:
     """Put a signature on record, and do what follows once nobody's is missing or somebody has said no."""
-    at = sign(waiting, role=role, person_name=person, decision=decision, reason=reason, gate=gate, via="form")
+    at = sign(
+        waiting, role=role, person_name=person, decision=decision, reason=reason, gate=gate, shown=shown, via="form"
+    )
     return await follow_up(waiting, at)
 
 

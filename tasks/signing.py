@@ -6,6 +6,7 @@ One way in for all: the form in Prefect, ``golive approve`` and a button in Slac
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from tasks.context import Context, ledger, observing
@@ -118,11 +119,20 @@ def _request(ctx: Context, gate: str, shown: str, until: datetime, stands: Stand
     return Request(about(ctx.release, ctx.file.runbook), gate, shown, until, stands, figures(ctx, gate))
 
 
-def shown_before(release_id: str, role: str, gate: str) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Shown:
+    """What somebody sees who is about to sign: at which gate, and the hash of it, empty where nobody was asked yet."""
+
+    gate: str
+    hash: str
+    figures: Sequence[tuple[str, str]]
+
+
+def shown_before(release_id: str, role: str, gate: str) -> Shown:
     """Return what somebody should see who is about to sign in a role, at a gate or the first that asks for it."""
     ctx = observed(release_id)
     gate = _gate_for(ctx, role, gate)
-    return [("gate", gate), ("for", shown_at(ctx, gate)[:12] or "what is on record by now"), *figures(ctx, gate)]
+    return Shown(gate, shown_at(ctx, gate), figures(ctx, gate))
 
 
 def sign(
@@ -138,8 +148,8 @@ def sign(
 ) -> str:
     """Put a signature on record and return the gate that it is for: by default the first that asks for the role.
 
-    With ``shown`` it is for what has that hash, and for nothing else. Raises `NotFound` for a role that nobody asks
-    for, and `Refused` where this person may not sign, something else is shown by now, or nobody is asked.
+    With ``shown`` it is for what has a hash that begins so, and for nothing else. Raises `NotFound` for a role that
+    nobody asks for, and `Refused` where this person may not sign, something else is shown by now, or nobody is asked.
     """
     ctx = observed(release_id)
     gate = _gate_for(ctx, role, gate)
@@ -148,7 +158,7 @@ def sign(
         raise Refused(f"a {decision} without a reason", expected="why, in a sentence", do="give the reason")
     asked = ask(ctx, gate)
     now_shown = shown_at(ctx, gate)
-    if shown and shown != now_shown:
+    if not now_shown.startswith(shown):
         raise Refused(
             "what was shown is not what it is any more",
             expected=now_shown[:12],

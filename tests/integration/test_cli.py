@@ -17,7 +17,7 @@ import pytest
 from deployments.serving import guard_again
 from tasks.adapters.postgres import Postgres
 from tasks.settings import Settings
-from tests.flows import GROW, SmallSystem
+from tests.flows import GROW, SmallSystem, prefect_api
 from tests.processes import running
 from tests.services import free_port
 from tests.watched import deploy, end_watch, probed, probes_of, put_under_watch, watch_file
@@ -185,12 +185,20 @@ def test_up_puts_the_guard_back_over_what_is_under_watch(small_system: SmallSyst
         _until(lambda: not process.exists())
 
 
-def test_a_system_goes_live_and_back_by_commands_alone(small_system: SmallSystem) -> None:
+def test_a_system_goes_live_and_back_by_commands_alone_and_waits_in_the_ledger_alone(small_system: SmallSystem) -> None:
     golive = _runner(dict(os.environ))
     small_system.add_version("v2", up={"1_grow": GROW})
     small_system.add_version("v3")
     golive("phase", "deploy", "shop", "v1", "--by", "ana")
-    assert "is live and watched" in golive("release", "shop", "v2", "--reason", "colours", "--by", "ana").stdout
+    small_system.write({"sign_off": {"go": ["dba"]}})
+    said = golive("release", "shop", "v2", "--reason", "colours", "--by", "ana").stdout
+    assert small_system.serving() == "v1"
+    waiting = small_system.latest().id
+    assert waiting in said
+    with prefect_api():  # whoever signs finds another server, as after the loss of all that Prefect knew
+        signed = _runner(dict(os.environ))("approve", waiting, "--role", "dba", "--by", "bob")
+    assert "is live and watched" in signed.stdout
+    assert "way back: keep" in signed.stderr
     assert small_system.serving() == "v2"
     newest = json.loads(golive("status", "shop", "--json").stdout)["releases"][0]
     assert (newest["state"], newest["version"], newest["way_back"]) == ("watching", "v2", "keep")

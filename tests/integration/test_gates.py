@@ -8,16 +8,18 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from tasks.domain.errors import NotFound, Refused
 from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.gatekeeping import acknowledge, see_to_gates, watch_longer, what_follows
 from tasks.reporting.facts import gather
-from tasks.signing import observed, roles_missing, sign
+from tasks.signing import observed, roles_missing, shown_before, sign
 from tests.flows import SmallSystem, a_system
 from tests.systems import without_prefect
 from tests.waiting import end_active, live_and_asked, messages, waiting_for_go
@@ -110,7 +112,9 @@ def test_each_role_signs_as_often_as_it_is_asked_and_by_those_who_may(
         list(pool.map(lambda name: give(release, "dba", name), ["ann", "Ann", "ann ", "ann"]))
     assert len(system.ledger.gates.signatures(release, "go")) == 1
     assert roles_missing(observed(release)) == ["dba", "lead"]
-    give(release, "dba", "bob", via="form")
+    with pytest.raises(Refused, match="what was shown is not what it is any more"):
+        give(release, "dba", "bob", via="form", shown="0" * 12)
+    give(release, "dba", "bob", via="form", shown=shown_before(release, "dba", "").hash[:12])
     assert roles_missing(observed(release)) == ["lead"]
     logging.getLogger("golive").addHandler(caplog.handler)
     assert not what_follows(release).goes_on
@@ -127,6 +131,29 @@ def test_each_role_signs_as_often_as_it_is_asked_and_by_those_who_may(
         assert words in request, "what they sign for is shown to them"
     assert "lead: waived by boss" in messages(system, release, "request_edit")[-1]
     assert system.ledger.gates.has_passed(release, "go")
+
+
+def test_the_command_line_asks_in_a_terminal_and_signs_for_just_what_it_has_shown(
+    system: SmallSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deployments import releasing
+    from deployments.cli import app
+
+    release = waiting_for_go(system)
+    monkeypatch.setattr(releasing, "connect_prefect", lambda: None)
+    monkeypatch.setattr(releasing, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+
+    def answer(said: str, *more: str) -> Any:
+        return CliRunner().invoke(app, ["approve", release, "--role", "dba", "--by", "bob", *more], input=said)
+
+    assert answer("n\n").exit_code != 0
+    assert system.ledger.gates.signatures(release, "go") == []
+    asked = answer("y\n")
+    assert "way back: " in asked.output
+    assert "sign for that as dba? [y/N]" in asked.output
+    [signed] = system.ledger.gates.signatures(release, "go")
+    assert f"for: {signed.plan_hash[:12]}" in asked.output
+    assert "[y/N]" not in answer("", "--yes").output
 
 
 def test_a_waiver_needs_somebody_who_may_where_the_role_has_a_list(system: SmallSystem) -> None:
