@@ -15,6 +15,7 @@ import pytest
 
 from deployments.doctor.finding import Finding
 from deployments.doctor.server import findings
+from deployments.server import http
 from tasks.domain.outcome import Outcome
 from tasks.settings import Settings, deployment_name
 from tests.fleet import PASSWORD, UP_WITHIN, Fleet, Machine, a_fleet
@@ -134,11 +135,18 @@ def test_a_release_outlives_the_api_server_that_it_began_with_and_each_pool_work
 
 
 def test_doctor_sees_the_pool_of_its_machine_at_the_shared_server(
-    fleet: Fleet, shop: SmallSystem, north: Machine, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet,
+    shop: SmallSystem,
+    north: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", fleet.api)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", PASSWORD)
     monkeypatch.setenv("SSL_CERT_FILE", str(fleet.authority))
+    # This process's client took note of whom to trust when it was made, maybe for a test before this one.
+    http.cache_clear()
+    request.addfinalizer(http.cache_clear)
     settings = replace(Settings.from_environment(), pool=NORTH)
 
     seen: dict[str, Finding] = {}
