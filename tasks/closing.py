@@ -156,9 +156,12 @@ def criteria_of(file: ReleaseFile) -> Criteria:
 def figures_of(verdict: WatchVerdict) -> list[tuple[str, str]]:
     """Return the numbers of a verdict as a message shows them."""
     evidence: Mapping[str, Any] = verdict.evidence
+    clients = evidence.get("clients")
+    told = [("clients' requests", f"{clients['failed']} of {clients['asked']} failed")] if clients else []
     return [
         ("probes", f"{evidence['made']} of {evidence['expected']} expected"),
         ("failed", str(evidence["failed"])),
+        *told,
     ]
 
 

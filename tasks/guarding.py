@@ -157,7 +157,8 @@ class Round:
         for due in self._timetable.take(now, self._interval_of):
             running = sum(one.name == due.name and one.again is due.again for one in self._probing.values())
             if running == 0 and len(self._probing) < MOST_BUSY if due.again else running < BESIDE:
-                probe = self._probe_pool.submit(watching.take_probe, self._posts[due.name].watched)
+                look = watching.take_probe if due.again else watching.take_tick
+                probe = self._probe_pool.submit(look, self._posts[due.name].watched)
                 self._probing[probe] = due
 
     def _interval_of(self, release_id: str) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from tasks.checking import measure, measure_all
 from tasks.checks import Check
+from tasks.clients import Clients
 from tasks.context import Context, observing, world
 from tasks.domain.errors import GoliveError
 from tasks.domain.judging import CONFIRMATIONS, ERROR_CONFIRMATIONS, still_there
@@ -18,7 +19,9 @@ from tasks.domain.outages import AGAIN
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import MUTATING
 from tasks.domain.target import Target
+from tasks.domain.traffic import Counted, Traffic
 from tasks.domain.triggers import (
+    REQUESTS,
     Alarm,
     Corruption,
     Down,
@@ -99,6 +102,11 @@ class Watched:
         return check.model_copy(update={"timeout": min(check.timeout, plan.every)})
 
     @cached_property
+    def clients(self) -> Clients:
+        """The counting of the clients' own requests, which knows the last reading."""
+        return Clients(self.ctx)
+
+    @cached_property
     def answered_before(self) -> bool:
         """Whether the version before passed the probe: only then do failures while it is replaced say anything."""
         return bool(self.baseline)
@@ -136,7 +144,14 @@ def as_probe(row: models.Probe) -> Probe:
         elapsed=row.elapsed,
         control=Outcome(row.control) if row.control is not None else None,
         source=row.source,
+        clients=_counted(row),
     )
+
+
+def _counted(row: models.Probe) -> Counted | None:
+    if row.asked is None or row.failed is None or row.counted is None:
+        return None
+    return Counted(row.at, row.counted, Traffic(row.asked, row.failed))
 
 
 def ticks_of(rows: Sequence[models.Probe]) -> list[Probe]:
@@ -160,6 +175,12 @@ def take_probe(watched: Watched) -> Probe:
     if seen.outcome is not Outcome.PASSED and plan is not None and plan.control is not None:
         control = _control(ctx, plan.control)
     return Probe(seen.at, seen.outcome, elapsed(seen), control, check.name)
+
+
+def take_tick(watched: Watched) -> Probe:
+    """Probe the target once, and count what its clients' own requests have come to if it is time for that."""
+    probe = take_probe(watched)
+    return replace(probe, clients=watched.clients.count(probe.at))
 
 
 def _control(ctx: Context, url: str) -> Outcome:
@@ -196,6 +217,10 @@ def confirm(watched: Watched, finding: Finding) -> tuple[bool, list[Probe]]:
     taken: list[Probe] = []
     if finding.kind == "down":
         taken = list(_until(watched, CONFIRMATIONS, lambda seen: seen is not Outcome.FAILED))
+    elif finding.kind == "errors" and finding.evidence.get("of") == REQUESTS:
+        # What clients are answered may fail where the probe's own request does not.
+        clients = watched.clients.count_anew()
+        taken = [replace(take_probe(watched), clients=clients)]
     elif finding.kind == "errors":
         taken = list(_until(watched, ERROR_CONFIRMATIONS, lambda seen: seen is Outcome.FAILED))
     return still_there(finding.kind, taken), taken
@@ -222,6 +247,7 @@ def _until(watched: Watched, most: int, decided: Callable[[Outcome], bool]) -> I
 
 def as_row(release_id: str, probe: Probe, source: str) -> dict[str, Any]:
     """Return a probe as the ledger keeps it; ``source`` tells why it was taken."""
+    clients = probe.clients
     return {
         "release_id": release_id,
         "at": probe.at,
@@ -230,6 +256,9 @@ def as_row(release_id: str, probe: Probe, source: str) -> dict[str, Any]:
         "elapsed": probe.elapsed,
         "control": probe.control.value if probe.control is not None else None,
         "source": source,
+        "asked": clients.traffic.asked if clients is not None else None,
+        "failed": clients.traffic.failed if clients is not None else None,
+        "counted": clients.seconds if clients is not None else None,
     }
 
 

@@ -59,13 +59,18 @@ def known_then(ticks: Sequence[Probe], basis: Basis) -> list[Probe]:
     return [one for one in ticks[:upto] if basis.since <= one.at <= basis.at]
 
 
+def _fails(probe: Probe) -> bool:
+    return probe.clients is not None and probe.clients.traffic.failed > 0
+
+
 def still_there(kind: str, taken: Sequence[Probe]) -> bool:
     """Tell whether a finding holds by the probes that were taken just before acting.
 
-    An outage holds while nothing answers, errors while one of a burst of answers is one. Other findings stand.
+    An outage holds while nothing answers, errors while one of a burst of answers, or of what clients were answered
+    meanwhile, is one. Other findings stand.
     """
     if kind == "down":
         return all(probe.counted is Outcome.FAILED for probe in taken)
     if kind == "errors":
-        return any(probe.counted is Outcome.FAILED for probe in taken)
+        return any(probe.counted is Outcome.FAILED or _fails(probe) for probe in taken)
     return True

@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.domain.outcome import Outcome
 from tasks.domain.statistics import percentile, slower_p, wilson_lower
+from tasks.domain.traffic import Traffic
 
 _SURE = 0.02
 """The p-value below which one version is taken for slower: at a confidence of 98 %."""
@@ -32,23 +33,6 @@ class Probes:
     def errors(self) -> float:
         """The share of probes that failed; NaN if there were none."""
         return self.failed / self.asked if self.asked else math.nan
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """What the clients' requests came to at one version: how many there were, and how many of them failed."""
-
-    asked: int
-    failed: int
-
-    @property
-    def errors(self) -> float:
-        """The share of requests that failed; NaN if there were none."""
-        return self.failed / self.asked if self.asked else math.nan
-
-    def __add__(self, other: Traffic) -> Traffic:
-        """Return both together."""
-        return Traffic(self.asked + other.asked, self.failed + other.failed)
 
 
 @dataclass(frozen=True)

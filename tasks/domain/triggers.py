@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field
 from tasks.domain.kind import Duration, Share, Strict
 from tasks.domain.outcome import Outcome
 from tasks.domain.statistics import percentile, runs_z, slower_p, summarise, wilson_lower
+from tasks.domain.traffic import NONE, Counted, Traffic, is_calm, parts, since_calm
 from tasks.domain.units import show_seconds
 
 MADE = 18 / 21
@@ -32,6 +33,10 @@ ENOUGH_PROBES = 30
 LONGEST_STRETCH = 4
 """So many windows back it is counted whether errors are above their limit, if they have gone on for longer than one."""
 ENOUGH_REQUESTS = 100
+REQUESTS = "requests"
+"""What errors are a share of, where they are those of the clients' own requests instead of probes."""
+FIFTHS = 5
+"""The parts of a window of which the first and the last must be above the limit too."""
 ENOUGH_BURST = 24
 """Four fifths of a burst of 30."""
 LARGEST_BURST = 240
@@ -121,7 +126,8 @@ class Probe:
 
     ``elapsed`` is in seconds. ``control`` is how a look at something else came out at the same time, which tells
     trouble of the prober from trouble of the target; None where none is needed, as on the same machine. ``source``
-    names the check that looked.
+    names the check that looked. ``clients`` is what the clients' own requests came to until then, where they
+    were counted along with this look.
     """
 
     at: datetime
@@ -129,6 +135,7 @@ class Probe:
     elapsed: float | None = None
     control: Outcome | None = None
     source: str = ""
+    clients: Counted | None = None
 
     @property
     def counted(self) -> Outcome:
@@ -165,13 +172,12 @@ def judge(
     now: datetime,
     interval: float,
     *,
-    traffic: Sequence[tuple[int, int]] = (),
     baseline: Sequence[float] = (),
     previous: Finding | None = None,
 ) -> Finding:
     """Return what the trigger says of the probes in the window, ``interval`` being the seconds between two of them.
 
-    ``traffic`` are counts (failed, all) of real requests in equal, successive parts of the window of `Errors`.
+    `Errors` is judged by the clients' own requests where the window has enough of them, else by the probes.
     For `Slower`, the window is one burst, ``baseline`` the seconds that answers took before the release, and
     ``previous`` the finding on the burst before. For `Corruption`, it holds the looks of the integrity checks.
     """
@@ -180,7 +186,8 @@ def judge(
         case Down():
             return _down(trigger, past, now, interval)
         case Errors():
-            return _errors(trigger, past, now, interval, traffic)
+            clients = [p.clients for p in window if p.clients is not None and p.clients.at <= now]
+            return _errors_of_clients(trigger, clients, now, interval) or _errors(trigger, past, now, interval)
         case Slower():
             burst = [p.elapsed for p in past if p.outcome is Outcome.PASSED and p.elapsed is not None]
             return slower(trigger, burst, baseline, previous)
@@ -251,12 +258,36 @@ def _count(probes: Sequence[Probe]) -> tuple[int, int]:
     return sum(p.outcome is Outcome.FAILED for p in probes), len(probes)
 
 
-def _errors(
-    trigger: Errors, past: Sequence[Probe], now: datetime, interval: float, traffic: Sequence[tuple[int, int]]
-) -> Finding:
-    failed, total = sum(part[0] for part in traffic), sum(part[1] for part in traffic)
-    if total >= ENOUGH_REQUESTS:
-        return _judge_errors(trigger, (failed, total), traffic[0], traffic[-1], "requests")
+def _errors_of_clients(trigger: Errors, counts: Sequence[Counted], now: datetime, interval: float) -> Finding | None:
+    """Return what the clients' own requests say; None where too little of the window, or of them, was counted."""
+    span = _span(trigger, interval)
+    fifths = parts(counts, now, span, FIFTHS)
+    whole = sum(fifths, NONE)
+    if whole.asked < ENOUGH_REQUESTS:
+        return None
+    window, first, last = ((one.failed, one.asked) for one in (whole, fifths[0], fifths[-1]))
+    finding = _judge_errors(trigger, window, first, last, REQUESTS)
+    if finding.state is not Alarm.FIRES:
+        return finding
+    if any(is_calm(part, trigger.above) for part in fifths):
+        return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; for a fifth of the time they ceased")
+    began = _since_they_began(trigger, counts, now, span)
+    if (bound := wilson_lower(began.failed, began.asked)) <= trigger.above:
+        # Each tick judges anew: over a day, some window in thousands is above a limit that the errors keep to.
+        told = f"{began.failed} of {began.asked} ({began.errors:.1%}) since they began, surely above {bound:.1%}"
+        return replace(finding, state=Alarm.SUSPICIOUS, seen=f"{finding.seen}; {told}")
+    return finding
+
+
+def _since_they_began(trigger: Errors, counts: Sequence[Counted], now: datetime, span: float) -> Traffic:
+    """Return what the requests came to in as many windows back as were counted, since errors were surely few."""
+    for windows in range(LONGEST_STRETCH, 0, -1):
+        if found := parts(counts, now, windows * span, windows * FIFTHS):
+            return since_calm(found, trigger.above)
+    return NONE
+
+
+def _errors(trigger: Errors, past: Sequence[Probe], now: datetime, interval: float) -> Finding:
     span = _span(trigger, interval)
     recent = [p for p in past if _age(p, now) <= span]
     if len(recent) < ENOUGH_PROBES:
@@ -268,7 +299,7 @@ def _errors(
             return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
         seen = f"{made} of {ENOUGH_PROBES} probes that count within {show_seconds(span)}"
         return Finding("errors", Alarm.UNKNOWN, seen, {"made": made})
-    fifth = len(recent) // 5
+    fifth = len(recent) // FIFTHS
     finding = _judge_errors(trigger, _count(recent), _count(recent[:fifth]), _count(recent[-fifth:]), "probes")
     if finding.state is Alarm.FIRES:
         stretch = [p for p in past if _age(p, now) <= LONGEST_STRETCH * span]

@@ -12,7 +12,8 @@ from typing import Any
 
 from tasks.domain.outcome import Outcome
 from tasks.domain.statistics import percentile, rate_at_most, summarise
-from tasks.domain.triggers import ENOUGH_BASELINE, ENOUGH_BURST, Alarm, Finding, Probe
+from tasks.domain.traffic import NONE, Traffic
+from tasks.domain.triggers import ENOUGH_BASELINE, ENOUGH_BURST, ENOUGH_REQUESTS, Alarm, Finding, Probe
 from tasks.domain.units import show_seconds
 
 COVERAGE = 0.80
@@ -110,14 +111,16 @@ def watch_verdict(
     failures = sum(p.outcome is Outcome.FAILED for p in made)
     rate = failures / len(made) if made else None
     took = [p.elapsed for p in made if p.outcome is Outcome.PASSED and p.elapsed is not None]
+    clients = sum((p.clients.traffic for p in probes if p.clients and started <= p.clients.at <= ended), NONE)
     objections = [
         *_about_probes(coverage, rate, criteria),
+        *_about_clients(clients, criteria),
         *_about_latency(took, baseline, criteria),
         *_about_findings(findings, critical),
     ]
     reasons = [one.text for one in objections]
     figures = f"{failures} of {len(made)} probes failed, {coverage:.0%} of the expected probes made"
-    evidence = {
+    evidence: dict[str, Any] = {
         "expected": expected,
         "made": len(made),
         "coverage": coverage,
@@ -129,6 +132,9 @@ def watch_verdict(
         "triggers": {finding.kind: finding.state.value for finding in findings},
         "reasons": reasons,
     }
+    if clients.asked:
+        figures = f"{figures}, {clients.failed} of {clients.asked} requests of clients failed"
+        evidence |= {"clients": {"asked": clients.asked, "failed": clients.failed}}
     if reasons:
         may_mend = not any(one.failed for one in objections)
         return WatchVerdict(Ended.INCONCLUSIVE, f"{'; '.join(reasons)} ({figures})", evidence, may_mend)
@@ -152,6 +158,12 @@ def _about_probes(coverage: float, rate: float | None, criteria: Criteria) -> It
         yield _Objection(f"coverage {coverage:.0%} < {criteria.coverage:.0%}", failed=False)
     if rate is not None and rate >= criteria.errors:
         yield _Objection(f"error rate {rate:.2%} ≥ {criteria.errors * 100:g}%", failed=True)
+
+
+def _about_clients(clients: Traffic, criteria: Criteria) -> Iterator[_Objection]:
+    if clients.asked >= ENOUGH_REQUESTS and clients.errors >= criteria.errors:
+        told = f"{clients.failed} of {clients.asked} requests of clients failed"
+        yield _Objection(f"{told}: {clients.errors:.2%} ≥ {criteria.errors * 100:g}%", failed=True)
 
 
 def _about_latency(took: Sequence[float], baseline: Sequence[float], criteria: Criteria) -> Iterator[_Objection]:

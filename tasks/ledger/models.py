@@ -203,7 +203,10 @@ class Measurement(Record, Base):
 
 
 class Probe(Record, Base):
-    """One look of the guard; ``elapsed`` in seconds, ``control`` the outcome of the control probe if one was made."""
+    """One look of the guard; ``elapsed`` in seconds, ``control`` the outcome of the control probe if one was made.
+
+    ``asked`` and ``failed`` are how many requests of clients came, and failed, in the ``counted`` seconds until then.
+    """
 
     __tablename__ = "probe"
     __table_args__ = (Index("ix_probe_release_at", "release_id", "at"),)
@@ -213,6 +216,9 @@ class Probe(Record, Base):
     elapsed: Mapped[float | None]
     control: Mapped[str | None]
     source: Mapped[str]
+    asked: Mapped[int | None] = mapped_column(BigInteger)
+    failed: Mapped[int | None] = mapped_column(BigInteger)
+    counted: Mapped[float | None]
 
 
 class Look(Record, Base):

@@ -12,7 +12,8 @@ from pydantic import ConfigDict, Field, model_validator
 from tasks.domain.errors import OutsideError, RolloutFailed
 from tasks.domain.kind import Duration, Share, Strict
 from tasks.domain.outcome import Outcome
-from tasks.domain.side_by_side import Judgement, Limits, Traffic, fails_more, judge, judge_traffic
+from tasks.domain.side_by_side import Judgement, Limits, fails_more, judge, judge_traffic
+from tasks.domain.traffic import NONE
 from tasks.rollouts import Site, Step, reachable, router_of, timed
 from tasks.rollouts._beside import Beside, other
 from tasks.rollouts._named import ask_beside
@@ -140,9 +141,8 @@ class Canary(Beside):
             counted = {}
         if counted is None or judged.outcome is not Outcome.PASSED:
             return judged
-        none = Traffic(0, 0)
         of = {
-            slot: sum((counted.get(place.name, none) for place in self.in_slot(site, slot)), none)
+            slot: sum((counted.get(place.name, NONE) for place in self.in_slot(site, slot)), NONE)
             for slot in (old, new)
         }
         outcome, why = judge_traffic(of[old], of[new], limits, self.traffic)

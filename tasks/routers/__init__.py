@@ -14,8 +14,8 @@ from pydantic import Field, field_validator
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed
 from tasks.domain.kind import Duration, Kind, no_secret_in
 from tasks.domain.ports import Command
-from tasks.domain.side_by_side import Traffic
 from tasks.domain.target import Target
+from tasks.domain.traffic import Traffic
 from tasks.domain.upstream import Member, Upstream
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -37,7 +37,7 @@ class Router(Kind):
     holds: ClassVar[bool] = False
     """Whether this kind of router can hold requests back for a while."""
     counts: ClassVar[bool] = False
-    """Whether this kind of router can tell what the clients' requests came to at each member."""
+    """Whether this kind of router can tell what the clients' requests came to, at each member and in all."""
 
     @abstractmethod
     def current(self, target: Target) -> Upstream | None:
@@ -77,6 +77,13 @@ class Router(Kind):
 
     def counted(self, target: Target) -> Mapping[str, Traffic] | None:  # noqa: ARG002
         """Return what was counted since `count` for each slot that got requests; None if this router does not count."""
+        return None
+
+    def tally(self, target: Target) -> Mapping[str, Traffic] | None:  # noqa: ARG002
+        """Return what the requests of clients came to, in counters that only ever grow; None if this router has none.
+
+        One may begin anew, as where the router is started again.
+        """
         return None
 
     def close(self, target: Target) -> None:

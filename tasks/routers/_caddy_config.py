@@ -11,6 +11,8 @@ from tasks.routers._tickets import dials
 
 REQUESTS_LOG = "requests.log"
 """The file in which Caddy tells of each request that it holds back or counts."""
+METRICS = "/metrics"
+"""The path at which Caddy tells its metrics to who knows the token."""
 _REQUESTS = "http.log.access.requests"
 _TO = "{http.reverse_proxy.upstream.hostport}"
 
@@ -38,6 +40,7 @@ def config_of(layout: Layout) -> str:
         "routes": [
             {"handle": [{"handler": "vars", "until": f"{{file.{home}/until}}", "count": f"{{file.{home}/count}}"}]},
             {"handle": [{"handler": "vars", "log_skip": True}]},
+            _metrics(layout),
             _tell(layout),
             {"match": [_before("count")], "handle": [{"handler": "vars", "log_skip": False}, _note("to", _TO)]},
             _held(layout),
@@ -51,7 +54,7 @@ def config_of(layout: Layout) -> str:
         "admin": {"listen": "unix/admin.sock", "config": {"persist": False}},
         "logging": {"logs": {"default": {**log, "level": "WARN", "exclude": [_REQUESTS]}, "requests": _log(layout)}},
         "storage": {"module": "file_system", "root": f"{home}/data"},
-        "apps": {"http": {"grace_period": "10s", "servers": {"service": server}}},
+        "apps": {"http": {"grace_period": "10s", "servers": {"service": server}, "metrics": {}}},
     }
     return json.dumps(config, indent=1)
 
@@ -74,6 +77,12 @@ def _log(layout: Layout) -> dict[str, Any]:
         "encoder": {"format": "filter", "wrap": {"format": "json"}, "fields": told},
         "include": [_REQUESTS],
     }
+
+
+def _metrics(layout: Layout) -> dict[str, Any]:
+    """Return the route by which Caddy tells golive what it has counted since it was started."""
+    asked = {"header": {layout.header: [layout.token]}, "path": [METRICS]}
+    return {"match": [asked], "handle": [{"handler": "metrics"}], "terminal": True}
 
 
 def _tell(layout: Layout) -> dict[str, Any]:

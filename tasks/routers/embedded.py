@@ -19,13 +19,14 @@ from tasks.domain.errors import (
     ToolMissing,
     Unreachable,
 )
+from tasks.domain.exposition import samples
 from tasks.domain.kind import Duration
 from tasks.domain.ports import Command, Finished, HttpAnswer
-from tasks.domain.side_by_side import Traffic
 from tasks.domain.target import Target
+from tasks.domain.traffic import Traffic
 from tasks.domain.upstream import Upstream
 from tasks.routers import Held, Port, Router
-from tasks.routers._caddy_config import REQUESTS_LOG, Layout, config_of
+from tasks.routers._caddy_config import METRICS, REQUESTS_LOG, Layout, config_of
 from tasks.routers._tickets import TICKETS, deal, must_be_plain, pointed_at
 
 ASK = "X-Golive-Router"
@@ -41,6 +42,7 @@ at >= since && match($0, /"to":"[^"]*"/) {
 }
 END { for (to in asked) print to, asked[to], failed[to] + 0 }
 """
+_ENDED = "caddy_http_request_duration_seconds_count"
 _ANSWERED = 0.5
 """Seconds in which what was held back is answered, once it is let go on."""
 
@@ -170,6 +172,14 @@ class Embedded(Router):
         found = {address: Traffic(int(asked), int(failed)) for address, asked, failed in rows}
         return {one.slot: found[one.address] for one in current.members if one.address in found}
 
+    def tally(self, target: Target) -> Mapping[str, Traffic] | None:
+        """Return what Caddy has counted since it was started; it answers itself where nobody else does."""
+        answer = self._ask(target, METRICS)
+        ended = [one for one in samples(answer.body.decode(errors="replace")) if one.name == _ENDED]
+        sent = [one for one in ended if one.labels.get("handler") == "reverse_proxy"]
+        failed = sum(one.value for one in sent if one.labels["code"].startswith("5"))
+        return {self.kind: Traffic(int(sum(one.value for one in sent)), int(failed))}
+
     def close(self, target: Target) -> None:
         """End Caddy; requests under way may finish."""
         home = self._home(target)
@@ -191,10 +201,10 @@ class Embedded(Router):
     def _home(self, target: Target) -> Path:
         return must_be_plain(Path(target.fill(self.directory)))
 
-    def _ask(self, target: Target) -> HttpAnswer:
+    def _ask(self, target: Target, path: str = "/") -> HttpAnswer:
         token = target.world.host.read(self._home(target) / "token") or ""
         at = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104 - compared, not bound
-        url = f"http://[{at}]:{self.listen}/" if ":" in at else f"http://{at}:{self.listen}/"
+        url = f"http://[{at}]:{self.listen}{path}" if ":" in at else f"http://{at}:{self.listen}{path}"
         return target.world.http.request("GET", url, headers={ASK: token}, timeout=5.0, fresh=True)
 
     def _ensure(self, target: Target, home: Path) -> None:

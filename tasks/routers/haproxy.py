@@ -10,12 +10,13 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from tasks.domain.side_by_side import Traffic
 from tasks.domain.target import Target
+from tasks.domain.traffic import Traffic
 from tasks.domain.upstream import Upstream
 from tasks.routers import FileRouter
 
 _FAILED = ("hrsp_5xx", "eresp")
+_ALL = "BACKEND"
 
 
 class Haproxy(FileRouter):
@@ -54,13 +55,23 @@ frontend {self.backend}_golive
     http-request return status 200 content-type text/plain string "{upstream}" unless {{ path_beg /stats }}
 """
 
+    def tally(self, target: Target) -> Mapping[str, Traffic] | None:
+        """Return what HAProxy has counted since its last reload, with what it answered for want of a server."""
+        return {name: one for name, one in self._rows(target).items() if name == _ALL}
+
     def counted(self, target: Target) -> Mapping[str, Traffic] | None:
         """Return what HAProxy has counted for each server since its last reload, which a switch makes."""
+        return {name: one for name, one in self._rows(target).items() if name != _ALL}
+
+    def _rows(self, target: Target) -> dict[str, Traffic]:
+        """Return what the backend's rows of the statistics say, of each server and of all."""
         url = f"http://127.0.0.1:{self.status_port}/stats;csv"
         answer = target.world.http.request("GET", url, timeout=5.0, fresh=True)
         rows = csv.DictReader(io.StringIO(answer.body.decode(errors="replace").lstrip("# ")))
-        return {
-            row["svname"]: Traffic(int(row["stot"] or 0), sum(int(row[key] or 0) for key in _FAILED))
-            for row in rows
-            if row["pxname"] == self.backend and row["svname"] not in {"BACKEND", "FRONTEND"}
-        }
+        return {row["svname"]: _traffic(row) for row in rows if row.get("pxname") == self.backend}
+
+
+def _traffic(row: Mapping[str, str]) -> Traffic:
+    asked = int(row["stot"] or 0)
+    # A server that went away in the midst of its answer counts as both.
+    return Traffic(asked, min(asked, sum(int(row[key] or 0) for key in _FAILED)))

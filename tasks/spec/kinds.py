@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union
 
 from pydantic import Field
 
-from tasks import backups, checks, migrators, notifiers, platforms, rollouts, routers, sources
+from tasks import backups, checks, migrators, notifiers, platforms, rollouts, routers, sources, traffic
 from tasks.domain.kind import Kind
 
 PACKAGES: dict[ModuleType, type[Kind]] = {
@@ -22,6 +22,7 @@ PACKAGES: dict[ModuleType, type[Kind]] = {
     rollouts: rollouts.Rollout,
     routers: routers.Router,
     sources: sources.Source,
+    traffic: traffic.TrafficSource,
 }
 """The packages of kinds, each with the contract that its kinds fulfil."""
 

@@ -21,7 +21,8 @@ from tasks.domain.kind import Strict
 from tasks.domain.release import SYSTEM_PATTERN
 from tasks.domain.silence import Silence
 from tasks.domain.target import Within
-from tasks.domain.triggers import Trigger
+from tasks.domain.triggers import FIFTHS, Errors, Trigger
+from tasks.domain.units import show_seconds
 from tasks.migrators import Migrator
 from tasks.notifiers import Notifier
 from tasks.platforms import Platform
@@ -233,6 +234,26 @@ class ReleaseFile(Strict):
                 f"{', '.join(able) or 'there is none'}"
             )
             raise _misfit(said, "window", "traffic")
+        return self
+
+    @model_validator(mode="after")
+    def _clients_can_be_counted(self) -> Self:
+        source = self.watch.traffic
+        if source is None:
+            return self
+        if source.of_router and (self.router is None or not type(self.router).counts):
+            able = " or ".join(name for name, kind in _routers().items() if kind.counts)
+            seen = f"the router {self.router.kind} does not count requests" if self.router else "there is no router"
+            raise _misfit(f"{seen}; expected {able}, or another kind of traffic", "watch", "traffic", "kind")
+        if self.watch.probe is None:
+            raise _misfit("requests are counted along with watch.probe, which is missing", "watch", "traffic")
+        for trigger in self.rollback.when:
+            if isinstance(trigger, Errors) and source.every > trigger.for_ / FIFTHS:
+                said = (
+                    f"every {show_seconds(source.every)} is too rare for errors over {show_seconds(trigger.for_)}; "
+                    f"expected at most {show_seconds(trigger.for_ / FIFTHS)}"
+                )
+                raise _misfit(said, "watch", "traffic", "every")
         return self
 
     @model_validator(mode="after")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
+from tasks import traffic
 from tasks.domain.kind import Duration, Share, Strict
 from tasks.domain.units import show_seconds
 from tasks.domain.watch import COVERAGE, ERROR_RATE
+from tasks.spec.kinds import union_of
 from tasks.spec.sign_off import Signers
+from tasks.traffic import TrafficSource
+
+if TYPE_CHECKING:
+    AnyTraffic = TrafficSource
+else:
+    AnyTraffic = union_of(traffic)
 
 CheckName = Annotated[str, Field(min_length=1, examples=["API answers"])]
 Names = tuple[CheckName, ...]
@@ -35,7 +43,7 @@ class Success(Strict):
     """
 
     errors: Annotated[Share, Field(gt=0, le=1)] = ERROR_RATE
-    """The share of failed probes that must not be reached."""
+    """The share of failed probes, and of failed requests of clients, that must not be reached."""
     slower: Annotated[Share, Field(ge=0)] | None = None
     """By how much the median of the probes may be above that of the baseline; not judged if left out."""
     floor: Duration = 0.005
@@ -88,6 +96,9 @@ class Watch(Strict):
     """For how long, before the verdict."""
     probe: ProbePlan | None = None
     """What the guard probes; required to judge how long the system was down."""
+    traffic: AnyTraffic | None = None
+    """Who counts the clients' own requests. By these errors are judged wherever a window has 100 of them, and the
+    verdict too: clients may fail where the probe's own request does not. Otherwise by the probes."""
     coverage: Annotated[float, Field(gt=0, le=1)] = COVERAGE
     """The least share of the expected probes that must have been made for a verdict."""
     at: dict[Duration, Names] = Field(default_factory=dict)

@@ -17,6 +17,7 @@ import pytest
 from tasks import routers
 from tasks.domain.errors import ReleaseFileError, RolloutFailed, Unreachable, UserError
 from tasks.domain.ports import Host, Http
+from tasks.domain.traffic import Traffic, grown
 from tasks.domain.upstream import Member, Upstream
 from tasks.routers import FileRouter
 from tasks.routers.embedded import Embedded
@@ -125,6 +126,28 @@ def test_a_router_tells_what_the_requests_came_to_at_each_member_or_that_it_does
         assert told["blue"].failed == 0
         assert told["green"].failed == told["green"].asked > 0
         assert told["blue"].asked > told["green"].asked
+
+
+def test_a_router_tells_by_counters_that_only_grow_what_all_requests_came_to(way, target):
+    if not way.router.counts:
+        assert way.router.tally(target) is None
+        return
+    ask = target.world.http.request
+    with service("v1") as (one, _), service("v2", FAULT="errors") as (two, _):
+        way.router.switch(target, _at("blue", one))
+        before = way.router.tally(target)
+        assert way.router.tally(target) == before
+        for _ in range(20):
+            ask("GET", f"http://127.0.0.1:{way.port}/work", fresh=True)
+        good = way.router.tally(target)
+        assert grown(before, good) == Traffic(20, 0)
+        way.router.switch(target, _at("green", two))
+        switched = way.router.tally(target)
+        for _ in range(10):
+            ask("GET", f"http://127.0.0.1:{way.port}/work", fresh=True)
+        more = grown(switched, way.router.tally(target))
+        assert more.asked == 10
+        assert more.failed > 0
 
 
 def test_a_router_holds_requests_back_until_it_is_told_to_go_on_or_says_that_it_cannot(way, target):

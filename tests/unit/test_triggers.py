@@ -9,6 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.domain.outcome import Outcome
+from tasks.domain.traffic import Counted, Traffic
 from tasks.domain.triggers import (
     Alarm,
     Corruption,
@@ -47,8 +48,15 @@ def down(letters: str, interval: float = 30.0, control: Outcome | None = Outcome
     return judge(trigger, probes(letters, interval, control), at_end_of(letters, interval, later), interval)
 
 
-def errors(letters: str, traffic: Sequence[tuple[int, int]] = ()) -> Finding:
-    return judge(Errors(), probes(letters), at_end_of(letters), 30.0, traffic=traffic)
+def errors(letters: str, fifths: Sequence[tuple[int, int]] = ()) -> Finding:
+    """Judge errors by probes, along with which clients' requests (failed, all) were counted each three minutes."""
+    end = at_end_of(letters)
+    counted = [
+        Counted(end - timedelta(seconds=180 * back), 180.0, Traffic(asked, failed))
+        for back, (failed, asked) in enumerate(reversed(fifths))
+    ]
+    along = [Probe(one.at, Outcome.UNKNOWN, clients=one) for one in counted]
+    return judge(Errors(), [*probes(letters), *along], end, 30.0)
 
 
 def test_triggers_are_told_apart_by_kind_and_written_as_in_the_release_file():
@@ -154,11 +162,29 @@ class TestErrors:
     def test_a_lost_probe_does_not_blind_it(self):
         assert errors("FFP." * 5 + "FFP" * 7).state is Alarm.FIRES
 
-    def test_enough_real_traffic_is_preferred_to_probes(self):
-        assert errors("P" * 30, traffic=[(60, 200)] * 5).state is Alarm.FIRES
-        assert errors("F" * 30, traffic=[(0, 200)] * 5).state is Alarm.QUIET
-        assert errors("F" * 30, traffic=[(0, 10)] * 5).state is Alarm.FIRES
-        assert errors("P" * 30, traffic=[(90, 200)] * 4 + [(0, 200)]).state is Alarm.SUSPICIOUS
+    def test_enough_requests_of_clients_are_preferred_to_probes(self):
+        finding = errors("P" * 30, [(60, 200)] * 5)
+        assert finding.state is Alarm.FIRES
+        assert "errors 300 of 1000 requests (30.0%)" in finding.seen
+        assert errors("F" * 30, [(0, 200)] * 5).state is Alarm.QUIET
+        assert errors("F" * 30, [(0, 10)] * 5).state is Alarm.FIRES
+        assert errors("P" * 30, [(90, 200)] * 4 + [(0, 200)]).state is Alarm.SUSPICIOUS
+
+    def test_requests_counted_in_too_little_of_the_window_leave_it_to_the_probes(self):
+        assert errors("P" * 30, [(90, 200)] * 3).state is Alarm.QUIET
+        assert errors("P" * 30, [(90, 200)] * 4).state is Alarm.SUSPICIOUS  # in the first fifth nothing was counted
+
+    def test_what_clients_met_at_both_ends_of_the_window_did_not_go_on_through_it(self):
+        finding = errors("P" * 30, [(190, 200), (60, 200), (2, 200), (60, 200), (190, 200)])
+        assert finding.state is Alarm.SUSPICIOUS
+        assert "for a fifth of the time they ceased" in finding.seen
+
+    def test_a_window_above_the_limit_by_chance_is_held_against_all_requests_since_errors_began(self):
+        long = [(38, 200)] * 15
+        finding = errors("P" * 150, [*long, *[(46, 200)] * 5])
+        assert finding.state is Alarm.SUSPICIOUS
+        assert "since they began" in finding.seen
+        assert errors("P" * 150, [*[(0, 200)] * 15, *[(46, 200)] * 5]).state is Alarm.FIRES
 
 
 BASELINE = [0.1 + 0.0001 * i for i in range(240)]
