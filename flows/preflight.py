@@ -16,6 +16,7 @@ from tasks.preflight import (
     check_migration,
     check_platform,
     check_ports,
+    check_traffic,
     check_window,
 )
 
@@ -29,6 +30,7 @@ async def preflight(system: System, version: Version, started_by: StartedBy = ""
         check_ports(claim)
         fetch_code(claim, "preflight")
         check_platform(claim)
+        check_traffic(claim)
         foundations = check_foundations(claim)
         conclude(claim, foundations, "preflight")
         check_backup(claim)

@@ -270,6 +270,7 @@ class _Looking:
             "every": watch.every,
             "for": watch.for_,
             "probe": {"every": probe.every, "check": probe.check} if probe else None,
+            "traffic": {"kind": watch.traffic.kind, "every": watch.traffic.every} if watch.traffic else None,
             "then": [stage.name for stage in watch.then],
             "triggers": [{"kind": one.kind, "limit": limit_of(one)} for one in back.when],
             "automatic": back.automatic,

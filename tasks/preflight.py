@@ -12,7 +12,7 @@ from tasks.announcing import require_notice
 from tasks.checking import look_at
 from tasks.checks import Check
 from tasks.context import Context, context_of
-from tasks.domain.errors import DiskTooSmall, RolloutFailed
+from tasks.domain.errors import DiskTooSmall, ReleaseFileError, RolloutFailed
 from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
 from tasks.domain.units import show_bytes
@@ -139,6 +139,30 @@ def check_platform(claim: Claim) -> str:
         return {"kind": site.platform.kind}
 
     return str(do_one(ctx, PHASE, Step("check that the platform can run it", check, mutates=False))["kind"])
+
+
+@act
+def check_traffic(claim: Claim) -> str:
+    """Refuse to begin where the clients' requests are to be counted and cannot be; return who counts them.
+
+    A router that golive may still have to start, or to change, is asked from the switch on.
+    """
+    ctx = context_of(claim)
+    source = ctx.file.watch.traffic
+    if source is None or source.of_router:
+        return source.kind if source is not None else ""
+
+    def check() -> dict[str, Any]:
+        if source.read(ctx.target(), None, None, source.every).traffic is None:
+            raise ReleaseFileError(
+                f"{source.kind} has no data on the clients' requests",
+                expected="a number for each query",
+                where="watch.traffic",
+                do="ask it the queries; where the first failure makes the series, end them with: or vector(0)",
+            )
+        return {"kind": source.kind}
+
+    return str(do_one(ctx, PHASE, Step("check that the clients' requests are counted", check, mutates=False))["kind"])
 
 
 @act

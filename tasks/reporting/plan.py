@@ -143,6 +143,9 @@ def _about_watch(plan: Mapping[str, Any], number: int) -> Iterator[str]:
     yield f"- a look every {show_seconds(watch['every'])} for {show_seconds(watch['for'])}"
     if watch["probe"]:
         yield f"- {watch['probe']['check']} is probed every {show_seconds(watch['probe']['every'])}"
+    if watch["traffic"]:
+        every = show_seconds(watch["traffic"]["every"])
+        yield f"- the clients' own requests are counted by {watch['traffic']['kind']}, every {every}"
     for stage in watch["then"]:
         yield f"- then {stage}"
     for one in watch["triggers"]:

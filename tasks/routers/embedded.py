@@ -175,6 +175,12 @@ class Embedded(Router):
     def tally(self, target: Target) -> Mapping[str, Traffic] | None:
         """Return what Caddy has counted since it was started; it answers itself where nobody else does."""
         answer = self._ask(target, METRICS)
+        if "x-golive" in answer.headers:
+            raise OutsideError(
+                "Caddy runs with a configuration of an older golive, which does not count",
+                where=f"port {self.listen}",
+                do="nothing: the next release brings the new one",
+            )
         ended = [one for one in samples(answer.body.decode(errors="replace")) if one.name == _ENDED]
         sent = [one for one in ended if one.labels.get("handler") == "reverse_proxy"]
         failed = sum(one.value for one in sent if one.labels["code"].startswith("5"))

@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from tasks import watching
 from tasks.checks import Check
+from tasks.domain.judging import ERROR_CONFIRMATIONS
 from tasks.domain.outages import AGAIN
 from tasks.domain.outcome import Outcome, Reading
 from tasks.domain.timetable import AGAIN_TIMES
+from tasks.domain.traffic import Counted, Traffic
 from tasks.domain.triggers import GAP, MADE, Alarm, Down, Errors, Finding, Probe, Slower, burst_until_sure, judge
 from tasks.domain.watch import Ended, watch_verdict
 from tasks.reporting.deriving import probing_of
 from tasks.spec.release_file import Rollback
 from tasks.spec.watch import ProbePlan, Watch
 from tasks.watching import Watched
-from tests.simulation.releases import DAY, INTERVAL, Day
+from tests.simulation.releases import COUNTED, DAY, INTERVAL, Day
 
 LIVE = datetime(2026, 1, 6, 2, 0, tzinfo=UTC)
 DOWN, ERRORS, SLOWER = Down(), Errors(), Slower()
@@ -74,6 +76,12 @@ class _World:
     def world(self) -> Any:
         return SimpleNamespace(clock=self.clock, secrets=SimpleNamespace(mask=lambda text: text))
 
+    def count_anew(self) -> Counted | None:
+        """Return what so many requests come to as a confirmation waits for."""
+        fail = float(self.day.clients_fail[np.searchsorted(self.day.ticks, self.now_is, "right") - 1])
+        failed = int(self.rng.binomial(ERROR_CONFIRMATIONS, fail))
+        return Counted(moment(self.now_is), COUNTED, Traffic(ERROR_CONFIRMATIONS, failed))
+
     def look(self) -> Reading:
         failed = self.rng.random() < self.day.fails_at(self.now_is)
         return Reading(Outcome.FAILED if failed else Outcome.PASSED, "simulated")
@@ -98,7 +106,7 @@ class _Simulated(Watched):
     def __init__(self, target: _World | None = None) -> None:
         file = SimpleNamespace(watch=PLANNED, rollback=ANSWERING)
         super().__init__(SimpleNamespace(file=file))  # type: ignore[arg-type]
-        self.__dict__.update(target=target, probe=_Asked(name="it answers"))
+        self.__dict__.update(target=target, probe=_Asked(name="it answers"), clients=target)
 
 
 def moment(seconds: float) -> datetime:
@@ -114,6 +122,10 @@ def judged(day: Day, rng: np.random.Generator) -> Judged:
             day.at.tolist(), day.failed_probes.tolist(), day.elapsed.tolist(), day.astray.tolist(), strict=True
         )
     ]
+    for number, (asked, failed) in enumerate(day.clients.tolist()):
+        if asked >= 0:
+            counted = Counted(probes[number].at, COUNTED, Traffic(asked, failed))
+            probes[number] = replace(probes[number], clients=counted)
     findings, by_monitor = _monitor(day, probes, rng)
     fired = [one for one in (_guard(day, probes, rng), by_monitor) if one is not None]
     lengths = _lengths(day, probes, rng) if day.fault.outage else ()
@@ -153,7 +165,7 @@ def _guard(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> Judge
     begins = np.searchsorted(day.at, day.at - watching.window_of(watched))
     sums = np.concatenate([[0], np.cumsum(day.failed)])
     lately = sums[1:] - sums[np.searchsorted(day.at, day.at - WINDOW)]
-    for tick in np.flatnonzero(lately >= FEW).tolist():
+    for tick in np.flatnonzero((lately >= FEW) | _clients_fail(day)).tolist():
         now = float(day.at[tick] + day.elapsed[tick])
         window = probes[begins[tick] : tick + 1]
         fired = _first(day, watching.judge_probes(watched, window, moment(now)), now, rng)
@@ -162,11 +174,22 @@ def _guard(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> Judge
     return None
 
 
+def _clients_fail(day: Day) -> NDArray[np.bool_]:
+    """Return at which probes the clients' requests of the last window fail so often that a trigger might fire."""
+    if not day.clients.size:
+        return np.zeros(day.at.size, dtype=bool)
+    sums = np.concatenate([[[0, 0]], np.cumsum(day.clients.clip(min=0), axis=0)])
+    asked, failed = (sums[1:] - sums[np.searchsorted(day.at, day.at - WINDOW)]).T
+    may: NDArray[np.bool_] = failed > ERRORS.above / 2 * asked
+    return may
+
+
 def _monitor(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tuple[list[Finding], Judged | None]:
     """Return the last findings of the monitor, and what it rolls back for."""
     watched, baseline = _Simulated(), sorted(day.baseline.tolist())
     span = watching.window_of(watched)
     findings: list[Finding] = []
+    may = _clients_fail(day)
     for at, burst in zip(day.looks.tolist(), day.bursts, strict=True):
         begin, latest, end = np.searchsorted(day.at, [at - span, at - WINDOW, at]).tolist()
         previous = next((one for one in findings if one.kind == "slower"), None)
@@ -174,7 +197,7 @@ def _monitor(day: Day, probes: Sequence[Probe], rng: np.random.Generator) -> tup
         answers = [Probe(moment(at), Outcome.PASSED, one) for one in took]
         findings = [judge(SLOWER, answers, moment(at), INTERVAL, baseline=baseline, previous=previous)]
         # The verdict asks for the last look's findings.
-        if at == day.looks[-1] or np.count_nonzero(day.failed[latest:end]) >= FEW:
+        if at == day.looks[-1] or np.count_nonzero(day.failed[latest:end]) >= FEW or may[latest:end].any():
             window = probes[begin:end]
             findings[:0] = watching.judge_probes(watched, window, watching.as_of(window, moment(at)))
         fired = _first(day, findings, at, rng)

@@ -21,7 +21,11 @@ TIMEOUT = 10.0
 BEFORE = 4 * HOUR
 """How long before going live the simulation begins, so that a baseline can be taken."""
 
+COUNTED = 60.0
+"""Seconds between two readings of what the clients' requests came to."""
+
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
 
@@ -31,7 +35,8 @@ class Fault:
 
     ``outage`` is in seconds, ``errors`` the share of requests that fail, ``slower`` a factor. ``blind`` is a share of
     the day in which the prober learns nothing, ``gaps`` whether probes are missing in the middle of an outage.
-    ``at_once`` tells that the fault is there from going live on, else it begins at a random moment.
+    ``at_once`` tells that the fault is there from going live on, else it begins at a random moment. ``clients`` tells
+    that the clients' own requests are counted, and ``unseen`` that the errors befall those alone and no probe.
     """
 
     outage: float = 0.0
@@ -41,6 +46,8 @@ class Fault:
     gaps: bool = False
     at_once: bool = True
     swing: float | None = None
+    clients: bool = False
+    unseen: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +108,8 @@ class Day:
     ``at`` are the guard's probes: which failed, what each took, and beside which the control failed too (``astray``).
     ``looks`` are the monitor's, with a row of ``bursts`` each (NaN for what failed). ``begins`` is when the fault
     began, ``lasts`` how long an outage then lasted, and ``failing`` the probability, at each of the guard's ``ticks``,
-    that a request fails for another reason.
+    that a probe fails for another reason. ``clients`` are how many of the clients' requests came, and failed, in the
+    `COUNTED` seconds before a tick, if those are counted; ``clients_fail`` is the probability that one fails.
     """
 
     service: Service
@@ -117,6 +125,8 @@ class Day:
     lasts: float
     ticks: Floats
     failing: Floats
+    clients: Counts
+    clients_fail: Floats
 
     @cached_property
     def failed(self) -> Flags:
@@ -159,7 +169,20 @@ def draw_day(rng: np.random.Generator, fault: Fault) -> Day:
     lost = rng.random(bursts.shape) < np.where(astray[near], 1.0, failing[near])[:, None]
     bursts = np.where(lost | (bursts > TIMEOUT), np.nan, bursts)
     seen = (at[made], failed[made], elapsed[made], astray[made])
-    return Day(service, fault, *seen, looks, bursts, baseline, begins, lasts, at, apart)
+    fail = np.where(at >= begins, np.maximum(failing, fault.errors), failing) if fault.unseen else failing
+    clients = _clients(rng, fail)[made] if fault.clients else np.zeros((0, 2), dtype=np.int64)
+    return Day(service, fault, *seen, looks, bursts, baseline, begins, lasts, at, apart, clients, fail)
+
+
+def _clients(rng: np.random.Generator, fail: Floats) -> Counts:
+    """Return how many requests came and failed in the `COUNTED` seconds before each tick, at a rate that swings."""
+    phase, ticks = rng.uniform(0, 2 * np.pi), np.arange(fail.size)
+    rate = np.exp(rng.uniform(np.log(0.2), np.log(50))) * (1 + 0.6 * np.sin(2 * np.pi * ticks * INTERVAL / DAY + phase))
+    every = int(COUNTED / INTERVAL)
+    asked = rng.poisson(rate * INTERVAL)
+    failed = rng.binomial(asked, fail)
+    sums = [np.convolve(one, np.ones(every, dtype=np.int64))[: one.size] for one in (asked, failed)]
+    return np.where((ticks % every == every - 1)[:, None], np.stack(sums, axis=1), -1)
 
 
 def _within(at: Floats, begins: float, lasts: float) -> Flags:
@@ -173,7 +196,7 @@ def _failing(rng: np.random.Generator, service: Service, fault: Fault, begins: f
     if not fault.outage:
         for _ in range(int(rng.poisson(0.7))):
             failing[_within(at, rng.uniform(0, DAY), rng.uniform(20, 300 if rng.random() < 0.9 else 570))] = 1.0
-    if fault.errors:
+    if fault.errors and not fault.unseen:
         failing[at >= begins] = np.maximum(failing[at >= begins], fault.errors)
     return failing
 

@@ -93,6 +93,10 @@ def _in(minutes: float) -> Fault:
     return Fault(outage=minutes * MINUTE, at_once=False)
 
 
+def _of_clients(share: float) -> Fault:
+    return Fault(errors=share, at_once=False, clients=True, unseen=True)
+
+
 _LONG = "none stable, length ± 30 s"
 _SOON = "≥ 99 % within 2 looks"
 SCENARIOS: dict[str, Scenario] = {
@@ -106,6 +110,13 @@ SCENARIOS: dict[str, Scenario] = {
     "errors 15 %": Scenario(Fault(errors=0.15, at_once=False), "≤ 25 % rolled back", _rarely),
     "errors 25 %": Scenario(Fault(errors=0.25, at_once=False)),
     **{f"errors {share} %": Scenario(Fault(errors=share / 100, at_once=False), _SOON, _soon) for share in (30, 40)},
+    "clients counted, healthy": Scenario(Fault(clients=True), "0 rolled back", _never),
+    "clients counted, down 5 min": Scenario(
+        Fault(outage=5 * MINUTE, at_once=False, clients=True), "0 rolled back", _never
+    ),
+    "clients alone, errors 15 %": Scenario(_of_clients(0.15), "≤ 25 % rolled back", _rarely),
+    "clients alone, errors 25 %": Scenario(_of_clients(0.25)),
+    "clients alone, errors 30 %": Scenario(_of_clients(0.30), _SOON, _soon),
     **{f"slower {factor:g} ×": Scenario(Fault(slower=factor)) for factor in (1.2, 1.6)},
     **{f"slower {factor:g} ×": Scenario(Fault(slower=factor), _SOON, _soon) for factor in (2.0, 3.0)},
     "slower 2 ×, hours later": Scenario(Fault(slower=2.0, at_once=False)),
