@@ -75,6 +75,7 @@ class DemoSystem:
             "every": f"{hour}s",
             "for": f"{24 * hour}s",
             "probe": {"every": f"{hour * 150:g}ms", "check": "API answers"},
+            "traffic": {"kind": "router", "every": f"{hour * 300:g}ms"},
             "at": {f"{after * hour}s": file["watch"]["at"][f"{after}h"] for after in (1, 24)},
             "then": [
                 {**file["watch"]["then"][number], "every": f"{days * 24 * hour}s", "for": f"{total * 24 * hour}s"}

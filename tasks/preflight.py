@@ -162,7 +162,7 @@ def check_traffic(claim: Claim) -> str:
             )
         return {"kind": source.kind}
 
-    return str(do_one(ctx, PHASE, Step("check that the clients' requests are counted", check, mutates=False))["kind"])
+    return str(do_one(ctx, PHASE, Step("check that requests are counted", check, mutates=False))["kind"])
 
 
 @act

@@ -237,5 +237,6 @@ def _checks(draft: Draft, facts: Facts) -> None:
 
 
 def _watch(draft: Draft) -> None:
-    draft.add("watch: {every: 1h, for: 24h, probe: {every: 30s, check: it answers}}", "", "rollback:", "  when:")
+    draft.add("watch:", "  every: 1h", "  for: 24h", "  probe: {every: 30s, check: it answers}")
+    draft.add("  traffic: {kind: router}", "", "rollback:", "  when:")
     draft.add("    - {kind: down, for: 10 min}", "    - {kind: errors, above: 20%, for: 15 min}", "  automatic: true")

@@ -40,6 +40,7 @@ MARKS: tuple[Mark, ...] = (
     _step("ports", "The ports of the rollout are free.", _PRE, "check the ports"),
     _step("hosts", "Every host can be reached and has what it needs.", _PRE, "check the hosts"),
     _step("platform_possible", "The platform can run it.", _PRE, "check that the platform can run it"),
+    _step("clients_counted", "The clients' requests are counted.", _PRE, "check that requests are counted"),
     _step("fetch", "The version's code is brought to the host, and is what its source says.", _PRE, "fetch the code"),
     Mark("tools", "The client tools fit the server.", check="golive: the client tools fit the server"),
     Mark(

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from tasks.domain.errors import LedgerError, LedgerTooNew, LedgerUnreachable, UserError
 
-SCHEMA_HEAD = "0004"
+SCHEMA_HEAD = "0005"
 """The newest revision under ``migrations/versions``; a test holds the two together."""
 
 STATEMENT_TIMEOUT = "30s"

@@ -276,6 +276,23 @@ def test_a_canary_names_checks_that_there_are_and_asks_for_traffic_where_the_rou
     assert "rollout.traffic: the router nginx does not count requests; expected embedded or haproxy" in fault(text)
 
 
+def test_requests_of_clients_are_counted_by_a_router_that_can_along_with_probes_and_often_enough():
+    watch = "watch: {probe: {check: it answers}, traffic: {kind: router, every: 4 min}}\n"
+    loading.parse(SMALL + watch, "shop/release.yaml")
+    back = "rollback: {when: [{kind: errors, above: 20%, for: 15 min}]}\n"
+    assert "watch.traffic.every: every 4 min is too rare for errors over 15 min; expected at most 3 min" in fault(
+        SMALL + watch + back
+    )
+    nginx = "router: {kind: nginx, upstream: shop, status_port: 8099}"
+    said = fault(changed("router: {kind: embedded, listen: 8080}", nginx) + watch)
+    assert "watch.traffic.kind: the router nginx does not count requests; expected embedded or haproxy" in said
+    assert "along with watch.probe, which is missing" in fault(SMALL + "watch: {traffic: {kind: router}}\n")
+    asked = "traffic: {kind: prometheus, url: 'http://p', requests: up, failed: up}"
+    said = fault(f"{SMALL}watch: {{probe: {{check: it answers}}, {asked}}}\n")
+    assert "watch.traffic.requests" in said
+    assert "{window}" in said.replace("\\", "")
+
+
 def test_a_rollout_that_needs_a_router_says_so():
     text = changed("router: {kind: embedded, listen: 8080}\n", "").replace(
         "rollout: {kind: recreate, port: 8101}", "rollout: {kind: blue_green, ports: [8101, 8102]}"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.domain.outcome import Outcome
+from tasks.domain.traffic import Counted, Traffic
 from tasks.domain.triggers import Alarm, Finding, Probe
 from tasks.domain.watch import Criteria, Ended, WatchVerdict, signal, watch_verdict
 
@@ -52,6 +53,23 @@ def test_a_clean_day_is_stable():
     assert seen.ended is Ended.STABLE
     assert seen.seen == "10 of 2880 probes failed, 100% of the expected probes made"
     assert 0.003 < seen.evidence["error_rate_at_most"] < 0.01
+
+
+def test_requests_of_clients_are_held_against_the_same_limit_where_there_are_enough():
+    def with_clients(asked: int, failed: int) -> WatchVerdict:
+        looks = a_day()
+        clients = Counted(looks[100].at, 60.0, Traffic(asked, failed))
+        return verdict([*looks[:100], replace(looks[100], clients=clients), *looks[101:]])
+
+    bad = with_clients(1000, 12)
+    assert bad.ended is Ended.INCONCLUSIVE
+    assert "12 of 1000 requests of clients failed: 1.20% ≥ 1%" in bad.seen
+    assert not bad.may_mend
+    good = with_clients(1000, 5)
+    assert good.ended is Ended.STABLE
+    assert good.evidence["clients"] == {"asked": 1000, "failed": 5}
+    assert "5 of 1000 requests of clients failed" in good.seen
+    assert with_clients(20, 5).ended is Ended.STABLE
 
 
 @pytest.mark.parametrize(
