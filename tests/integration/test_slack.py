@@ -15,6 +15,7 @@ from tasks.adapters.clock import SystemClock
 from tasks.adapters.secrets import SecretStore
 from tasks.adapters.slack import SlackChat
 from tasks.courier import Courier, running
+from tasks.domain import parts
 from tasks.domain.errors import AccessDenied, ConnectionLost, OutsideError, ServerTrouble, TimedOut, Unreachable
 from tasks.domain.messages import (
     About,
@@ -172,9 +173,10 @@ def test_a_client_keeps_to_the_time_given_for_all_its_calls(slack: FakeSlack) ->
 
 
 def test_blocks_that_slack_refuses_do_not_cost_the_message(slack: FakeSlack, chat: SlackChat) -> None:
-    chat.post("#ops", "the line", [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3001}}], key="r/1")
-    assert slack.refused == ["invalid_blocks"]
-    assert [(one["text"], one["blocks"]) for one in slack.messages] == [("the line", [])]
+    slack.fail("chat.postMessage", "invalid_blocks")
+    chat.post("#ops", "the line", [parts.text("the line, and more")], key="r/1")
+    chat.post("#ops", "another", [{"type": "of a later golive"}], key="r/2")
+    assert [(one["text"], one["blocks"]) for one in slack.messages] == [("the line", []), ("another", [])]
 
 
 def test_a_token_that_cannot_be_sent_is_not_shown(slack: FakeSlack) -> None:
@@ -335,7 +337,7 @@ def test_the_console_is_used_where_no_notifier_is_named(ledger: Ledger) -> None:
 
 def test_secrets_do_not_leave_with_a_message(ledger: Ledger, slack: FakeSlack) -> None:
     about = open_release(ledger)
-    blocks = {"blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": f"it said {TOKEN}"}}]}
+    blocks = {"parts": [parts.text(f"it said {TOKEN}"), parts.text(parts.code(TOKEN))]}
     ledger.releases.tell(
         about.release_id,
         Note("reply", f"postgresql://u:hunter22@db/x and {TOKEN}", blocks),
@@ -347,6 +349,30 @@ def test_secrets_do_not_leave_with_a_message(ledger: Ledger, slack: FakeSlack) -
     assert len(slack.messages) == 2
     assert TOKEN not in str(slack.messages)
     assert "hunter22" not in str(slack.messages)
+
+
+def test_a_secret_with_signs_that_slack_wants_escaped_does_not_leave_either(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, report_note(about, "it said", "login with p<w&rd>1 failed"))
+    secrets = SecretStore({"SLACK_BOT_TOKEN": TOKEN, "PASSWORD": "p<w&rd>1"})
+    secrets.resolve("${env:PASSWORD}")
+    Courier(ledger, [ops(slack)], secrets, SystemClock(), print, system="ordinaut").flush(5)
+    assert "login with" in str(slack.messages)
+    assert "rd&gt;1" not in str(slack.messages)
+
+
+def test_what_an_earlier_golive_left_in_the_outbox_goes_out_with_its_buttons(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    button = {"type": "button", "text": {"type": "plain_text", "text": "Approve"}, "action_id": "a", "value": "n"}
+    earlier = [
+        {"type": "header", "text": {"type": "plain_text", "text": "may it go live?"}},
+        {"type": "actions", "elements": [button]},
+    ]
+    ledger.releases.tell(about.release_id, Note("request", "may it?", {"blocks": earlier, "nonce": "n"}))
+    with_buttons = ops(slack).model_copy(update={"app_token": "${env:SLACK_APP_TOKEN}"})
+    courier_of(ledger, with_buttons).flush(5)
+    courier_of(ledger, ops(slack).model_copy(update={"channel": "C0123OPS4"})).flush(5)
+    assert [one["blocks"] for one in slack.messages] == [earlier, earlier[:1]]
 
 
 def test_a_courier_delivers_for_its_own_system_only(ledger: Ledger, slack: FakeSlack) -> None:

@@ -360,12 +360,12 @@ def test_without_an_app_there_is_nothing_to_listen_to(made: SmallSystem, monkeyp
 
 
 def test_the_bot_speaks_where_it_has_no_buttons_too(slack: FakeSlack) -> None:
-    from tasks.domain.block_kit import actions, button, section
+    from tasks.domain.parts import button, buttons, text
     from tasks.notifiers import Message
     from tasks.notifiers.slack import Slack
     from tests.contract.test_notifiers import AT, Outlets
 
-    blocks = (section("may it?"), actions([button("Approve", "golive_approve", "n")]))
-    message = Message("r/1", "r", "request", "may it?", AT, blocks)
+    parts = (text("may it?"), buttons([button("Approve", "golive_approve", "n")]))
+    message = Message("r/1", "r", "request", "may it?", AT, parts)
     Slack(channel="#ops", base_url=slack.base_url).deliver(message, Outlets({"SLACK_BOT_TOKEN": TOKEN}))
     assert [block["type"] for block in slack.messages[-1]["blocks"]] == ["section"]
