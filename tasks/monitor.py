@@ -154,8 +154,11 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
     count_now(ctx)
     loss = loss_now(ctx)
     _put_on_record(ctx, outcome, findings, {**basis, "holds": holding and holding.kind}, outcomes, loss)
-    fired = watching.fired(watched, holding, "monitor") if holding is not None else None
-    _tell(ctx, now, alerting.loud(findings, seen), outcome, looks, fired, loss)
+    fired = None
+    if holding is not None:
+        fired = watching.fired(watched, holding, "monitor", alerting.counted_for(holding, seen, looks))
+    counted = alerting.counted(findings, seen, looks)
+    _tell(ctx, now, alerting.loud(findings, seen), outcome, looks, fired, loss, counted=counted)
     if fired is not None:
         return Looked(fired.seen, fired)
     if time_is_up(ctx, now):
@@ -194,7 +197,8 @@ def _could_not_look(book: Ledger, release_id: str, looks: Sequence[Look], error:
     try:
         ctx, now = watching.observe(book.releases.get(release_id)).ctx, book.evidence.now()
         if State(ctx.release.state) is State.WATCHING:
-            _tell(ctx, now, {"look unknown": said}, Outcome.UNKNOWN, looks, None)
+            counted = alerting.counted_unmade(looks)
+            _tell(ctx, now, {"look unknown": said}, Outcome.UNKNOWN, looks, None, counted=counted)
             if time_is_up(ctx, now):
                 return Looked(close(ctx, now, findings), reported=True)
     except LedgerError:
@@ -238,6 +242,8 @@ def _tell(
     looks: Sequence[Look],
     fired: Fired | None,
     loss: Loss | None = None,
+    *,
+    counted: str,
 ) -> None:
     """Edit the root at every look; alert only when what is seen has changed, and not at each swing of what flaps."""
     live = ctx.release.live_at or now
@@ -248,9 +254,9 @@ def _tell(
         return
     title = "the watch fires" if fired is not None else alerting.TITLES[outcome]
     acts = fired is not None and fired.automatic
-    next_act = "roll back to the previous version" if acts else "look again; a person may roll back"
+    next_act = "roll back to the previous version, at once" if acts else "look again; a person may roll back"
     next_at = None if acts else now + timedelta(seconds=ctx.file.watch.every)
-    alerting.alert_of(ctx, title, loud, now, next_act, next_at, looks)
+    alerting.alert_of(ctx, title, loud, now, next_act, next_at, looks, counted=counted)
 
 
 @act
