@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import itertools
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from deployments.cli import app
 from examples.slack_server import TOKEN, FakeSlack, fake_slack
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.secrets import SecretStore
 from tasks.adapters.slack import SlackChat
+from tasks.context import ledger as ledger_of
 from tasks.courier import Courier, running
 from tasks.domain import parts
 from tasks.domain.errors import AccessDenied, ConnectionLost, OutsideError, ServerTrouble, TimedOut, Unreachable
@@ -324,6 +329,27 @@ def test_a_refused_token_is_not_tried_again_and_the_next_message_is(ledger: Ledg
     assert message.text == "one"
     assert "invalid_auth" in delivery.error
     assert sum("one" in line for line in lines) == 1
+
+
+def test_the_status_names_what_could_not_be_told(
+    ledger: Ledger, slack: FakeSlack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, Note("reply", "one", {}))
+    slack.fail("chat.postMessage", "is_archived")
+    courier_of(ledger, ops(slack)).flush(5)
+    (tmp_path / "systems").mkdir()
+    for name, value in (("LEDGER_URL", database), ("HOME", tmp_path / "home"), ("SYSTEMS", tmp_path / "systems")):
+        monkeypatch.setenv(f"GOLIVE_{name}", str(value))
+    ledger_of.cache_clear()
+    try:
+        seen = CliRunner().invoke(app, ["status"])
+        letters = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["dead_letters"]
+    finally:
+        ledger_of.cache_clear()
+    assert "1 message could not be delivered; the newest, by slack:#ops:" in seen.output
+    assert "ordinaut-1: " in seen.output
+    assert [(one["release"], "is_archived" in one["error"]) for one in letters] == [("ordinaut-1", True)]
 
 
 def test_the_console_is_used_where_no_notifier_is_named(ledger: Ledger) -> None:

@@ -145,6 +145,10 @@ def test_people_sign_by_buttons_and_the_request_says_who_and_when(
         one for block in request["blocks"] for one in block.get("elements", ()) if one.get("style") == "primary"
     )
     assert approve["confirm"]["text"]["text"] == "You sign for shop v2, gate go."
+    shown = json.dumps(request["blocks"], ensure_ascii=False)
+    for words in ("*way back*", "*backup*", "*migration*", "*longest lock*", "*checks*", "*expires*"):
+        assert words in shown, "what they sign for is before their eyes"
+    assert system.ledger.gates.opened(release, "go").plan_hash[:12] in shown
     socket.acknowledged(socket.press(ANN, "approve", nonce))
     wait_until(lambda: "ann" in json.dumps(request["blocks"]), 60)
     assert signed(system, release) == [("dba", "ann", "approve", "Slack")]
