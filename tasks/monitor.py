@@ -253,10 +253,21 @@ def _tell(
     if fired is None and alerting.told_before(loud, outcome, looks):
         return
     title = "the watch fires" if fired is not None else alerting.TITLES[outcome]
-    acts = fired is not None and fired.automatic
-    next_act = "roll back to the previous version, at once" if acts else "look again; a person may roll back"
-    next_at = None if acts else now + timedelta(seconds=ctx.file.watch.every)
-    alerting.alert_of(ctx, title, loud, now, next_act, next_at, looks, counted=counted)
+    alerting.alert_of(ctx, title, loud, now, *_next_act(ctx, now, fired), looks, counted=counted)
+
+
+def _next_act(ctx: Context, now: datetime, fired: Fired | None) -> tuple[str, datetime | None]:
+    """Return what golive does next after a look, and when if not at once, and what a person may do."""
+    back = f"golive rollback {ctx.file.system} --release {ctx.release.id}"
+    if fired is not None and fired.automatic:
+        return "roll back to the previous version, at once", None
+    if fired is not None:
+        return f"wait for a person: {back}, or golive accept {ctx.release.id}", None
+    if time_is_up(ctx, now):
+        return f"end the watch with its verdict, at once; a person may roll back: {back}", None
+    at = now + timedelta(seconds=ctx.file.watch.every)
+    until = ctx.release.watch_until or at
+    return f"look again; a person may roll back: {back}", min(at, until)
 
 
 @act

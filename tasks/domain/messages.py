@@ -78,7 +78,7 @@ class About:
 
 @dataclass(frozen=True)
 class Alert:
-    """What is wrong, and what golive does next; without ``next_at`` it waits for a person.
+    """What is wrong, and what golive does next; without ``next_at`` at once, or when a person has decided.
 
     ``counted`` is how many measurements ``seen`` rests on, empty where nothing was counted. ``moved`` is what moved
     most against before the release, ``help`` what a person should look at. ``over`` tells that what was wrong is over.

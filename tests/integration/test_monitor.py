@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextvars import copy_context
@@ -243,6 +244,10 @@ def test_where_golive_may_not_act_the_monitor_asks_a_person(system: SmallSystem,
     look()
     look()
     assert moves_of(system, release)[-1] == State.NEEDS_PERSON
+    once, again = alerts_of(system, release)
+    by_person = f"golive rollback {system.name} --release {release}"
+    assert re.search(rf"; next at \S+ \S+ UTC: look again; a person may roll back: {by_person}", once)
+    assert f"; next: wait for a person: {by_person}, or golive accept {release}" in again
     assert look() == []
 
 
