@@ -36,6 +36,8 @@ FIELD, BLOCKS, ALL_BLOCKS = 2000, 50, 9000
 With the message's line that is 10,000: Slack says nothing of it, and refuses from about 13,200.
 """
 
+_EARLIER = frozenset({HeaderBlock.type, SectionBlock.type, ContextBlock.type, ActionsBlock.type})
+"""The blocks that an earlier golive wrote into the outbox."""
 _NAME = 200
 _LONGEST_URL = 500
 _NOTE_OF_CUT = 250  # room for the line that says what was left out
@@ -92,10 +94,9 @@ def escape(text: str) -> str:
 def _made(part: Mapping[str, object]) -> list[Block]:
     if (make := _MAKERS.get(str(part.get("type")))) is not None:
         return make(part)
-    earlier = Block.parse(dict(part))
-    if earlier is None:
+    if part.get("type") not in _EARLIER:
         raise ValueError(f"no part of a message and no block: {part.get('type')!r}")
-    return [earlier]
+    return Block.parse_all([dict(part)])
 
 
 def _heading(part: Heading) -> list[Block]:
