@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tasks.adapters.secrets import mask_passwords
-from tasks.domain.block_kit import plain
 from tasks.domain.errors import GoliveError
+from tasks.domain.plain_text import plain
 from tasks.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ import typer
 
 from deployments.commands import AsJson, ReleaseId, System, book, command, either_like, print_json, settings
 from deployments.output import console, masked, note, say
+from tasks.domain.counting import many
 from tasks.domain.errors import LedgerError, NotFound, NotGenuine, OutsideError, ReleaseFileError, UserError
 
 if TYPE_CHECKING:
@@ -99,7 +100,8 @@ def _show_health(health: dict[str, Any]) -> None:
     say(f"guard: {'alive' if guard_['alive'] else 'none'}{heard}", "" if guard_["alive"] else "dim")
     letters = health["dead_letters"]
     if letters:
-        say(f"{len(letters)} messages could not be delivered; the newest, by {letters[0]['notifier']}:", "yellow")
+        count = many(len(letters), "message")
+        say(f"{count} could not be delivered; the newest, by {letters[0]['notifier']}:", "yellow")
         say(masked(f"  {letters[0]['release']}: {letters[0]['error']}"), "yellow")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from tasks.context import Context
+from tasks.domain.counting import many, of_finding, of_look
 from tasks.domain.messages import Alert
 from tasks.domain.outcome import Measurement, Outcome
 from tasks.domain.triggers import Alarm, Finding, limit_of
@@ -35,6 +36,26 @@ def loud(findings: Sequence[Finding], seen: Sequence[Measurement]) -> dict[str, 
     found = {f"{one.kind} {one.state}": one.seen for one in findings if one.state in (Alarm.FIRES, Alarm.UNKNOWN)}
     bad = [one for one in seen if one.outcome is not Outcome.PASSED and not one.advisory]
     return {**found, **{f"{one.check} {one.outcome}": f"{one.check}: {one.reading.seen}" for one in bad}}
+
+
+def counted(findings: Sequence[Finding], seen: Sequence[Measurement], looks: Sequence[Look]) -> str:
+    """Return how many measurements say what `loud` tells; ``looks`` are those before this one."""
+    return of_look(findings, seen, [look.findings["checks"] for look in looks])
+
+
+def counted_for(finding: Finding, seen: Sequence[Measurement], looks: Sequence[Look]) -> str:
+    """Return how many measurements say what a finding says; ``looks`` are those before this one."""
+    return of_finding(finding, seen, [look.findings["checks"] for look in looks])
+
+
+def counted_unmade(looks: Sequence[Look]) -> str:
+    """Return how many looks could not be made up to and with this one, ``looks`` being those before it."""
+    row = 1
+    for look in reversed(looks):
+        if not any(one["kind"] == "look" for one in look.findings["findings"]):
+            break
+        row += 1
+    return f"{many(row, 'look')}{' in a row' if row > 1 else ''} could not be made"
 
 
 def told_before(what: Mapping[str, str], outcome: Outcome, looks: Sequence[Look]) -> bool:
@@ -72,10 +93,13 @@ def alert_of(
     next_act: str,
     next_at: datetime | None,
     looks: Sequence[Look] = (),
+    *,
+    counted: str,
 ) -> None:
     """Alert people of what a look has come to, against the limits that the release file sets.
 
-    ``looks`` are those before it, by which it is known since when that is so.
+    ``looks`` are those before it, by which it is known since when that is so; ``counted`` is how many measurements say
+    so.
     """
     kinds = {name.partition(" ")[0] for name in what}
     limits = "; ".join(limit_of(one) for one in ctx.file.rollback.when if one.kind in kinds)
@@ -92,6 +116,7 @@ def alert_of(
             moved=moved_most(ctx) if what else (),
             help=_help(ctx, what),
             over=not what,
+            counted=counted,
         ),
     )
 

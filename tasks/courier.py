@@ -17,9 +17,8 @@ from typing import Any
 
 from tasks.adapters.http import HttpxHttp
 from tasks.adapters.mail import Smtp
-from tasks.adapters.slack import SlackChat
 from tasks.domain.errors import ConnectionLost, GoliveError, OutsideError, ServerTrouble, TimedOut
-from tasks.domain.messages import files_of
+from tasks.domain.messages import files_of, parts_of
 from tasks.domain.ports import ChatApi, Clock, Http, HttpAnswer, MailApi, MailServer, Secrets
 from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Message as Row
@@ -139,6 +138,8 @@ class Outlet:
 
     def chat(self, token: str, base_url: str, timeout: float) -> ChatApi:
         """Return a client of Slack's Web API."""
+        from tasks.adapters.slack import SlackChat  # slack-sdk is for those alone who send something to Slack
+
         return SlackChat(token, base_url, timeout, self.within)
 
     def request(
@@ -272,7 +273,7 @@ class Route:
             kind=row.kind,
             text=self._masked(row.text),
             at=row.at,
-            blocks=tuple(self._masked(row.blocks.get("blocks", []))),
+            parts=tuple(self._masked(list(parts_of(row.blocks)))),
             state=str(row.blocks.get("state", "")),
             occasion=str(row.blocks.get("occasion", "")),
             root_ref=self._ref_of(row),

@@ -11,6 +11,7 @@ from typing import Any
 from tasks import watching
 from tasks.context import holder, revive_ledger, world
 from tasks.courier import Courier
+from tasks.domain.counting import of_finding
 from tasks.domain.errors import GoliveError, LedgerError
 from tasks.domain.judging import Basis
 from tasks.domain.messages import Alert
@@ -187,7 +188,7 @@ class Desk:
         self._book.evidence.looked(watched.release.id, "guard", Outcome.FAILED, found)
         hint = Thread(target=tell_moved, args=(watched.ctx,), name="moved most", daemon=True)
         hint.start()
-        answer(watching.fired(watched, finding, "guard"))
+        answer(watching.fired(watched, finding, "guard", of_finding(finding)))
         hint.join(HINT_WITHIN)
         return True
 

@@ -11,6 +11,7 @@ from tasks.acting import act, act_once, do_one
 from tasks.apart import NO_VERSION, last_of, open_apart
 from tasks.context import Context, context_of, holder, is_gone, ledger, observing, world
 from tasks.courier import running
+from tasks.domain.counting import many
 from tasks.domain.errors import (
     BackupNotProven,
     ChecksFailed,
@@ -45,11 +46,12 @@ _COPY_GROWS = 10
 
 @dataclass(frozen=True)
 class Drilled:
-    """What a drill came to; ``seen`` is a sentence for people."""
+    """What a drill came to; ``seen`` is a sentence for people, ``counted`` how much that rests on, if it is known."""
 
     system: str
     outcome: Outcome
     seen: str
+    counted: str = ""
 
 
 def systems_to_drill(system: str) -> list[str]:
@@ -164,7 +166,8 @@ def _recorded(
     seen = what + "; ".join([*faults, *([well + took] if well else [])])
     findings = {"backup": one.id if one is not None else None, "seen": seen, **found}
     ctx.ledger.evidence.looked(ctx.release.id, DRILL, outcome, findings)
-    return Drilled(ctx.file.system, outcome, seen)
+    counted = f"{many(found['tables'], 'table')} compared" if found else "" if one is not None else "0 backups"
+    return Drilled(ctx.file.system, outcome, seen, counted)
 
 
 @act
@@ -203,6 +206,7 @@ def _alert(ctx: Context, drilled: Drilled, newest_within: float) -> Any:
         limit=f"a backup of the last {show_seconds(newest_within)} that restores to what was backed up",
         since=ctx.ledger.evidence.now(),
         next_act=f"nothing: a person takes a new one with golive backup {drilled.system}, then golive drill",
+        counted=drilled.counted,
     )
     return alert_note(about(ctx.release, ctx.file.runbook), one)
 

@@ -15,6 +15,7 @@ from tasks.checks import Check
 from tasks.closing import criteria_of, figures_of, fired_in, last_outcomes
 from tasks.context import Context, world
 from tasks.domain import stages
+from tasks.domain.counting import many
 from tasks.domain.errors import LedgerError
 from tasks.domain.gates import of_stage
 from tasks.domain.messages import Note, report_note
@@ -82,21 +83,28 @@ def _look(watched: Watched, dues: Sequence[Due], looks: Sequence[Look], now: dat
     note = _report(ctx, stage, record, outcome, findings, seen, burst)
     told = [note] if stage.report else []
     ctx.ledger.evidence.looked(ctx.release.id, LOOK, outcome, record, due_at=newest.at, tell=told)
-    fired = watching.fired(watched, holding, "monitor") if holding is not None and stage.rollback else None
+    fired = None
+    if holding is not None and stage.rollback:
+        fired = watching.fired(watched, holding, "monitor", alerting.counted_for(holding, seen, looks))
     acts = fired is not None and fired.automatic
     what = alerting.loud(findings, seen)
     if holding is not None or not alerting.told_before(what, outcome, looks):
         title = "the watch fires" if holding is not None else alerting.TITLES[outcome]
-        next_act = "roll back to the previous version" if acts else _by_person(ctx)
-        alerting.alert_of(ctx, title, what, now, next_act, None, looks)
+        next_act, next_at = ("roll back to the previous version, at once", None) if acts else _next_act(ctx, now)
+        counted = alerting.counted(findings, seen, looks)
+        alerting.alert_of(ctx, title, what, now, next_act, next_at, looks, counted=counted)
     # A release that is stable waits for nobody: where golive may not act, people have been told how to.
     return Looked(
         f"{record['stage']}, look {newest.number} of {newest.of}: {outcome}", fired if acts else None, reported=True
     )
 
 
-def _by_person(ctx: Context) -> str:
-    return f"look again; a person may roll back: golive rollback {ctx.file.system} --release {ctx.release.id}"
+def _next_act(ctx: Context, now: datetime) -> tuple[str, datetime | None]:
+    """Return what golive does next of itself, and when, and what a person may do; after the last look nothing."""
+    start = began(ctx.release) or now
+    at = next((one.at for one in stages.schedule(plans_of(ctx.file), start) if one.at > now), None)
+    by_person = f"a person may roll back: golive rollback {ctx.file.system} --release {ctx.release.id}"
+    return f"{'look again' if at else 'nothing, this was the last look'}; {by_person}", at
 
 
 def _numbers(ctx: Context, dues: Sequence[Due]) -> dict[str, Any]:
@@ -171,10 +179,11 @@ def _could_not_look(
     findings = [Finding("look", Alarm.UNKNOWN, said)]
     record = {**_numbers(ctx, dues), "findings": [watching.to_json(one) for one in findings], "checks": {}}
     note = report_note(about(ctx.release), "status report", f"the look could not be made: {said}")
-    ctx.ledger.evidence.looked(ctx.release.id, LOOK, Outcome.UNKNOWN, record, due_at=dues[-1].at, tell=[note])
-    what = {"look unknown": said}
-    if not alerting.told_before(what, Outcome.UNKNOWN, looks):
-        alerting.alert_of(ctx, alerting.TITLES[Outcome.UNKNOWN], what, now, _by_person(ctx), None, looks)
+    outcome, what = Outcome.UNKNOWN, {"look unknown": said}
+    ctx.ledger.evidence.looked(ctx.release.id, LOOK, outcome, record, due_at=dues[-1].at, tell=[note])
+    if not alerting.told_before(what, outcome, looks):
+        title, counted = alerting.TITLES[outcome], alerting.counted_unmade(looks)
+        alerting.alert_of(ctx, title, what, now, *_next_act(ctx, now), looks, counted=counted)
     return Looked(f"could not be looked at: {said}", reported=True)
 
 
@@ -201,9 +210,9 @@ def _judge(ctx: Context, number: int, now: datetime) -> WatchVerdict:
     book.evidence.looked(ctx.release.id, VERDICT, outcome, record, due_at=end, tell=[note])
     ask(ctx, of_stage(number))
     if not stable:
-        alerting.alert_of(
-            ctx, "a stage of the watch was not stable", {"stage": verdict.seen}, now, _by_person(ctx), None
-        )
+        of = many(verdict.evidence["made"], "probe" if ctx.file.watch.probe is not None else "look")
+        counted, what = f"{verdict.evidence['failed']} of {of} failed", {"stage": verdict.seen}
+        alerting.alert_of(ctx, "a stage of the watch was not stable", what, now, *_next_act(ctx, now), counted=counted)
     return verdict
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tasks.acting import act, act_once, do, do_one
 from tasks.checking import look_at, require
 from tasks.context import Context, context_of
+from tasks.domain.counting import many
 from tasks.domain.errors import RehearsalFailed
 from tasks.domain.foretold import side_by_side
 from tasks.domain.messages import Alert
@@ -76,13 +77,13 @@ def compare_with_rehearsal(claim: Claim, run: Mapping[str, Any]) -> Mapping[str,
         rehearsed = [detail["upgrade"], *([loaded] if loaded else [])]
         found = side_by_side(run, rehearsed, duration=limits.duration, lock=limits.lock)
         if found["over_limit"]:
-            _tell_of_excess(ctx, found)
+            _tell_of_excess(ctx, found, len(rehearsed))
         return found
 
     return do_one(ctx, PHASE, Step("compare with the rehearsal", compare, mutates=False))
 
 
-def _tell_of_excess(ctx: Context, found: Mapping[str, Any]) -> None:
+def _tell_of_excess(ctx: Context, found: Mapping[str, Any], rehearsed: int) -> None:
     alert(
         ctx,
         Alert(
@@ -92,6 +93,7 @@ def _tell_of_excess(ctx: Context, found: Mapping[str, Any]) -> None:
             since=ctx.ledger.evidence.now(),
             next_act="go on: the migration is done and holds nothing any more",
             evidence=found["beyond_prediction"],
+            counted=f"1 run on production, after {many(rehearsed, 'run')} in the rehearsal",
         ),
     )
 

@@ -154,8 +154,11 @@ def _look_after(book: Ledger, release_id: str, looks: Sequence[Look]) -> Looked:
     count_now(ctx)
     loss = loss_now(ctx)
     _put_on_record(ctx, outcome, findings, {**basis, "holds": holding and holding.kind}, outcomes, loss)
-    fired = watching.fired(watched, holding, "monitor") if holding is not None else None
-    _tell(ctx, now, alerting.loud(findings, seen), outcome, looks, fired, loss)
+    fired = None
+    if holding is not None:
+        fired = watching.fired(watched, holding, "monitor", alerting.counted_for(holding, seen, looks))
+    counted = alerting.counted(findings, seen, looks)
+    _tell(ctx, now, alerting.loud(findings, seen), outcome, looks, fired, loss, counted=counted)
     if fired is not None:
         return Looked(fired.seen, fired)
     if time_is_up(ctx, now):
@@ -194,7 +197,8 @@ def _could_not_look(book: Ledger, release_id: str, looks: Sequence[Look], error:
     try:
         ctx, now = watching.observe(book.releases.get(release_id)).ctx, book.evidence.now()
         if State(ctx.release.state) is State.WATCHING:
-            _tell(ctx, now, {"look unknown": said}, Outcome.UNKNOWN, looks, None)
+            counted = alerting.counted_unmade(looks)
+            _tell(ctx, now, {"look unknown": said}, Outcome.UNKNOWN, looks, None, counted=counted)
             if time_is_up(ctx, now):
                 return Looked(close(ctx, now, findings), reported=True)
     except LedgerError:
@@ -238,6 +242,8 @@ def _tell(
     looks: Sequence[Look],
     fired: Fired | None,
     loss: Loss | None = None,
+    *,
+    counted: str,
 ) -> None:
     """Edit the root at every look; alert only when what is seen has changed, and not at each swing of what flaps."""
     live = ctx.release.live_at or now
@@ -247,10 +253,21 @@ def _tell(
     if fired is None and alerting.told_before(loud, outcome, looks):
         return
     title = "the watch fires" if fired is not None else alerting.TITLES[outcome]
-    acts = fired is not None and fired.automatic
-    next_act = "roll back to the previous version" if acts else "look again; a person may roll back"
-    next_at = None if acts else now + timedelta(seconds=ctx.file.watch.every)
-    alerting.alert_of(ctx, title, loud, now, next_act, next_at, looks)
+    alerting.alert_of(ctx, title, loud, now, *_next_act(ctx, now, fired), looks, counted=counted)
+
+
+def _next_act(ctx: Context, now: datetime, fired: Fired | None) -> tuple[str, datetime | None]:
+    """Return what golive does next after a look, and when if not at once, and what a person may do."""
+    back = f"golive rollback {ctx.file.system} --release {ctx.release.id}"
+    if fired is not None and fired.automatic:
+        return "roll back to the previous version, at once", None
+    if fired is not None:
+        return f"wait for a person: {back}, or golive accept {ctx.release.id}", None
+    if time_is_up(ctx, now):
+        return f"end the watch with its verdict, at once; a person may roll back: {back}", None
+    at = now + timedelta(seconds=ctx.file.watch.every)
+    until = ctx.release.watch_until or at
+    return f"look again; a person may roll back: {back}", min(at, until)
 
 
 @act

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from tasks.beside import may_start, start_golive
 from tasks.context import Context, ledger, world
-from tasks.domain import block_kit as kit
 from tasks.domain.errors import AccessDenied, GoliveError, Refused
 from tasks.domain.gates import CONTROLS, same_person
 from tasks.domain.messages import report_note
-from tasks.domain.ports import ChatApi, Press
+from tasks.domain.ports import ChatApi, Dialog, Press
 from tasks.domain.release import State
 from tasks.domain.requests import NEEDS_REASON, Act
 from tasks.gatekeeping import LOG_FILE, START_WITHIN, acknowledge, go_on, watch_longer, what_follows
@@ -72,7 +71,7 @@ def _whisper(chat: ChatApi | None, press: Press, text: str) -> None:
     if chat is None:
         return
     try:
-        chat.whisper(press.channel, press.user, kit.clip(kit.escape(text), kit.TEXT))
+        chat.whisper(press.channel, press.user, text)
     except GoliveError as error:
         world().progress(f"{press.user} could not be told: {world().secrets.mask(str(error))}")
 
@@ -120,7 +119,7 @@ def _ask_why(one: _Pressed, chat: ChatApi) -> str:
     title, submit = ("Reject", "Reject") if one.act is Act.REJECT else ("Roll back", "Roll back")
     kept = json.dumps({"nonce": one.press.nonce, "channel": one.press.channel})
     label = f"Why? It stands in every report of {about(one.ctx.release).title}."
-    chat.open_dialog(one.press.trigger, kit.ask_for_text(title, label, one.act, kept, submit))
+    chat.open_dialog(one.press.trigger, Dialog(title, label, one.act, kept, submit))
     return ""
 
 

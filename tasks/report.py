@@ -17,6 +17,7 @@ from tasks.ledger.ledger import Ledger
 from tasks.ledger.models import Message, Release
 from tasks.ledger.record import Record
 from tasks.reporting.bundle import PAGE, SHORT, Bundle, bundle_of
+from tasks.reporting.cards import figures
 from tasks.reporting.facts import facts_of, gather
 from tasks.reporting.html import render, write_html, write_whole
 from tasks.reporting.markdown import to_markdown
@@ -65,8 +66,12 @@ def _notes(record: Record, made: Bundle, path: Path) -> list[Note]:
         return []
     of = about(record.release)
     shown = {one.data for row in record.of(Message) for one in files_of(row.blocks)}
-    plots = [one for one in pictures_of(made.facts) if one.data not in shown] if made.facts is not None else []
-    return [evidence_note(of, made.sha256, str(path)), *([plots_note(of, plots)] if plots else [])]
+    if made.facts is None:
+        return [evidence_note(of, made.sha256, str(path))]
+    told = [(one.name.lower(), "; ".join(filter(None, (one.value, one.note)))) for one in figures(made.facts)]
+    plots = [one for one in pictures_of(made.facts) if one.data not in shown]
+    note = evidence_note(of, made.sha256, str(path), told, made.facts.not_measured)
+    return [note, *([plots_note(of, plots)] if plots else [])]
 
 
 def _has_ended(row: Release) -> bool:

@@ -375,9 +375,9 @@ def as_of(probes: Sequence[Probe], now: datetime) -> datetime:
     return last if now - last < timedelta(seconds=LAG) else now
 
 
-def fired(watched: Watched, finding: Finding, by: str) -> Fired:
-    """Return what is to be answered when a finding of a release holds."""
+def fired(watched: Watched, finding: Finding, by: str, counted: str = "") -> Fired:
+    """Return what is to be answered when a finding of a release holds; ``counted`` is how much it rests on."""
     row, file = watched.release, watched.ctx.file
     automatic = file.rollback.automatic and row.automatic_rollback_at is None
     said = finding.seen if finding.seen.startswith(finding.kind) else f"{finding.kind}: {finding.seen}"
-    return Fired(row.id, row.system, said, by, automatic)
+    return Fired(row.id, row.system, f"{said}; n: {counted}" if counted else said, by, automatic)

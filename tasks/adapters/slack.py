@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from slack_sdk.errors import SlackApiError, SlackRequestError
+from slack_sdk.errors import SlackApiError, SlackObjectFormationError, SlackRequestError
+from slack_sdk.models.blocks import Block
 from slack_sdk.web import SlackResponse, WebClient
 
+from tasks.adapters.slack_blocks import blocks_of, line, view_of
 from tasks.domain.errors import (
     AccessDenied,
     ConnectionLost,
@@ -24,7 +26,7 @@ from tasks.domain.errors import (
     TimedOut,
     Unreachable,
 )
-from tasks.domain.ports import Attachment
+from tasks.domain.ports import Attachment, Dialog
 
 EVENT_TYPE = "golive_message"
 """The type of the metadata by which a message is found again."""
@@ -81,7 +83,7 @@ class SlackChat:
         self,
         channel: str,
         text: str,
-        blocks: Sequence[Mapping[str, Any]],
+        parts: Sequence[Mapping[str, object]],
         *,
         key: str,
         thread_ts: str = "",
@@ -89,10 +91,10 @@ class SlackChat:
     ) -> Mapping[str, str]:
         """Send a message that can be found again by ``key``, and return its ``channel`` and ``ts``."""
 
-        def send(shown: Sequence[dict[str, Any]]) -> SlackResponse:
+        def send(shown: Sequence[Block]) -> SlackResponse:
             return self._client.chat_postMessage(
                 channel=channel,
-                text=text,
+                text=line(text),
                 blocks=shown or None,
                 thread_ts=thread_ts or None,
                 reply_broadcast=broadcast or None,
@@ -103,17 +105,17 @@ class SlackChat:
                 metadata={"event_type": EVENT_TYPE, "event_payload": {"key": key}},
             )
 
-        return _ref(self._with_blocks("chat.postMessage", send, blocks))
+        return _ref(self._with_blocks("chat.postMessage", send, parts))
 
-    def update(self, channel: str, ts: str, text: str, blocks: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    def update(self, channel: str, ts: str, text: str, parts: Sequence[Mapping[str, object]]) -> Mapping[str, str]:
         """Make a message say something else, and return its ``channel`` and ``ts``."""
 
-        def send(shown: Sequence[dict[str, Any]]) -> SlackResponse:
+        def send(shown: Sequence[Block]) -> SlackResponse:
             return self._client.chat_update(
-                channel=channel, ts=ts, text=text, blocks=shown, link_names=False, parse="none"
+                channel=channel, ts=ts, text=line(text), blocks=shown, link_names=False, parse="none"
             )
 
-        return _ref(self._with_blocks("chat.update", send, blocks))
+        return _ref(self._with_blocks("chat.update", send, parts))
 
     def find(self, channel: str, key: str, *, since: datetime, thread_ts: str = "") -> Mapping[str, str] | None:
         """Return ``channel`` and ``ts`` of the message that was sent with that key since then, or None.
@@ -169,11 +171,14 @@ class SlackChat:
 
     def whisper(self, channel: str, user: str, text: str) -> None:
         """Say something in a channel that one user alone sees."""
-        self._call("chat.postEphemeral", lambda: self._client.chat_postEphemeral(channel=channel, user=user, text=text))
+        shown = line(text)
+        self._call(
+            "chat.postEphemeral", lambda: self._client.chat_postEphemeral(channel=channel, user=user, text=shown)
+        )
 
-    def open_dialog(self, trigger: str, view: Mapping[str, Any]) -> None:
+    def open_dialog(self, trigger: str, dialog: Dialog) -> None:
         """Show a dialog to whoever pressed a button; Slack lets that be done within three seconds of it."""
-        self._call("views.open", lambda: self._client.views_open(trigger_id=trigger, view=dict(view)))
+        self._call("views.open", lambda: self._client.views_open(trigger_id=trigger, view=view_of(dialog)))
 
     def _channel_id(self, channel: str) -> str:
         """Return a channel's ID, without which Slack lets nothing be read."""
@@ -202,13 +207,17 @@ class SlackChat:
     def _with_blocks(
         self,
         method: str,
-        send: Callable[[Sequence[dict[str, Any]]], SlackResponse],
-        blocks: Sequence[Mapping[str, Any]],
+        send: Callable[[Sequence[Block]], SlackResponse],
+        parts: Sequence[Mapping[str, object]],
     ) -> SlackResponse:
+        # The line says the same in short, and a message without its blocks is better than none.
         try:
-            return self._call(method, lambda: send([dict(block) for block in blocks]))
+            blocks = blocks_of(parts)
+        except (SlackObjectFormationError, LookupError, TypeError, ValueError):
+            blocks = []  # written by another version of golive
+        try:
+            return self._call(method, lambda: send(blocks))
         except _BlocksRefused:
-            # The line says the same in short, and a message without its blocks is better than none.
             return self._call(method, lambda: send([]))
 
     def _call(self, method: str, send: Callable[[], SlackResponse], *, calls: int = 1) -> SlackResponse:

@@ -9,7 +9,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from tasks.domain import block_kit as kit
+from tasks.domain import parts
+from tasks.domain.parts import Part, Run
+from tasks.domain.plain_text import clip, one_line, plain, utc
 from tasks.domain.ports import Attachment
 from tasks.domain.release import State
 from tasks.domain.units import show_seconds
@@ -25,8 +27,8 @@ class Note:
     ``kind`` is ``root`` (once for each release), ``root_edit`` (what the root shall say from now on), ``reply``,
     ``alert``, ``final``, ``evidence`` (the hash of its bundle), ``plots`` (files and nothing else), ``request`` (people
     are asked to sign), ``request_edit`` (what a request shall say from now on), ``reminder`` or ``digest``. ``text`` is
-    one line and no markup; ``blocks`` holds Block Kit under the key ``blocks``, files under ``files``, under ``state``
-    which state the release has moved to, where the message tells of that, the `Occasion` of an alert under
+    one line and no markup; ``blocks`` holds what else is shown under the key ``parts``, files under ``files``, under
+    ``state`` which state the release has moved to, where the message tells of that, the `Occasion` of an alert under
     ``occasion``, and the nonce of a request under ``nonce``.
     """
 
@@ -76,10 +78,10 @@ class About:
 
 @dataclass(frozen=True)
 class Alert:
-    """What is wrong, and what golive does next; without ``next_at`` it waits for a person.
+    """What is wrong, and what golive does next; without ``next_at`` at once, or when a person has decided.
 
-    ``moved`` is what moved most against before the release, ``help`` what a person should look at. ``over`` tells that
-    what was wrong is over.
+    ``counted`` is how many measurements ``seen`` rests on, empty where nothing was counted. ``moved`` is what moved
+    most against before the release, ``help`` what a person should look at. ``over`` tells that what was wrong is over.
     """
 
     title: str
@@ -92,6 +94,7 @@ class Alert:
     moved: Sequence[str] = ()
     help: Sequence[str] = ()
     over: bool = False
+    counted: str = ""
 
 
 def root_note(
@@ -104,10 +107,10 @@ def root_note(
         "root_edit" if edit else "root",
         f"{about.title}: {_words(state)}" + (f" ({marks})" if marks else ""),
         [
-            kit.header(f"{about.title} · {_words(state)}"),
-            kit.context(*_origin(about)),
-            *([kit.section(lines)] if lines else []),
-            *kit.fields((name, kit.escape(value)) for name, value in figures),
+            parts.heading(f"{about.title} · {_words(state)}"),
+            parts.small_print(*_origin(about)),
+            *([parts.text(lines)] if lines else []),
+            *parts.pairs(figures),
         ],
         state=str(state),
     )
@@ -116,13 +119,13 @@ def root_note(
 def reply_note(about: About, before: State, after: State, text: str = "", figures: Figures = ()) -> Note:
     """Return the message that tells of a change of state."""
     line = f"{about.title}: {_words(before)} → {_words(after)}"
-    markup = f"*{kit.escape(_words(before))} → {kit.escape(_words(after))}*"
+    moved = parts.bold(f"{_words(before)} → {_words(after)}")
     return made(
         "reply",
         f"{line}: {text}" if text else line,
         [
-            kit.section(f"{markup}\n{kit.escape(text)}" if text else markup),
-            *kit.fields((name, kit.escape(value)) for name, value in figures),
+            parts.text(moved, *([f"\n{text}"] if text else [])),
+            *parts.pairs(figures),
         ],
         state=str(after),
     )
@@ -134,8 +137,8 @@ def report_note(about: About, title: str, text: str, figures: Figures = ()) -> N
         "reply",
         f"{about.title}: {title}: {text}",
         [
-            kit.section(f"*{kit.escape(title)}*\n{kit.escape(text)}"),
-            *kit.fields((name, kit.escape(value)) for name, value in figures),
+            parts.text(parts.bold(title), f"\n{text}"),
+            *parts.pairs(figures),
         ],
     )
 
@@ -150,26 +153,31 @@ class Occasion(StrEnum):
 
 def alert_note(about: About, alert: Alert, occasion: Occasion = Occasion.WRONG) -> Note:
     """Return the message that tells what was seen against which limit, since when, and what golive does next."""
-    when = f" at {kit.utc(alert.next_at)}" if alert.next_at else ""
-    then = f"\n{kit.moment(alert.next_at)}" if alert.next_at else ""
+    when = f" at {utc(alert.next_at)}" if alert.next_at else ""
+    then: list[Run] = ["\n", parts.moment(alert.next_at)] if alert.next_at else []
+    counted = [("n", _short(alert.counted))] if alert.counted else []
+    evidence = alert.evidence or ([] if alert.over else [f"golive status {about.release_id}"])
     return made(
         "alert",
-        f"{about.title}: {alert.title}: {alert.seen}; limit {alert.limit}; since {kit.utc(alert.since)}; "
-        f"next: {alert.next_act}{when}" + (f"; moved most: {alert.moved[0]}" if alert.moved else ""),
+        f"{about.title}: {alert.title}: {alert.seen}; limit {alert.limit}"
+        + (f"; n: {alert.counted}" if alert.counted else "")
+        + f"; since {utc(alert.since)}; next{when}: {alert.next_act}"
+        + (f"; moved most: {alert.moved[0]}" if alert.moved else ""),
         [
-            kit.header(f"{about.title}: {alert.title}"),
-            *kit.fields(
+            parts.heading(f"{about.title}: {alert.title}"),
+            *parts.pairs(
                 [
                     ("Seen", _short(alert.seen)),
                     ("Limit", _short(alert.limit)),
-                    ("Since", kit.moment(alert.since)),
-                    ("Next", _short(alert.next_act) + then),
+                    *counted,
+                    ("Since", [parts.moment(alert.since)]),
+                    ("Next", [_short(alert.next_act), *then]),
                 ]
             ),
-            kit.context(*_help(about)),
-            *(kit.section(f"• {kit.escape(one)}") for one in alert.evidence),
-            *(kit.section(f"• moved most: {kit.escape(one)}") for one in alert.moved),
-            *(kit.section(f"→ {kit.escape(one)}") for one in alert.help),
+            parts.small_print(*_help(about)),
+            *(parts.text(f"• {one}") for one in evidence),
+            *(parts.text(f"• moved most: {one}") for one in alert.moved),
+            *(parts.text(f"→ {one}") for one in alert.help),
         ],
         occasion=occasion,
     )
@@ -183,10 +191,10 @@ def final_note(about: About, verdict: str, figures: Figures = (), text: str = ""
         "final",
         "; ".join(part for part in (line, text, shown) if part),
         [
-            kit.header(line),
-            kit.context(*_help(about)),
-            *([kit.section(kit.escape(text))] if text else []),
-            *kit.fields((name, kit.escape(value)) for name, value in figures),
+            parts.heading(line),
+            parts.small_print(*_help(about)),
+            *([parts.text(text)] if text else []),
+            *parts.pairs(figures),
         ],
         state=verdict,
     )
@@ -199,9 +207,9 @@ def digest_note(about: About, text: str, figures: Figures) -> Note:
         "digest",
         f"{about.system} today: {text}; {shown}",
         [
-            kit.header(f"{about.system} today: {text}"),
-            *kit.fields((name, kit.escape(value)) for name, value in figures),
-            kit.context(*_help(about)),
+            parts.heading(f"{about.system} today: {text}"),
+            *parts.pairs(figures),
+            parts.small_print(*_help(about)),
         ],
     )
 
@@ -211,27 +219,33 @@ def announcement_note(about: About, at: datetime, text: str, *, edit: bool = Fal
 
     ``busy`` says that so much goes on at that time that another one would be better.
     """
-    line = f"{about.title} begins at {kit.utc(at)}"
+    line = f"{about.title} begins at {utc(at)}"
     return made(
         "root_edit" if edit else "root",
         f"{line}: {text}{f'; {busy}' if busy else ''}",
         [
-            kit.header(f"{about.title} is announced"),
-            *kit.fields([("Begins", kit.moment(at)), ("State", _short(text))]),
-            *([kit.section(f"*A busy hour*\n{_short(busy)}")] if busy else []),
-            kit.context(*_origin(about)),
+            parts.heading(f"{about.title} is announced"),
+            *parts.pairs([("Begins", [parts.moment(at)]), ("State", _short(text))]),
+            *([parts.text(parts.bold("A busy hour"), f"\n{_short(busy)}")] if busy else []),
+            parts.small_print(*_origin(about)),
         ],
     )
 
 
-def evidence_note(about: About, sha256: str, path: str) -> Note:
-    """Return the message that names the evidence bundle of a release, by the hash that it can be held against."""
+def evidence_note(about: About, sha256: str, path: str, figures: Figures = (), missing: Sequence[str] = ()) -> Note:
+    """Return the message that names the evidence bundle of a release, by the hash that it can be held against.
+
+    With it go the figures of the release, and what is ``missing`` of which there is no data.
+    """
+    gaps = "\n".join(f"• {one}" for one in missing)
     return made(
         "evidence",
-        f"{about.title}: evidence bundle, SHA-256 {sha256}",
+        f"{about.title}: evidence bundle, SHA-256 {sha256}" + (f"; missing: {' '.join(missing)}" if missing else ""),
         [
-            kit.section(f"*evidence bundle*\nSHA-256 `{kit.escape(sha256)}`\nin `{kit.escape(path)}`"),
-            kit.context("check it with: golive verify BUNDLE", *_help(about)),
+            *parts.pairs(figures),
+            *([parts.text(parts.bold("missing"), f"\n{gaps}")] if missing else []),
+            parts.text(parts.bold("evidence bundle"), "\nSHA-256 ", parts.code(sha256), "\nin ", parts.code(path)),
+            parts.small_print("check it with: golive verify BUNDLE", *_help(about)),
         ],
     )
 
@@ -243,7 +257,7 @@ def plots_note(about: About, plots: Sequence[Attachment]) -> Note:
         {"name": one.name, "title": one.title, "alt": one.alt, "data": base64.b64encode(one.data).decode()}
         for one in plots
     ]
-    return Note("plots", kit.one_line(f"{about.title}: plots of {shown}"), {"files": files})
+    return Note("plots", one_line(f"{about.title}: plots of {shown}"), {"files": files})
 
 
 def files_of(blocks: Mapping[str, Any]) -> tuple[Attachment, ...]:
@@ -254,9 +268,18 @@ def files_of(blocks: Mapping[str, Any]) -> tuple[Attachment, ...]:
     )
 
 
-def made(kind: str, text: str, blocks: Sequence[kit.Block], **told: str) -> Note:
-    """Return a message whose text is one line and whose blocks fit; what else is ``told`` goes with it."""
-    return Note(kind, kit.one_line(text) or "–", {"blocks": kit.fit(blocks), **told})
+def made(kind: str, text: str, shown: Sequence[Part], **told: str) -> Note:
+    """Return a message whose text is one line; what is ``shown`` besides, and what else is ``told``, goes with it."""
+    return Note(kind, one_line(text) or "–", {"parts": list(shown), **told})
+
+
+def parts_of(blocks: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return what a message shows besides its line, as the ledger keeps it.
+
+    A message that an earlier golive left in the outbox holds it as Block Kit.
+    """
+    shown: Sequence[Mapping[str, Any]] = blocks.get("parts") or blocks.get("blocks") or ()
+    return shown
 
 
 def _words(state: str) -> str:
@@ -264,21 +287,21 @@ def _words(state: str) -> str:
 
 
 def _short(text: str) -> str:
-    return kit.clip(kit.escape(text), 500)
+    return clip(plain(text), 500)
 
 
 def _phase(phase: PhaseLine) -> str:
     took = f"  {show_seconds(phase.took)}" if phase.took is not None else ""
-    seen = f"  {kit.clip(kit.escape(kit.one_line(phase.seen)), 200)}" if phase.seen else ""
-    return f"{phase.mark} {kit.escape(phase.name)}{took}{seen}"
+    seen = f"  {one_line(phase.seen, 200)}" if phase.seen else ""
+    return f"{phase.mark} {phase.name}{took}{seen}"
 
 
-def _origin(about: About) -> list[str]:
+def _origin(about: About) -> list[Run]:
     came = f"from {_short(about.previous)}" if about.previous else "the first release"
     reason = [f"reason: {_short(about.reason)}"] if about.reason else []
     return [came, f"started by {_short(about.started_by)}", *reason, *_help(about)]
 
 
-def _help(about: About) -> list[str]:
-    runbook = [kit.link(about.runbook, "runbook")] if about.runbook else []
+def _help(about: About) -> list[Run]:
+    runbook = [parts.link(about.runbook, "runbook")] if about.runbook else []
     return [*runbook, f"release {_short(about.release_id)}"]

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from tasks.domain import block_kit as kit
+from tasks.domain import parts
 from tasks.domain.gates import CONTROLS, GO, LIVE, STABLE, Standing
 from tasks.domain.messages import About, Figures, Note, made
+from tasks.domain.parts import Button, Part, Run
+from tasks.domain.plain_text import clip, one_line
 
 
 class Act(StrEnum):
@@ -49,6 +51,7 @@ _TITLES = {
     CONTROLS: "is live and watched",
 }
 _DID = {"approve": "signed", "waive": "waived"}
+_MOST_SIGNED = 20
 
 
 def request_note(request: Request, nonce: str) -> Note:
@@ -58,13 +61,13 @@ def request_note(request: Request, nonce: str) -> Note:
     shown = [f"{name} {value}" for name, value in request.figures]
     asked = f"{request.title} awaits {awaits}" if awaits else request.title
     line = "; ".join(part for part in (asked, how, *shown) if part)
-    return made("request", line, [*_head(request), kit.actions(_buttons(request, nonce))], nonce=nonce)
+    return made("request", line, [*_head(request), parts.buttons(_buttons(request, nonce))], nonce=nonce)
 
 
 def changed_note(request: Request, nonce: str) -> Note:
     """Return what a request says once somebody has signed and others are missing."""
     line = f"{request.title} {_signed(request)}; awaits {', '.join(request.standing.awaits)}"
-    return made("request_edit", line, [*_head(request), kit.actions(_buttons(request, nonce))], nonce=nonce)
+    return made("request_edit", line, [*_head(request), parts.buttons(_buttons(request, nonce))], nonce=nonce)
 
 
 def over_note(request: Request, nonce: str, outcome: str) -> Note:
@@ -73,7 +76,7 @@ def over_note(request: Request, nonce: str, outcome: str) -> Note:
     signed = f" ({_signed(request)})" if request.standing.signed else ""
     blocks = [
         *_head(replace(request, standing=replace(request.standing, missing={}))),
-        kit.section(f"*{kit.escape(outcome)}*"),
+        parts.text(parts.bold(outcome)),
     ]
     return made("request_edit", f"{line}{signed}", blocks, nonce=nonce)
 
@@ -83,7 +86,7 @@ def reminder_note(request: Request, since: str) -> Note:
     awaits = ", ".join(request.standing.awaits)
     how = f"golive approve {request.about.release_id} --role ROLE"
     line = f"{request.title} still awaits {awaits}, asked {since} ago; {how}"
-    return made("reminder", line, [kit.section(f"*{kit.escape(request.title)}*\nstill awaits {kit.escape(awaits)}")])
+    return made("reminder", line, [parts.text(parts.bold(request.title), f"\nstill awaits {awaits}")])
 
 
 def _signed(request: Request) -> str:
@@ -92,47 +95,38 @@ def _signed(request: Request) -> str:
     )
 
 
-def _head(request: Request) -> list[kit.Block]:
+def _head(request: Request) -> list[Part]:
     standing = request.standing
-    lines = [
-        f"✓ {kit.escape(one.role)}: {_DID.get(one.decision, one.decision)} by {kit.escape(one.person)} "
-        f"{kit.moment(one.at)}" + (f" – {kit.clip(kit.escape(one.reason), 200)}" if one.reason else "")
-        for one in standing.signed
-    ]
-    pairs = (
-        [("awaits", ", ".join(map(kit.escape, standing.awaits))), ("expires", kit.moment(request.until))]
-        if standing.awaits
-        else []
-    )
-    pairs += [(name, kit.clip(kit.escape(value), 500)) for name, value in request.figures]
+    lines: list[Run] = []
+    for one in standing.signed[:_MOST_SIGNED]:
+        reason = f" – {one_line(one.reason, 200)}" if one.reason else ""
+        did = f"✓ {one.role}: {_DID.get(one.decision, one.decision)} by {one.person} "
+        lines += [f"\n{did}" if lines else did, parts.moment(one.at), *([reason] if reason else [])]
+    shown: list[tuple[str, str | list[Run]]] = []
+    if standing.awaits:
+        shown += [("awaits", ", ".join(standing.awaits)), ("expires", [parts.moment(request.until)])]
+    shown += [(name, clip(value, 500)) for name, value in request.figures]
+    runbook = [parts.link(request.about.runbook, "runbook")] if request.about.runbook else []
     return [
-        kit.header(request.title),
-        *kit.fields(pairs),
-        *([kit.section("\n".join(lines[:20]))] if lines else []),
-        kit.context(
-            f"release {kit.escape(request.about.release_id)}",
-            f"for {kit.escape(request.shown[:12])}",
-            *([kit.link(request.about.runbook, "runbook")] if request.about.runbook else []),
-        ),
+        parts.heading(request.title),
+        *parts.pairs(shown),
+        *([parts.text(*lines)] if lines else []),
+        parts.small_print(f"release {request.about.release_id}", f"for {request.shown[:12]}", *runbook),
     ]
 
 
-def _buttons(request: Request, nonce: str) -> list[kit.Block]:
+def _buttons(request: Request, nonce: str) -> list[Button]:
     title = request.about.title
-    buttons: list[kit.Block] = []
+    row: list[Button] = []
     if request.gate != CONTROLS:
-        buttons += [
-            kit.button(
-                "Approve", Act.APPROVE, nonce, style="primary", confirm=f"You sign for {title}, gate {request.gate}."
-            ),
-            kit.button("Reject …", Act.REJECT, nonce, style="danger"),
-        ]
+        sure = f"You sign for {title}, gate {request.gate}."
+        row.append(parts.button("Approve", Act.APPROVE, nonce, style="primary", question=sure))
+        row.append(parts.button("Reject …", Act.REJECT, nonce, style="danger"))
     if request.gate != GO:
-        buttons.append(kit.button("Roll back …", Act.ROLL_BACK, nonce, style="danger"))
+        row.append(parts.button("Roll back …", Act.ROLL_BACK, nonce, style="danger"))
     if request.gate in (LIVE, STABLE, CONTROLS):
-        buttons.append(
-            kit.button("Watch longer", Act.EXTEND, nonce, confirm=f"The watch of {title} goes on for longer.")
-        )
+        longer = f"The watch of {title} goes on for longer."
+        row.append(parts.button("Watch longer", Act.EXTEND, nonce, question=longer))
     if request.gate != CONTROLS:
-        buttons.append(kit.button("Acknowledge", Act.ACKNOWLEDGE, nonce))
-    return buttons
+        row.append(parts.button("Acknowledge", Act.ACKNOWLEDGE, nonce))
+    return row

@@ -16,8 +16,9 @@ from tasks.domain.ports import Attachment, ChatApi, HttpAnswer, MailApi, MailSer
 class Message:
     """One message of a release on its way out.
 
-    ``kind`` is that of `tasks.domain.messages.Note`. ``text`` is one line and no markup; ``blocks`` are Block Kit
-    blocks that say the same and more. ``key`` is the message's own for ever; ``at`` is when it was written.
+    ``kind`` is that of `tasks.domain.messages.Note`. ``text`` is one line and no markup; ``parts`` say the same and
+    more, as `tasks.domain.messages.parts_of` returns them. ``key`` is the message's own for ever; ``at`` is when it was
+    written.
     ``state`` is the one that the release has moved to, if the message tells of that; ``occasion`` is that of an alert.
     ``root_ref`` is what the notifier returned for the release's root message, if that was delivered; of a
     ``request_edit`` it is the one for the request.
@@ -30,7 +31,7 @@ class Message:
     kind: str
     text: str
     at: datetime
-    blocks: tuple[Mapping[str, Any], ...] = ()
+    parts: tuple[Mapping[str, object], ...] = ()
     root_ref: Mapping[str, str] = field(default_factory=dict)
     maybe_sent: bool = False
     state: str = ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Literal
 
-from tasks.domain.block_kit import plain
+from tasks.domain.plain_text import plain
 from tasks.notifiers import Message, Notifier, Outlets
 
 _SIGNS = {"alert": "ALERT ", "final": "END ", "request": "TO SIGN ", "reminder": "TO SIGN "}

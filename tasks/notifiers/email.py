@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from tasks.domain.block_kit import one_line, plain, utc
 from tasks.domain.kind import Duration, SecretReference
+from tasks.domain.plain_text import one_line, plain, utc
 from tasks.domain.ports import Mail, MailServer
 from tasks.notifiers import Message, Notifier, Outlets
 

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.domain.block_kit import TEXT, clip, escape
 from tasks.domain.errors import AccessDenied, OutsideError
 from tasks.domain.kind import Duration, SecretReference, Strict
 from tasks.domain.messages import Occasion
+from tasks.domain.parts import has_buttons
 from tasks.domain.ports import ChatApi
 from tasks.domain.release import State
 from tasks.notifiers import Message, Notifier, Outlets
@@ -78,13 +78,12 @@ class Slack(Notifier):
     def deliver(self, message: Message, outlets: Outlets) -> Mapping[str, str]:
         """Post the root or a request, edit it, or reply beneath it; what must be seen is shown in the channel too."""
         chat = outlets.chat(outlets.secrets.resolve(self.token), self.base_url, self.timeout)
-        text = clip(escape(message.text), TEXT) or "–"
         root = message.root_ref
-        blocks = [block for block in message.blocks if self.has_buttons or block.get("type") != "actions"]
+        parts = [part for part in message.parts if self.has_buttons or not has_buttons(part)]
         if message.kind in ("root_edit", "request_edit"):
             if not root:
                 raise OutsideError("the message that this one replaces was not delivered, so there is nothing to edit")
-            return chat.update(root["channel"], root["ts"], text, blocks)
+            return chat.update(root["channel"], root["ts"], message.text, parts)
         # A request stands in the channel, where those who are to sign see it.
         thread = "" if message.kind in _IN_CHANNEL else root.get("ts", "")
         channel = root.get("channel", self.channel)
@@ -94,8 +93,8 @@ class Slack(Notifier):
             return found
         return chat.post(
             channel,
-            text,
-            blocks,
+            message.text,
+            parts,
             key=message.key,
             thread_ts=thread,
             broadcast=thread != "" and _event(message) in self.broadcast,

@@ -17,7 +17,7 @@ from tasks.context import ledger as ledger_of
 from tasks.context import world
 from tasks.domain import bundle as archive
 from tasks.domain.errors import NotFound, NotGenuine
-from tasks.domain.messages import files_of
+from tasks.domain.messages import files_of, parts_of
 from tasks.ledger import models
 from tasks.ledger.engine import LedgerEngine
 from tasks.ledger.ledger import Ledger
@@ -259,6 +259,9 @@ def test_a_release_that_has_ended_is_told_with_the_hash_of_its_bundle_and_with_p
     assert page.read_bytes() == contents(page.with_suffix(".zip").read_bytes())["report.html"]
     told = {one.kind: one for one in book.outbox.messages(release_id)}
     assert archive.digest(page.with_suffix(".zip").read_bytes()) in told["evidence"].text
+    assert "; missing: " in told["evidence"].text
+    figures = {one["name"]: one["value"] for one in parts_of(told["evidence"].blocks)[0]["pairs"]}
+    assert list(figures) == ["took", "downtime", "failed probes", "way back"]
     shown = files_of(told["plots"].blocks)
     assert [one.data[:8] for one in shown] == [b"\x89PNG\r\n\x1a\n"] * 2
     assert [one.title for one in shown] == ["latency and errors of the probes", "answer times before and now"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -83,7 +84,7 @@ def test_errors_are_confirmed_and_rolled_back(system: SmallSystem, service: Prob
     service.failing_share = [200, 500]
     with guarding():
         wait_until(lambda: state(system, release) == State.ROLLED_BACK, 40)
-    assert "errors" in system.notes(release)
+    assert re.search(r"automatic: errors .*; n: \d+ of \d+ probes failed", system.notes(release))
 
 
 def test_errors_that_are_over_are_not_acted_on(system: SmallSystem, service: Probed) -> None:
@@ -113,6 +114,7 @@ def test_a_person_is_asked_once_where_golive_may_not_act(system: SmallSystem, se
     assert moves_of(system, release)[-2:] == [State.WATCHING, State.NEEDS_PERSON]
     replies = [one.text for one in system.ledger.outbox.messages(release) if one.kind == "reply" and "down" in one.text]
     assert len(replies) == 1
+    assert re.search(r"; n: \d+ probes? in a row failed, of \d+ due", replies[0])
 
 
 def test_nobody_is_asked_about_a_release_that_is_being_rolled_back_by_then(

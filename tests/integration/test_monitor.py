@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextvars import copy_context
@@ -87,6 +88,9 @@ def test_what_was_written_since_the_last_look_is_read_back_however_long_ago_that
     log.write_text(f"{datetime.now(UTC).isoformat()} ERROR between two looks\n")
     assert look() == [f"{release}: failed"]
     assert look() == [f"{release}: passed"], "it was before the look before"
+    wrong, over = alerts_of(system, release)
+    assert "; n: 1 of 2 measurements of no errors failed; since " in wrong
+    assert "; n: 2 measurements, all passed; since " in over
 
 
 def test_a_second_run_at_the_same_time_steps_aside_even_in_the_same_process(
@@ -185,6 +189,7 @@ def test_a_look_that_cannot_be_made_is_unknown_and_told_once_and_the_others_are_
         assert told[1] == f"{other}: passed"
     assert [one.outcome for one in looks_of(system, hindered)] == ["unknown", "unknown"]
     assert len(alerts_of(system, hindered)) == 1
+    assert "; n: 1 look could not be made; " in alerts_of(system, hindered)[0]
     monkeypatch.setenv("SHOP_OWN_DSN", system.dsn)
     assert look()[0] == f"{hindered}: passed"
     assert "all checks pass again" in alerts_of(system, hindered)[-1]
@@ -224,6 +229,11 @@ def test_a_check_that_may_roll_back_does_so_when_it_fails_twice_running(system: 
     assert "was rolled back to v1" in told[-1]
     assert system.ledger.releases.get(release).state == State.ROLLED_BACK
     assert system.serving() == "v1"
+    counted = "; n: 2 of 2 measurements of it answers failed, the last 2 in a row"
+    assert "; n: 1 of 1 measurement of it answers failed; " in alerts_of(system, release)[0]
+    assert f"{counted}; since " in alerts_of(system, release)[-1]
+    assert "; next: roll back to the previous version, at once" in alerts_of(system, release)[-1]
+    assert f"automatic: check: it answers failed twice running{counted}" in system.notes(release)
 
 
 def test_where_golive_may_not_act_the_monitor_asks_a_person(system: SmallSystem, service: Probed) -> None:
@@ -234,6 +244,10 @@ def test_where_golive_may_not_act_the_monitor_asks_a_person(system: SmallSystem,
     look()
     look()
     assert moves_of(system, release)[-1] == State.NEEDS_PERSON
+    once, again = alerts_of(system, release)
+    by_person = f"golive rollback {system.name} --release {release}"
+    assert re.search(rf"; next at \S+ \S+ UTC: look again; a person may roll back: {by_person}", once)
+    assert f"; next: wait for a person: {by_person}, or golive accept {release}" in again
     assert look() == []
 
 

@@ -81,7 +81,7 @@ def test_the_query_and_the_table_behind_a_lost_index_are_named_in_alert_and_repo
     assert "× slower (mean " in line
 
     what = {"slower fires": "slower", "API failed": "503", "search unknown": "no answer"}
-    alert_of(ctx, "the watch has failed", what, ctx.ledger.evidence.now(), "look again", None)
+    alert_of(ctx, "the watch has failed", what, ctx.ledger.evidence.now(), "look again", None, counted="")
     told = ctx.ledger.outbox.messages("shop-1")[-1]
     assert f"; moved most: {lines[0][:40]}" in told.text
     assert "moved most: query" in str(told.blocks)

@@ -222,7 +222,9 @@ def test_production_waits_its_turn_is_told_of_a_limit_exceeded_and_goes_back_whe
     assert beside["over_limit"][0].startswith("public.item was locked in AccessExclusiveLock for 1.")
     assert any("AccessExclusiveLock on public.item was held" in one for one in beside["beyond_prediction"])
     alerts = shop.sql_in_ledger("SELECT text FROM message WHERE release_id = %s AND kind = 'alert'", (row.id,))
-    assert any("held production up for longer than it may: public.item was locked" in one["text"] for one in alerts)
+    (told,) = [one["text"] for one in alerts if "held production up for longer than it may" in one["text"]]
+    assert "longer than it may: public.item was locked" in told
+    assert "; n: 1 run on production, after " in told
     for statement in ("ALTER TABLE item DROP COLUMN colour", "DROP TABLE golive_migrations", "DROP TABLE marker"):
         shop.sql(statement)
 

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import itertools
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from deployments.cli import app
 from examples.slack_server import TOKEN, FakeSlack, fake_slack
 from tasks.adapters.clock import SystemClock
 from tasks.adapters.secrets import SecretStore
 from tasks.adapters.slack import SlackChat
+from tasks.context import ledger as ledger_of
 from tasks.courier import Courier, running
+from tasks.domain import parts
 from tasks.domain.errors import AccessDenied, ConnectionLost, OutsideError, ServerTrouble, TimedOut, Unreachable
 from tasks.domain.messages import (
     About,
@@ -172,9 +178,10 @@ def test_a_client_keeps_to_the_time_given_for_all_its_calls(slack: FakeSlack) ->
 
 
 def test_blocks_that_slack_refuses_do_not_cost_the_message(slack: FakeSlack, chat: SlackChat) -> None:
-    chat.post("#ops", "the line", [{"type": "section", "text": {"type": "mrkdwn", "text": "x" * 3001}}], key="r/1")
-    assert slack.refused == ["invalid_blocks"]
-    assert [(one["text"], one["blocks"]) for one in slack.messages] == [("the line", [])]
+    slack.fail("chat.postMessage", "invalid_blocks")
+    chat.post("#ops", "the line", [parts.text("the line, and more")], key="r/1")
+    chat.post("#ops", "another", [{"type": "of a later golive"}], key="r/2")
+    assert [(one["text"], one["blocks"]) for one in slack.messages] == [("the line", []), ("another", [])]
 
 
 def test_a_token_that_cannot_be_sent_is_not_shown(slack: FakeSlack) -> None:
@@ -324,6 +331,27 @@ def test_a_refused_token_is_not_tried_again_and_the_next_message_is(ledger: Ledg
     assert sum("one" in line for line in lines) == 1
 
 
+def test_the_status_names_what_could_not_be_told(
+    ledger: Ledger, slack: FakeSlack, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, Note("reply", "one", {}))
+    slack.fail("chat.postMessage", "is_archived")
+    courier_of(ledger, ops(slack)).flush(5)
+    (tmp_path / "systems").mkdir()
+    for name, value in (("LEDGER_URL", database), ("HOME", tmp_path / "home"), ("SYSTEMS", tmp_path / "systems")):
+        monkeypatch.setenv(f"GOLIVE_{name}", str(value))
+    ledger_of.cache_clear()
+    try:
+        seen = CliRunner().invoke(app, ["status"])
+        letters = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["dead_letters"]
+    finally:
+        ledger_of.cache_clear()
+    assert "1 message could not be delivered; the newest, by slack:#ops:" in seen.output
+    assert "ordinaut-1: " in seen.output
+    assert [(one["release"], "is_archived" in one["error"]) for one in letters] == [("ordinaut-1", True)]
+
+
 def test_the_console_is_used_where_no_notifier_is_named(ledger: Ledger) -> None:
     about = open_release(ledger)
     ledger.releases.tell(about.release_id, root_note(about, State.PLANNED, []))
@@ -335,7 +363,7 @@ def test_the_console_is_used_where_no_notifier_is_named(ledger: Ledger) -> None:
 
 def test_secrets_do_not_leave_with_a_message(ledger: Ledger, slack: FakeSlack) -> None:
     about = open_release(ledger)
-    blocks = {"blocks": [{"type": "section", "text": {"type": "mrkdwn", "text": f"it said {TOKEN}"}}]}
+    blocks = {"parts": [parts.text(f"it said {TOKEN}"), parts.text(parts.code(TOKEN))]}
     ledger.releases.tell(
         about.release_id,
         Note("reply", f"postgresql://u:hunter22@db/x and {TOKEN}", blocks),
@@ -347,6 +375,30 @@ def test_secrets_do_not_leave_with_a_message(ledger: Ledger, slack: FakeSlack) -
     assert len(slack.messages) == 2
     assert TOKEN not in str(slack.messages)
     assert "hunter22" not in str(slack.messages)
+
+
+def test_a_secret_with_signs_that_slack_wants_escaped_does_not_leave_either(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    ledger.releases.tell(about.release_id, report_note(about, "it said", "login with p<w&rd>1 failed"))
+    secrets = SecretStore({"SLACK_BOT_TOKEN": TOKEN, "PASSWORD": "p<w&rd>1"})
+    secrets.resolve("${env:PASSWORD}")
+    Courier(ledger, [ops(slack)], secrets, SystemClock(), print, system="ordinaut").flush(5)
+    assert "login with" in str(slack.messages)
+    assert "rd&gt;1" not in str(slack.messages)
+
+
+def test_what_an_earlier_golive_left_in_the_outbox_goes_out_with_its_buttons(ledger: Ledger, slack: FakeSlack) -> None:
+    about = open_release(ledger)
+    button = {"type": "button", "text": {"type": "plain_text", "text": "Approve"}, "action_id": "a", "value": "n"}
+    earlier = [
+        {"type": "header", "text": {"type": "plain_text", "text": "may it go live?"}},
+        {"type": "actions", "elements": [button]},
+    ]
+    ledger.releases.tell(about.release_id, Note("request", "may it?", {"blocks": earlier, "nonce": "n"}))
+    with_buttons = ops(slack).model_copy(update={"app_token": "${env:SLACK_APP_TOKEN}"})
+    courier_of(ledger, with_buttons).flush(5)
+    courier_of(ledger, ops(slack).model_copy(update={"channel": "C0123OPS4"})).flush(5)
+    assert [one["blocks"] for one in slack.messages] == [earlier, earlier[:1]]
 
 
 def test_a_courier_delivers_for_its_own_system_only(ledger: Ledger, slack: FakeSlack) -> None:

@@ -145,6 +145,10 @@ def test_people_sign_by_buttons_and_the_request_says_who_and_when(
         one for block in request["blocks"] for one in block.get("elements", ()) if one.get("style") == "primary"
     )
     assert approve["confirm"]["text"]["text"] == "You sign for shop v2, gate go."
+    shown = json.dumps(request["blocks"], ensure_ascii=False)
+    for words in ("*way back*", "*backup*", "*migration*", "*longest lock*", "*checks*", "*expires*"):
+        assert words in shown, "what they sign for is before their eyes"
+    assert system.ledger.gates.opened(release, "go").plan_hash[:12] in shown
     socket.acknowledged(socket.press(ANN, "approve", nonce))
     wait_until(lambda: "ann" in json.dumps(request["blocks"]), 60)
     assert signed(system, release) == [("dba", "ann", "approve", "Slack")]
@@ -360,12 +364,12 @@ def test_without_an_app_there_is_nothing_to_listen_to(made: SmallSystem, monkeyp
 
 
 def test_the_bot_speaks_where_it_has_no_buttons_too(slack: FakeSlack) -> None:
-    from tasks.domain.block_kit import actions, button, section
+    from tasks.domain.parts import button, buttons, text
     from tasks.notifiers import Message
     from tasks.notifiers.slack import Slack
     from tests.contract.test_notifiers import AT, Outlets
 
-    blocks = (section("may it?"), actions([button("Approve", "golive_approve", "n")]))
-    message = Message("r/1", "r", "request", "may it?", AT, blocks)
+    parts = (text("may it?"), buttons([button("Approve", "golive_approve", "n")]))
+    message = Message("r/1", "r", "request", "may it?", AT, parts)
     Slack(channel="#ops", base_url=slack.base_url).deliver(message, Outlets({"SLACK_BOT_TOKEN": TOKEN}))
     assert [block["type"] for block in slack.messages[-1]["blocks"]] == ["section"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -120,6 +121,8 @@ def test_looks_that_were_missed_are_made_up_by_one_and_count_against_their_stage
     verdict = looks_of(system, release, "stage")[0]
     assert (verdict.outcome, verdict.findings["ended"]) == ("unknown", "inconclusive")
     assert "coverage 14%" in alerts_of(system, release)[-1]
+    assert "; n: 0 of 30 probes failed; " in alerts_of(system, release)[-1]
+    assert "; next at " in alerts_of(system, release)[-1]
     assert look() == []
     later(days=200)
     look()
@@ -183,6 +186,7 @@ def test_in_a_later_stage_golive_acts_by_itself_only_where_the_release_file_says
     later(days=2, minutes=1)
     told = sweep()
     assert "the watch fires" in alerts_of(system, release)[-1]
+    assert "; n: 2 of 2 measurements of it answers failed, the last 2 in a row; " in alerts_of(system, release)[-1]
     if automatic:
         assert "was rolled back to v1" in told[-1]
         assert system.ledger.releases.get(release).state == State.ROLLED_BACK
@@ -205,6 +209,8 @@ def test_a_later_look_that_cannot_be_made_is_unknown_and_told(
     assert "could not be looked at: SecretMissing" in look()[0]
     assert [one.outcome for one in looks_of(system, release, "review")] == ["unknown"]
     assert "SecretMissing" in alerts_of(system, release)[0]
+    assert "; n: 1 look could not be made; " in alerts_of(system, release)[0]
+    assert re.search(r"; next at \S+ \S+ UTC: look again; a person may roll back", alerts_of(system, release)[0])
 
 
 def test_checks_of_a_moment_are_made_by_the_first_look_from_then_on_and_again_until_they_pass(

@@ -44,7 +44,7 @@ def a_system(directory: Path, name: str = "shop", change: tuple[str, str] = ("",
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["validate", "glad-labs"], ["schema"], ["reference"]])
 def test_what_needs_no_flow_does_not_import_what_is_heavy(words: list[str]) -> None:
-    heavy = ("prefect", "sqlalchemy", "scipy", "matplotlib", "psycopg", "alembic")
+    heavy = ("prefect", "sqlalchemy", "scipy", "matplotlib", "psycopg", "alembic", "slack_sdk")
     script = f"""
 import sys
 from deployments.cli import app

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tasks.domain.ports._databases import Databases, Row, Session
 from tasks.domain.ports._http import Http, HttpAnswer
 from tasks.domain.ports._machine import Clock, Command, Finished, Handshake, Host, Network
-from tasks.domain.ports._people import Attachment, ChatApi, Mail, MailApi, MailServer, Press
+from tasks.domain.ports._people import Attachment, ChatApi, Dialog, Mail, MailApi, MailServer, Press
 from tasks.domain.ports._postgres import PgServers, PgTools, RunningServer
 from tasks.domain.ports._storage import Bucket, Cipher, Secrets, Stores
 from tasks.domain.services import Kafka, Redis
@@ -21,6 +21,7 @@ __all__ = [
     "Clock",
     "Command",
     "Databases",
+    "Dialog",
     "Finished",
     "Handshake",
     "Host",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,19 @@ class Attachment:
     data: bytes = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Dialog:
+    """A dialog that asks for a sentence; ``act`` and ``value`` come back with it, ``submit`` is the button's label."""
+
+    title: str
+    label: str
+    act: str
+    value: str
+    submit: str
+
+
 class ChatApi(Protocol):
-    """A chat that keeps threads. Texts are markup; ``blocks`` are Block Kit.
+    """A chat that keeps threads. Texts are as they are, ``parts`` as `tasks.domain.messages.parts_of` returns them.
 
     Errors come as `Unreachable` (certainly not sent), `ConnectionLost` or `TimedOut` (perhaps sent), `ServerTrouble`
     with ``retry_after``, `AccessDenied`, or `OutsideError` where another try cannot help.
@@ -29,7 +40,7 @@ class ChatApi(Protocol):
         self,
         channel: str,
         text: str,
-        blocks: Sequence[Mapping[str, Any]],
+        parts: Sequence[Mapping[str, object]],
         *,
         key: str,
         thread_ts: str = "",
@@ -41,7 +52,7 @@ class ChatApi(Protocol):
         """
         ...
 
-    def update(self, channel: str, ts: str, text: str, blocks: Sequence[Mapping[str, Any]]) -> Mapping[str, str]:
+    def update(self, channel: str, ts: str, text: str, parts: Sequence[Mapping[str, object]]) -> Mapping[str, str]:
         """Make a message say something else, and return its ``channel`` and ``ts``."""
         ...
 
@@ -60,7 +71,7 @@ class ChatApi(Protocol):
         """Say something in a channel that one user alone sees."""
         ...
 
-    def open_dialog(self, trigger: str, view: Mapping[str, Any]) -> None:
+    def open_dialog(self, trigger: str, dialog: Dialog) -> None:
         """Show a dialog to whoever pressed a button, within seconds of which ``trigger`` is good for it."""
         ...
 
