@@ -38,8 +38,6 @@ class Page:
     """What is done with the block that has such a line; without that, YAML is taken into the release file."""
     ends: Mapping[str, Collection[int]] = field(default_factory=dict)
     """The exit codes of commands that do not end with 0."""
-    not_run: Mapping[str, str] = field(default_factory=dict)
-    """Commands that are not run, each with the reason."""
 
     @property
     def document(self) -> Path:
@@ -48,7 +46,7 @@ class Page:
 
     def declared(self) -> set[str]:
         """Return all that must occur in it."""
-        return {*self.words, *self.before, *self.takes, *self.ends, *self.not_run}
+        return {*self.words, *self.before, *self.takes, *self.ends}
 
 
 @dataclass
@@ -69,11 +67,11 @@ class Reader:
             if block.language in SHELL:
                 for line in block.commands():
                     self._meet(page.before, line)
-                    if not self._has_met(page.not_run, line):
-                        self.said[line] = self.types(page, line)
+                    self.said[line] = self.types(page, line)
             else:
                 self._take(page, block)
-        assert page.declared() - self.met == set(), f"not in {page.path} any more"
+        gone = sorted(page.declared() - self.met)
+        assert not gone, f"not in {page.path} any more: {gone}"
         return self.said
 
     def runs(self, text: str) -> str:
@@ -117,7 +115,7 @@ class Reader:
         takes = [page.takes[line] for line in lines if self._has_met(page.takes, line)]
         for take in takes:
             take(self.filled(page, block.text))
-        if not takes and not any(self._has_met(page.not_run, line) for line in lines):
+        if not takes:
             assert block.language == "yaml", f"{page.path}:{block.line} is done nothing with"
             self.take_in(self.filled(page, block.text))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tasks.domain.release import State
-from tests.documents import ROOT
+from tests.documents import DOCS, ROOT
 from tests.flows import GROW, ON_TITLE, RENAME, SmallSystem
 from tests.parts import require_part
 from tests.reading import Page, Reader, a_reader, rest
@@ -197,6 +198,22 @@ def test_keep_backups_elsewhere(reader: Reader, store: LocalS3) -> None:
     assert "as proven after a restore" in said["golive drill shop"]
     assert store.names()
     assert all(name.startswith("golive/") for name in store.names())
+    can_be_read_without_golive(reader, store, key)
+
+
+def can_be_read_without_golive(reader: Reader, store: LocalS3, key: Path) -> None:
+    """Get the backup back as the runbook says for when there is no golive."""
+    command = "age -d -i backup.key -o FILE FILE.age"
+    assert f"`{command}`" in (DOCS / "runbook.md").read_text(encoding="utf-8")
+    (manifest,) = {name for name in store.names() if name.endswith("/manifest.json")}
+    there = reader.system.home / "fetched"
+    store.direct.get(f"{store.bucket}/{Path(manifest).parent}/", f"{there}/", recursive=True)
+    files: dict[str, str] = json.loads((there / "manifest.json").read_text())["files"]
+    for path, sha256 in files.items():
+        filled = command.replace("backup.key", str(key)).replace("FILE", path)
+        reader.runs(f"(cd {there} && {filled})")
+        assert hashlib.sha256((there / path).read_bytes()).hexdigest() == sha256
+    assert files
 
 
 def test_write_a_check(reader: Reader) -> None:
