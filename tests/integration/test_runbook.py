@@ -15,7 +15,7 @@ from tests.flows import SmallSystem
 from tests.nursery import Nursery
 from tests.parts import require_part
 from tests.reading import Page, Reader, Word, a_reader, rest
-from tests.waiting import waiting_for_go
+from tests.waiting import end_active, waiting_for_go
 from tests.watched import live_under_watch
 
 pytestmark = pytest.mark.timeout(600)
@@ -78,6 +78,11 @@ class Trouble:
 
     def stable(self) -> str:
         return self.ended(State.STABLE)
+
+    def rolled_back(self) -> str:
+        release = self.live()
+        end_active(self.shop)
+        return release
 
     def needs_person(self) -> str:
         return self.ended(State.NEEDS_PERSON)
@@ -144,7 +149,7 @@ TROUBLE: dict[str, Make | dict[str, Make]] = {
     "`stable`, and an alert of a later stage": T.stable,
     '"too little is known for a verdict: extended until …"': T.live,
     "`rolling_back`": T.killed_rollback,
-    "`rolled_back`": T.killed_rollback,
+    "`rolled_back`": T.rolled_back,
     "`needs_person`": T.needs_person,
     "`migrate`, `deploy`, `health` for long, and an alert that nobody drives it": T.killed_in_the_middle,
     "`running` for long, and an alert that nobody drives it": {
@@ -174,6 +179,15 @@ TROUBLE: dict[str, Make | dict[str, Make]] = {
 """What each of its places is about, where need be by the command's name."""
 LOOKS = {"status", "watch", "doctor", "history", "report", "check", "backups", "replay", "verify", "drill", "restore"}
 """Commands after which the trouble is what it was."""
+LEADS_TO = {
+    "rollback": {State.ROLLED_BACK},
+    "accept": {State.STABLE, State.DONE},
+    "stop": {State.STOPPED},
+    "resume": {State.WATCHING, State.ROLLED_BACK},
+    "waive": {State.AWAITING_GO},
+    "approve": {State.AWAITING_GO},
+}
+"""Where a release stands after a command: of two roles that sign, one is still missing."""
 NOT_RUN = {
     "golive up": "test_cli.py runs it, also after a secret has changed: it takes a Prefect server of its own",
     "golive down": "so does it that",
@@ -234,5 +248,7 @@ def test_each_command_does_in_its_trouble_what_it_is_given_for(trouble: Trouble,
         trouble.given.add((make, command))
         trouble.make(make)
         reader.types(page, command)
+        if verb in LEADS_TO:
+            assert trouble.shop.ledger.releases.get(trouble.release).state in LEADS_TO[verb], command
         if verb not in LOOKS:
             trouble.at_hand = None
