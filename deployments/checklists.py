@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from deployments.commands import AsJson, System, app, print_json, settings
-from deployments.output import console, note, reported, say
+from deployments.commands import AsJson, System, app, command, print_json, settings
+from deployments.output import console, note, say
 from tasks.domain.errors import NotFound, UserError
 
 _LARGEST = 10_000_000
@@ -37,8 +37,7 @@ checklist = typer.Typer(
 app.add_typer(checklist, name="checklist")
 
 
-@checklist.command("show")
-@reported
+@command("show", checklist)
 def show(
     system: System,
     *,
@@ -76,8 +75,7 @@ def show(
         raise typer.Exit(1)
 
 
-@checklist.command("import")
-@reported
+@command("import", checklist)
 def import_(
     document: Annotated[Path, typer.Argument(metavar="FILE.md", help="The Markdown document.", show_default=False)],
     *,

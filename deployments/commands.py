@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable
 from importlib.metadata import version as installed_version
@@ -54,9 +55,16 @@ def either_like(incomplete: str) -> list[str]:
 
 System = Annotated[
     str,
-    typer.Argument(help="The system, by the name of its directory.", show_default=False, autocompletion=systems_like),
+    typer.Argument(
+        metavar="SYSTEM",
+        help="The system, by the name of its directory.",
+        show_default=False,
+        autocompletion=systems_like,
+    ),
 ]
-Version = Annotated[str, typer.Argument(help="A tag, commit or directory of its source.", show_default=False)]
+Version = Annotated[
+    str, typer.Argument(metavar="VERSION", help="A tag, commit or directory of its source.", show_default=False)
+]
 ReleaseId = Annotated[
     str,
     typer.Argument(metavar="ID", help="The id of the release.", show_default=False, autocompletion=releases_like),
@@ -68,14 +76,19 @@ MustReason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def command(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function a command that reports its errors as golive does."""
+def command(name: str, among: typer.Typer = app) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function a command that reports its errors as golive does, and whose help fits the terminal."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        app.command(name)(reported(function))
+        among.command(name, help=flowing(inspect.getdoc(function) or ""))(reported(function))
         return function
 
     return register
+
+
+def flowing(text: str) -> str:
+    """Return a text whose paragraphs are one line each, to be broken where the terminal ends."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _show_version(wanted: bool) -> None:

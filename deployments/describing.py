@@ -163,7 +163,9 @@ def schema() -> None:
 
 @command("reference")
 def reference(
-    topic: Annotated[Literal["release-file", "cli"], typer.Argument(help="Of what.")] = "release-file",
+    topic: Annotated[
+        Literal["release-file", "cli"], typer.Argument(metavar="TOPIC", help="Of what: release-file or cli.")
+    ] = "release-file",
 ) -> None:
     """Print the reference of the release file, or of the command line, as Markdown."""
     from deployments.reference import cli_reference, release_file_reference

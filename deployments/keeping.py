@@ -36,7 +36,9 @@ AnySystem = Annotated[
 @command("backup")
 def backup(
     system: System,
-    version: Annotated[str, typer.Argument(help="By default the one that serves.", show_default=False)] = "",
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="By default the one that serves.", show_default=False)
+    ] = "",
     *,
     by: By = "",
     as_json: AsJson = False,

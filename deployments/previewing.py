@@ -15,7 +15,9 @@ from tasks.domain.outcome import Outcome
 @command("check")
 def check(
     system: System,
-    version: Annotated[str, typer.Argument(help="By default the one that serves.", show_default=False)] = "",
+    version: Annotated[
+        str, typer.Argument(metavar="VERSION", help="By default the one that serves.", show_default=False)
+    ] = "",
     *,
     phase: Annotated[
         list[str] | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 import types
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
@@ -258,7 +259,9 @@ def cli_reference(app: typer.Typer) -> str:
         words = [_usage(one) for one in arguments]
         lines += [f"## golive {name}", "", "```", " ".join(["golive", name, *words, "[OPTIONS]" if options else ""])]
         lines[-1] = lines[-1].rstrip()
-        lines += ["```", "", inspect.cleandoc(command.help or ""), ""]
+        lines += ["```", ""]
+        for paragraph in (command.help or "").split("\n\n"):
+            lines += [*textwrap.wrap(paragraph, 118), ""]
         if command.params:
             lines += ["| | | default |", "|---|---|---|"]
             lines += [_parameter(one) for one in (*arguments, *options)] + [""]

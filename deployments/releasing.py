@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -166,7 +166,9 @@ def reject(
 @command("waive")
 def waive(
     release_id: ReleaseId,
-    role: Annotated[str, typer.Argument(help="The role without whose signature it goes on.", show_default=False)],
+    role: Annotated[
+        str, typer.Argument(metavar="ROLE", help="The role without whose signature it goes on.", show_default=False)
+    ],
     *,
     by: MustBy,
     reason: MustReason,
@@ -249,7 +251,7 @@ def resume_release(release_id: ReleaseId, *, by: By = "", as_json: AsJson = Fals
 
 @command("phase")
 def phase(
-    name: Annotated[Phase, typer.Argument(help="Which.")],
+    name: Annotated[Phase, typer.Argument(metavar="NAME", help=f"Which: {', '.join(get_args(Phase))}.")],
     system: System,
     version: Version,
     *,
@@ -265,7 +267,9 @@ def phase(
     tell(f"{name} of {system} {version}: {result or 'done'}", as_json=as_json)
 
 
-Switch = Annotated[str, typer.Argument(help="The switch, by its name in the release file.", show_default=False)]
+Switch = Annotated[
+    str, typer.Argument(metavar="SWITCH", help="The switch, by its name in the release file.", show_default=False)
+]
 
 
 @command("disable")

@@ -140,7 +140,7 @@ def metrics() -> None:
 def report(
     release_id: ReleaseId,
     path: Annotated[
-        Path | None, typer.Argument(metavar="[PATH]", help="Where the bundle goes; only with --bundle.")
+        Path | None, typer.Argument(metavar="PATH", help="Where the bundle goes; only with --bundle.")
     ] = None,
     *,
     bundle: Annotated[
@@ -172,7 +172,10 @@ def report(
 
 @command("verify")
 def verify(
-    bundle: Annotated[Path, typer.Argument(help="The archive that golive report --bundle wrote.", show_default=False)],
+    bundle: Annotated[
+        Path,
+        typer.Argument(metavar="BUNDLE", help="The archive that golive report --bundle wrote.", show_default=False),
+    ],
     *,
     against_ledger: Annotated[
         bool | None,

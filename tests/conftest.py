@@ -163,6 +163,15 @@ def prefect_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def golive_programs(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A directory for the ``PATH`` of shells, with a ``golive`` that is imported once; one per worker."""
+    from tests.shells import forked_golive
+
+    with forked_golive(tmp_path_factory.mktemp("programs"), os.environ) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def docker_engine() -> Iterator[str]:
     """The address of a Docker engine with the tests' image; one per worker."""
     from tests.engines import engine

@@ -19,6 +19,15 @@ from tests.systems import new_database
 
 ROOT = DOCS.parent
 
+NOT_RUN = {
+    "make .venv": "the tests run in what it makes",
+    "export PATH=$PWD/.venv/bin:$PATH": "likewise",
+    "export SHOP_DSN=postgresql://you:word@127.0.0.1:5432/shop": "the test has a database of its own",
+    "golive up": "test_cli.py runs it: it takes a Prefect server of its own",
+    "golive down": "likewise",
+}
+"""What the blocks that are no part of the script hold, each with the reason."""
+
 
 @pytest.fixture
 def scratch(
@@ -60,6 +69,11 @@ for part in (file.platform, file.router):
 """
     there = {**environment, "GOLIVE_SYSTEMS": str(home / "systems")}
     subprocess.run([sys.executable, "-c", script], env=there, check=True, timeout=60, cwd=ROOT)
+
+
+def test_all_that_is_not_run_is_declared() -> None:
+    shown = [block for block in blocks_of(DOCS / "tutorial.md") if block.language != "sh"]
+    assert {command for block in shown for command in block.commands()} == set(NOT_RUN)
 
 
 @pytest.mark.timeout(400)

@@ -19,9 +19,8 @@ from deployments.reference import commands_of
 from tasks.domain.outcome import Outcome
 from tasks.spec.loading import parse
 from tasks.spec.release_file import ReleaseFile
-from tests.documents import DOCS, blocks_of, golive_commands
+from tests.documents import DOCS, ROOT, SHELL, blocks_of, golive_commands
 
-ROOT = DOCS.parent
 WRITTEN = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("how-to/*.md"))]
 COMMANDS: dict[str, Any] = dict(commands_of(typer.main.get_command(app)))
 EVERYWHERE = {"--help", "--version", "--install-completion", "--show-completion"}
@@ -78,6 +77,34 @@ def test_each_command_that_a_document_shows_is_run_by_a_test() -> None:
         return bool(re.search(call, tests) or re.search(rf"golive {name}\b", tests))
 
     assert [name for name in sorted(shown) if not is_run(name)] == []
+
+
+def test_help_is_broken_where_the_terminal_ends_and_names_arguments_as_the_documents_do() -> None:
+    broken = {name for name, one in COMMANDS.items() if any("\n" in part for part in (one.help or "").split("\n\n"))}
+    assert broken == set()
+    arguments = [(name, one) for name, command in COMMANDS.items() for one in command.params if one.nargs == 1]
+    assert [name for name, one in arguments if one.param_type_name == "argument" and not one.metavar] == []
+
+
+NOT_FOLLOWED = {
+    "docs/tutorial.md": "test_tutorial.py runs it as one script",
+    "docs/runbook.md": "test_runbook.py gives each of its commands in its trouble",
+    "docs/how-to/several-machines.md": "test_several_machines.py sets machines up by its commands",
+    "docs/how-to/a-service-you-did-not-write.md": "it tells what somebody did with services of PyPI and npm in an hour",
+}
+"""Documents with blocks that no test follows from one to the next, each with the reason."""
+
+
+def test_a_test_follows_each_document_with_blocks_to_be_run() -> None:
+    tests = (ROOT / "tests" / "integration").glob("test_*.py")
+    followed = {name for path in tests for name in re.findall(r'Page\(\s*"([^"]+)"', path.read_text(encoding="utf-8"))}
+    shown = {
+        str(document.relative_to(ROOT))
+        for document in WRITTEN
+        if any(block.language in {*SHELL, "yaml"} for block in blocks_of(document))
+    }
+    assert shown - followed == NOT_FOLLOWED.keys() & shown
+    assert all((ROOT / name).exists() for name in NOT_FOLLOWED)
 
 
 @pytest.mark.parametrize("document", WRITTEN, ids=lambda path: path.name)
