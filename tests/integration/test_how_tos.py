@@ -124,7 +124,12 @@ def test_watch(reader: Reader, service: Probed) -> None:
 
     page = Page(
         "docs/how-to/watch.md",
-        words={RELEASE: release, "deployments/systems/shop/release.yaml": str(shop.path)},
+        words={
+            "8000": str(free_port()),
+            "API answers": "it answers",
+            RELEASE: release,
+            "deployments/systems/shop/release.yaml": str(shop.path),
+        },
         takes={"- alert: GoliveDoesNotLook": understood_by_prometheus},
     )
     said = reader.follow(page)
