@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks.context import Context
+from tasks.domain.database_locale import Locale, create_empty
 from tasks.domain.errors import SqlFailed
 from tasks.domain.ports import Host, Session
 from tasks.domain.relation import quoted
@@ -79,12 +80,14 @@ class Scratch:
         """
         return self._plan.place == "same_server" and self._ctx.file.database.application_dsn is not None
 
-    def fresh(self) -> str:
-        """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN."""
-        name = self._name(PRISTINE)
+    def fresh(self, locale: Locale | None) -> str:
+        """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN.
+
+        It sorts as ``locale`` says, as far as that server can: a program may demand that, and an index depends on it.
+        """
         with self._world.databases.session(self.dsn("postgres")) as session:
             self._drop(session, PRISTINE)
-            session.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
+            create_empty(session, self._name(PRISTINE), locale)
         return self.dsn(PRISTINE)
 
     def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:
