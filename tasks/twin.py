@@ -5,12 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 from tasks.domain.database_locale import clauses, locale_of
+from tasks.domain.database_settings import set_to
 from tasks.domain.errors import GoliveError
 from tasks.domain.ports import Session
-from tasks.domain.relation import literal, quoted
+from tasks.domain.relation import quoted
 
-_LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"})
-"""Settings that PostgreSQL keeps as a list whose elements are quoted already."""
 LONGEST = 63
 """Bytes of a name; PostgreSQL cuts a longer one off, so that two could become one."""
 
@@ -70,9 +69,6 @@ def _settings(session: Session, live: str, incoming: str) -> list[str]:
     )
     statements = []
     for row in rows:
-        name, _, value = row["setting"].partition("=")
         whose = f"ROLE {quoted(row['who'])} IN DATABASE" if row["who"] else "DATABASE"
-        shown = value if name in _LISTS else literal(value)
-        parts = ".".join(quoted(part) for part in name.split("."))
-        statements.append(f"ALTER {whose} {quoted(incoming)} SET {parts} TO {shown}")
+        statements.append(f"ALTER {whose} {quoted(incoming)} SET {set_to(row['setting'])}")
     return statements
