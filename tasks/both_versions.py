@@ -65,14 +65,19 @@ def _judge_starts(ctx: Context, found: dict[str, Any], change: _Change) -> dict[
     if change.lines <= usual:
         return found
     by_new = _changed_by_start(ctx, new, NEW, migrated=True)
-    if not old and "\nCREATE TABLE " not in change.before:
-        return {
-            **found,
-            "changed_at_start": ctx.world.secrets.mask(str(by_new)),
-        }  # the first version fills its database
-    if by_new.lines <= usual:
-        why = f"{old} changes the schema when it starts:\n{change}"
-        return {"old": Outcome.FAILED, "why": ctx.world.secrets.mask(why)}
+    if not by_new.lines <= usual:
+        return _judge_new(ctx, found, by_new)
+    by_old = _changed_by_start(ctx, old, OLD, migrated=True) if old else None
+    if by_old is None or by_old.lines <= usual:
+        return {**found, "changed_while_asked": _told(ctx, change)}  # by what a request led to, which any may do
+    return {"old": Outcome.FAILED, "why": f"{old} changes the schema when it starts:\n{_told(ctx, by_old)}"}
+
+
+def _judge_new(ctx: Context, found: dict[str, Any], by_new: _Change) -> dict[str, Any]:
+    old, new = ctx.release.previous_version, ctx.release.version
+    changed = {"changed_at_start": _told(ctx, by_new)}
+    if not old and "\nCREATE TABLE " not in by_new.before:
+        return {**found, **changed}  # the first version fills its database
     if ctx.file.rehearsal.changes_at_start == "refuse":
         raise RehearsalFailed(
             f"{new} changes the schema when it starts:\n{by_new}",
@@ -89,7 +94,11 @@ def _judge_starts(ctx: Context, found: dict[str, Any], change: _Change) -> dict[
             expected="a start that leaves a schema on which the old version works, as there is no other way back",
             do="let the migration do it ahead, by 'migration: {kind: at_start}' or a command",
         )
-    return {**found, "changed_at_start": ctx.world.secrets.mask(str(by_new))}
+    return {**found, **changed}
+
+
+def _told(ctx: Context, change: _Change) -> str:
+    return ctx.world.secrets.mask(str(change))
 
 
 def _changed_by_start(ctx: Context, version: str, slot: str, *, migrated: bool = False) -> _Change:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.domain.errors import GoliveError, RehearsalFailed
+from tasks.platforms import Instance
 from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem
 
 GROWN = "ALTER TABLE item ADD COLUMN IF NOT EXISTS colour text"
@@ -66,6 +67,20 @@ def test_what_the_old_version_does_at_each_start_as_well_is_no_change(shop):
     assert (found.plan, "changed_at_start" in found.detail["versions"]) == ("keep", False)
 
 
+def test_what_a_request_changes_is_held_against_neither_version(shop):
+    shop.sql(
+        "CREATE FUNCTION lazily() RETURNS text LANGUAGE plpgsql AS "
+        "'BEGIN CREATE TABLE IF NOT EXISTS day_1 (id integer); RETURN 1; END'"
+    )
+    shop.add_version("v2-lazy", query="SELECT 1, lazily()", up={"1_grow": GROW})
+    try:
+        shop.phase("rehearse", "v2-lazy")
+    finally:
+        shop.sql("DROP FUNCTION lazily")
+    assert rehearsed(shop).plan == "keep"
+    assert "+ table day_1" in rehearsed(shop).detail["versions"]["changed_while_asked"]
+
+
 def test_an_old_version_that_makes_anew_what_the_migration_took_away_does_not_hold(shop):
     """It would pass its checks on an empty column, and a rollback would keep a schema that it has spoilt."""
     shop.add_version("v1-makes", at_start="ALTER TABLE item ADD COLUMN IF NOT EXISTS name text")
@@ -120,5 +135,9 @@ def test_a_start_that_is_broken_off_in_production_was_begun_and_leaves_nothing_r
     with pytest.raises(GoliveError, match="not ready within 3 s"):
         file.migration.upgrade(target)
     assert list(file.migration.begun(target)) == ["the start of v2-stuck"]
+    assert file.platform.status(target, "migration").running.value == "down"
+    port = target.world.host.free_port()
+    file.platform.start(target, Instance("migration", "v2-stuck", target.release_dir, port, target.dsn))
+    file.migration.clear(target)  # as a rollback does, after a process that was killed in its midst
     assert file.platform.status(target, "migration").running.value == "down"
     assert shop.serving() == "v1"
