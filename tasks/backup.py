@@ -125,8 +125,8 @@ def compare_copy(claim: Claim, location: str) -> Mapping[str, Any]:
                     **ctx.file.backup.examine(ctx.world, copy, Scratch(ctx)),
                 }
             )
-        tables = proof["tables"]
-        return {"tables": len(tables), "rows": sum(one["rows"] for one in tables.values())}
+        tables, locale = proof["tables"], {"locale": proof["locale"]} if "locale" in proof else {}
+        return {"tables": len(tables), "rows": sum(one["rows"] for one in tables.values()), **locale}
 
     do_one(ctx, PHASE, Step("compare every table", compare, mutates=False))
     return proof

@@ -39,6 +39,7 @@ from tasks.ledger.reading import Armed
 from tasks.ledger.releases import Claim
 from tasks.rollouts import Host, Site
 from tasks.rollouts._containers import Containers
+from tasks.rollouts._starting import Starting
 from tasks.settings import POOL, Settings
 from tasks.spec import loading
 from tasks.spec.hosts import OWN_MACHINE, Machine
@@ -228,7 +229,11 @@ def production(file: ReleaseFile, settings: Settings, at: World, version: str) -
     root, dsn = root_of(file, settings), at.secrets.resolve(file.database.dsn)
 
     def of_application(known: str) -> str:
-        return _application_dsn(file, at, known) if known == dsn else known  # a copy may lie on another server
+        # A copy may lie on another server, where the application's role is not known.
+        beside = file.database.scratch.place == "same_server" and at.databases.address_of(
+            known
+        ) == at.databases.address_of(dsn)
+        return _application_dsn(file, at, known) if known == dsn or beside else known
 
     return Target(
         world=at,
@@ -239,6 +244,7 @@ def production(file: ReleaseFile, settings: Settings, at: World, version: str) -
         root=root,
         release_dir=root / "releases" / version,
         containers=Containers(file.platform, file.rollout, file.router, of_application),
+        starts=Starting(file.platform, file.rollout, of_application),
     )
 
 

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.acting import act, act_once, do_one
 from tasks.backup import backup_of
-from tasks.checking import look_at, record_each, require
-from tasks.context import Context, context_of
+from tasks.both_versions import OLD, private_instance, run_both
+from tasks.checking import record_each
+from tasks.context import context_of
 from tasks.domain.dropping import told
 from tasks.domain.errors import GoliveError
-from tasks.domain.outcome import Outcome, verdict
-from tasks.domain.target import Target
+from tasks.domain.outcome import Outcome
 from tasks.domain.way_back import Plan, choose
-from tasks.everywhere import everywhere
 from tasks.keeping import opened
 from tasks.ledger.releases import Claim
 from tasks.loss import counters_at, drop_of
-from tasks.platforms import Instance
-from tasks.rehearsing import PHASE, copy_of, up_down_up
+from tasks.rehearsing import PHASE, up_down_up
 from tasks.reviewing import reviewed
-from tasks.rollouts import Place, Step
-from tasks.scratch import REHEARSAL, Scratch
-from tasks.sources import placed
+from tasks.rollouts import Step
+from tasks.scratch import Scratch
 from tasks.under_load import migrated_under_load
 
 
@@ -86,7 +80,7 @@ def record_alone(claim: Claim) -> Mapping[str, Any]:
 
     def record() -> Mapping[str, Any]:
         try:
-            with _private_instance(ctx, previous, "rehearsal-old") as target:
+            with private_instance(ctx, previous, OLD) as target:
                 return {"recorded": sorted(record_each(ctx, comparing, target))}
         except GoliveError as error:
             return {"recorded": [], "why": ctx.world.secrets.mask(str(error))}
@@ -116,75 +110,12 @@ def rehearse_migration(claim: Claim) -> Mapping[str, Any]:
 def rehearse_versions(claim: Claim) -> Mapping[str, Any]:
     """Run the old and the new version against the migrated copy, each on a private port, with the checks of both.
 
-    Raises `ChecksFailed` or `RolloutFailed` if the new version does not hold; what the old one does goes into the plan.
+    Raises `ChecksFailed` or `RolloutFailed` if the new version does not hold, and `RehearsalFailed` if its start
+    changes the schema; what the old one does goes into the plan.
     """
     ctx = context_of(claim)
 
-    def run() -> Mapping[str, Any]:
-        with ThreadPoolExecutor(1, thread_name_prefix="old version") as beside:
-            old = beside.submit(_run_old, ctx)
-            return _run_new(ctx, old.result)
-
-    return do_one(ctx, PHASE, Step("run both versions on the migrated copy", run, mutates=False))
-
-
-def _run_new(ctx: Context, old: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Hold the new version to what every version must pass, and once the old one has ended to the rest."""
-    version, checks = ctx.release.version, ctx.file.checks
-    with _private_instance(ctx, version, "rehearsal-new") as target:
-        require(
-            look_at(ctx, f"{PHASE} new", checks.compatibility, target), f"{version} on the migrated copy", needed=True
-        )
-        found = old()
-        require(look_at(ctx, "rehearsal", checks.rehearsal, target), f"{version} alone on the migrated copy")
-        return found
-
-
-def _run_old(ctx: Context) -> dict[str, Any]:
-    """Return how the version that serves now does on the migrated copy; that it fails there is a finding, no error."""
-    previous = ctx.release.previous_version
-    if previous is None:
-        return {"old": Outcome.UNKNOWN, "why": "no version was serving before"}
-    if not ctx.file.checks.compatibility:
-        return {"old": Outcome.UNKNOWN, "why": "the release file has no checks.compatibility"}
-    try:
-        with _private_instance(ctx, previous, "rehearsal-old") as target:
-            seen = look_at(ctx, f"{PHASE} old", ctx.file.checks.compatibility, target)
-    except GoliveError as error:
-        return {"old": Outcome.FAILED, "why": ctx.world.secrets.mask(str(error))}
-    failed = [one.check for one in seen if one.outcome is not Outcome.PASSED]
-    return {"old": verdict(seen), "why": f"not passed: {', '.join(failed)}" if failed else f"{len(seen)} passed"}
-
-
-@contextmanager
-def _private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]:
-    """Run a version against the copy on a port of its own, ready to be asked, until the block ends.
-
-    Where the system has hosts it runs on the first of them, and is looked at from golive's own machine all the same.
-    """
-    site = ctx.site(version)
-    host = site.target.world.host
-    needed = dict(islice(ctx.targets(version).items(), 2))  # golive's own machine and the first host
-    everywhere(needed, lambda one: _bring(ctx, one, version))
-    port = host.free_port()
-    with Scratch(ctx).lent_to(host, REHEARSAL) as copy, host.reach(port) as near:
-        target = site.target.at(dsn=copy, port=port, slot=slot, base_url=f"http://127.0.0.1:{port}")
-        instance = Instance(slot, version, target.release_dir, port, copy, background=False)
-        try:
-            ctx.file.platform.start(target, instance)
-            ctx.file.rollout.wait_ready(site, Place(slot, port))
-            first = {name: target for name in needed if name}
-            yield ctx.target(version).at(
-                dsn=copy_of(ctx).dsn, port=near, slot=slot, base_url=f"http://127.0.0.1:{near}", hosts=first
-            )
-        finally:
-            ctx.file.platform.stop(target, slot)
-
-
-def _bring(ctx: Context, target: Target, version: str) -> None:
-    # What serves is taken as it was built then, whatever the release file builds now.
-    if version == ctx.release.version or placed(target, version) is None:
-        ctx.file.source.fetch(target, version)
+    return do_one(ctx, PHASE, Step("run both versions on the migrated copy", lambda: run_both(ctx), mutates=False))
 
 
 @act
@@ -200,7 +131,7 @@ def derive_way_back(
     ctx = context_of(claim)
     backup = backup_of(ctx)
     plan = choose(
-        pending=migration["pending"],
+        pending=[*migration["pending"], *filter(None, [versions.get("changed_at_start")])],
         old_on_new=Outcome(versions["old"]),
         down_exact=Outcome(migration["downgrade"]["exact"]),
         down_seconds=migration["downgrade"]["took"],

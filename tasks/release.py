@@ -10,11 +10,13 @@ from functools import partial
 from prefect.context import FlowRunContext
 
 from tasks.acting import LOG, act, act_once, do
+from tasks.both_versions import NEW, OLD
 from tasks.context import Context, context_of, holder, ledger, world
 from tasks.domain.errors import ActiveRelease, Fenced, GoliveError, Refused, UserError
 from tasks.domain.gates import CONTROLS, GO, LIVE
 from tasks.domain.messages import Alert
 from tasks.domain.release import FORWARD, MUTATING, TERMINAL, State
+from tasks.domain.target import ONCE
 from tasks.driving import advance, driving, join, open_release, person, shown, take_over
 from tasks.ledger.releases import Claim
 from tasks.moving import count_now
@@ -245,7 +247,7 @@ def stop_by_person(release_id: str, *, person_name: str, reason: str) -> str:
 def _set_up_by(ctx: Context) -> list[Callable[[], None]]:
     """Return the acts that remove what the phases before production have set up.
 
-    The slots of the rehearsal belong to the system: while another release is under way, they are that one's.
+    Those slots belong to the system: while another release is under way, they are that one's.
     """
     active = ctx.ledger.releases.active(ctx.file.system)
     own = active is None or active.id == ctx.release.id
@@ -253,7 +255,7 @@ def _set_up_by(ctx: Context) -> list[Callable[[], None]]:
     def end(slot: str) -> None:
         ctx.file.platform.stop(ctx.target(), slot)
 
-    slots = [partial(end, f"rehearsal-{who}") for who in ("old", "new") if own]
+    slots = [partial(end, slot) for slot in (OLD, NEW, ONCE) if own]
     return [*slots, lambda: Scratch(ctx).remove()]
 
 

@@ -11,6 +11,7 @@ from tasks.acting import act, act_once, do_one
 from tasks.apart import open_apart
 from tasks.context import Context, context_of, is_gone, ledger, world
 from tasks.domain.archive import Archive
+from tasks.domain.database_locale import create_empty
 from tasks.domain.errors import AccessDenied, GoliveError, Refused, SqlFailed
 from tasks.domain.ports import Session
 from tasks.domain.relation import quoted
@@ -124,7 +125,7 @@ def _brought_back(ctx: Context, one: Backup, taken: Archive) -> Mapping[str, Any
             if where.exists:
                 create_like(session, where.name, incoming)
             else:
-                session.execute(f"CREATE DATABASE {quoted(incoming)} TEMPLATE template0")
+                create_empty(session, incoming, taken.manifest.get("locale"))
             place = Scratch(ctx, major=taken.server_version // 10000)
             plan.put_back(ctx.world, taken, new, place)
             tables = require_as_proven(ctx.world, one, taken, new)

@@ -217,6 +217,7 @@ def undo_schema(claim: Claim, *, accept_loss: int) -> Mapping[str, Any]:
     rehearsal = _rehearsal(ctx)
     if rehearsal is None:
         return {"way": "none", "why": "no migration was rehearsed, so none was run"}
+    ctx.file.migration.clear(ctx.target())
     if WayBack(rehearsal.plan) is WayBack.RESTORE:
         reopen(ctx)
     with ExitStack() as held:

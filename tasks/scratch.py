@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tasks.context import Context
+from tasks.domain.database_locale import Locale, create_empty
+from tasks.domain.database_settings import in_force, set_to
 from tasks.domain.errors import SqlFailed
 from tasks.domain.ports import Host, Session
 from tasks.domain.relation import quoted
@@ -79,12 +81,14 @@ class Scratch:
         """
         return self._plan.place == "same_server" and self._ctx.file.database.application_dsn is not None
 
-    def fresh(self) -> str:
-        """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN."""
-        name = self._name(PRISTINE)
+    def fresh(self, locale: Locale | None) -> str:
+        """Make an empty database for the restored copy, replacing what an earlier try left, and return its DSN.
+
+        It sorts as ``locale`` says, as far as that server can: a program may demand that, and an index depends on it.
+        """
         with self._world.databases.session(self.dsn("postgres")) as session:
             self._drop(session, PRISTINE)
-            session.execute(f"CREATE DATABASE {quoted(name)} TEMPLATE template0")
+            create_empty(session, self._name(PRISTINE), locale)
         return self.dsn(PRISTINE)
 
     def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:
@@ -108,14 +112,27 @@ class Scratch:
             session.execute("ANALYZE")
 
     def clone(self) -> str:
-        """Make the rehearsal's database as a copy of the restored one, and return its DSN."""
+        """Make the rehearsal's database as a copy of the restored one, set as production's is, and return its DSN."""
         name, template = self._name(REHEARSAL), self._name(PRISTINE)
         if self.embedded:
             self._world.pg_servers.log_fully(self.directory)
+        settings = self._settings()
         with self._world.databases.session(self.dsn("postgres")) as session:
             self._drop(session, REHEARSAL)
             _copy_files(session, name, template)
+            for setting in settings:
+                try:
+                    session.execute(f"ALTER DATABASE {quoted(name)} SET {set_to(setting)}")
+                except SqlFailed as error:
+                    self._world.progress(f"the rehearsal does without {setting.partition('=')[0]}: {error.seen}")
         return self.dsn(REHEARSAL)
+
+    def _settings(self) -> Sequence[str]:
+        """Return what production's database, and the role that the application comes as, are set to."""
+        databases, dsn = self._world.databases, self._ctx.target().dsn
+        role, _password = databases.login_of(self._ctx.application_dsn(dsn))
+        with databases.session(dsn, read_only=True) as session:
+            return in_force(session, role)
 
     def reworded(self, schema: str, server_version: int) -> str:
         """Return a schema as pg_dump for a server of that version words it once it was read into an empty database.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
+from tasks.domain.database_locale import clauses, locale_of
+from tasks.domain.database_settings import set_to
 from tasks.domain.errors import GoliveError
 from tasks.domain.ports import Session
 from tasks.domain.relation import quoted
 
-_LISTS = frozenset({"search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"})
-"""Settings that PostgreSQL keeps as a list whose elements are quoted already."""
 LONGEST = 63
 """Bytes of a name; PostgreSQL cuts a longer one off, so that two could become one."""
 
@@ -28,16 +26,14 @@ def create_like(session: Session, live: str, incoming: str) -> None:
     Whole or not at all; one of that name that is there already is left as it is.
     """
     row = session.query(
-        "SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding, spcname AS tablespace, "
-        "to_jsonb(d) AS all FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s",
+        "SELECT pg_get_userbyid(datdba) AS owner, spcname AS tablespace, datconnlimit AS connections "
+        "FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = %s",
         (live,),
     )[0]
-    more: Mapping[str, Any] = row["all"]
     session.execute(
         f"CREATE DATABASE {quoted(incoming)} TEMPLATE template0 OWNER {quoted(row['owner'])} "
-        f"ENCODING {_literal(row['encoding'])} LC_COLLATE {_literal(more['datcollate'])} "
-        f"LC_CTYPE {_literal(more['datctype'])} {_provider(more)}"
-        f"TABLESPACE {quoted(row['tablespace'])} CONNECTION LIMIT {int(more['datconnlimit'])}"
+        f"{clauses(locale_of(session, live), session.server_version)} "
+        f"TABLESPACE {quoted(row['tablespace'])} CONNECTION LIMIT {int(row['connections'])}"
     )
     try:
         for statement in (*_grants(session, live, incoming), *_settings(session, live, incoming)):
@@ -46,18 +42,6 @@ def create_like(session: Session, live: str, incoming: str) -> None:
         with suppress(GoliveError):
             session.execute(f"DROP DATABASE IF EXISTS {quoted(incoming)} WITH (FORCE)")
         raise
-
-
-def _provider(row: Mapping[str, Any]) -> str:
-    """Return the clauses for a locale that is not the C library's."""
-    # The columns' names depend on the server's version.
-    locale = row.get("datlocale") or row.get("daticulocale")
-    if row.get("datlocprovider") == "i":
-        rules = f"ICU_RULES {_literal(row['daticurules'])} " if row.get("daticurules") else ""
-        return f"LOCALE_PROVIDER icu ICU_LOCALE {_literal(str(locale))} {rules}"
-    if row.get("datlocprovider") == "b":
-        return f"LOCALE_PROVIDER builtin BUILTIN_LOCALE {_literal(str(locale))} "
-    return ""
 
 
 def _grants(session: Session, live: str, incoming: str) -> list[str]:
@@ -85,14 +69,6 @@ def _settings(session: Session, live: str, incoming: str) -> list[str]:
     )
     statements = []
     for row in rows:
-        name, _, value = row["setting"].partition("=")
         whose = f"ROLE {quoted(row['who'])} IN DATABASE" if row["who"] else "DATABASE"
-        shown = value if name in _LISTS else _literal(value)
-        parts = ".".join(quoted(part) for part in name.split("."))
-        statements.append(f"ALTER {whose} {quoted(incoming)} SET {parts} TO {shown}")
+        statements.append(f"ALTER {whose} {quoted(incoming)} SET {set_to(row['setting'])}")
     return statements
-
-
-def _literal(text: str) -> str:
-    # With E'' a backslash means the same whatever standard_conforming_strings says.
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"

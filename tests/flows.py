@@ -163,17 +163,19 @@ class SmallSystem(System):
         *,
         query: str = ON_NAME,
         fault: str = "",
+        at_start: str = "",
         up: Mapping[str, str] | None = None,
         down: Mapping[str, str] | None = None,
     ) -> None:
         """Make a version; ``up`` and ``down`` are its migrations by name, ``1_grow`` → SQL.
 
         ``fault``: ``exit`` ends at once, ``never_ready`` answers 503 to /health, ``items`` 500 to all else,
-        ``in_production`` does that on production's port, ``switch`` while the file ``switch`` exists.
+        ``in_production`` does that on production's port, ``switch`` while the file ``switch`` exists. ``at_start`` is
+        the SQL that it runs whenever it starts.
         """
         directory = self.home / "versions" / version
         (directory / "migrations").mkdir(parents=True)
-        (directory / "service.py").write_text(service_text(version, query, fault))
+        (directory / "service.py").write_text(service_text(version, query, fault, at_start))
         # A release without a migration still has the file pattern; this one is applied once and changes nothing.
         for name, text in (up or {"0_nothing": "SELECT 1;\n"}).items():
             (directory / "migrations" / f"{name}_up.sql").write_text(text)

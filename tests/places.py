@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.domain.database_locale import Locale, create_empty
 from tasks.domain.ports import World
 
 
@@ -26,10 +27,11 @@ def run(world: World, dsn: str, script: str) -> None:
             time.sleep(0.01)
 
 
-def replaced(world: World, server: str, name: str) -> None:
+def replaced(world: World, server: str, name: str, locale: Locale | None) -> None:
     """Make an empty database, in place of one of that name."""
     run(world, server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    run(world, server, f"CREATE DATABASE {name} TEMPLATE template0")
+    with world.databases.session(server) as session:
+        create_empty(session, name, locale)
 
 
 @dataclass
@@ -45,8 +47,8 @@ class OwnPlace:
     def dsn(self, database: str) -> str:
         return self.world.pg_servers.keep(self.directory, major=self.major).dsn(database)
 
-    def fresh(self) -> str:
-        replaced(self.world, self.dsn("postgres"), "restored")
+    def fresh(self, locale: Locale | None) -> str:
+        replaced(self.world, self.dsn("postgres"), "restored", locale)
         return self.dsn("restored")
 
     def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:
@@ -73,9 +75,9 @@ class PlaceBeside:
     def dsn(self, database: str) -> str:
         return self.world.databases.with_database(self.production, database)
 
-    def fresh(self) -> str:
+    def fresh(self, locale: Locale | None) -> str:
         name = self.world.databases.name_of(self.production) + "_copy"
-        replaced(self.world, self.dsn("postgres"), name)
+        replaced(self.world, self.dsn("postgres"), name, locale)
         return self.dsn(name)
 
     def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:

@@ -6,12 +6,16 @@ _SERVICE = """
 import http.server, os, signal, sys, threading
 import psycopg
 
-VERSION, QUERY, FAULT = {version!r}, {query!r}, {fault!r}
+VERSION, QUERY, FAULT, AT_START = {version!r}, {query!r}, {fault!r}, {at_start!r}
 PORT, SWITCH = int(os.environ["PORT"]), os.environ["SWITCH"]
 BROKEN = FAULT == "items" or (FAULT == "in_production" and str(PORT) in os.environ["PRODUCTION"].split())
 print("version", VERSION, "starts on", PORT, flush=True)
 if FAULT == "exit":
     sys.exit("cannot start: the database at " + os.environ["DSN"] + " is not to my liking")
+
+if AT_START:
+    with psycopg.connect(os.environ["DSN"], connect_timeout=5) as connection:
+        connection.execute(AT_START)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -53,6 +57,9 @@ server.serve_forever(poll_interval=0.02)
 """
 
 
-def service_text(version: str, query: str, fault: str) -> str:
-    """Return the program of a version that asks the database ``query`` and breaks as ``fault`` says."""
-    return _SERVICE.format(version=version, query=query, fault=fault)
+def service_text(version: str, query: str, fault: str, at_start: str) -> str:
+    """Return the program of a version that asks the database ``query`` and breaks as ``fault`` says.
+
+    ``at_start`` is the SQL that it runs before it answers.
+    """
+    return _SERVICE.format(version=version, query=query, fault=fault, at_start=at_start)

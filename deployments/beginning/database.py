@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.beginning.repository import Repository, Seen, compose_of
+from deployments.beginning.service import Program
 from deployments.beginning.settings import Setting
 
 _EXAMPLES = re.compile(r"\.?env[._-](?:example|sample|template|dist)|(?:example|sample|template)\.env", re.IGNORECASE)
@@ -28,6 +29,7 @@ _PARTS = {
 _READ = re.compile(
     r"""(?:environ(?:\.get)?\s*[\[(]|getenv\s*\(|env(?:\.\w+)?\s*\()\s*["'](?P<name>[A-Z][A-Z0-9_]*)["']"""
 )
+_NEEDED = re.compile(r"""environ\[\s*["'](?P<name>[A-Z][A-Z0-9_]*)["']\s*\](?!\s*=[^=])""")
 _DOWN = re.compile(r"(?:[._-](?:down|rollback|undo|revert))\.sql$", re.IGNORECASE)
 _UP = re.compile(r"[._-]up\.sql$", re.IGNORECASE)
 _MOST_SETTINGS = 40
@@ -56,10 +58,13 @@ class Variables:
         return {*url, *self.parts, *(one.value for one in self.needed)}
 
 
-def variables_of(repository: Repository, settings: Sequence[Setting], reads: Sequence[Seen]) -> Variables:
+def variables_of(
+    repository: Repository, settings: Sequence[Setting], reads: Sequence[Seen], started: Sequence[Seen] = ()
+) -> Variables:
     """Return the variables that the repository's example of an environment, or else its code, names.
 
-    ``settings`` are what its code declares, and ``reads`` the names that it asks its environment for elsewhere.
+    ``settings`` are what its code declares, ``reads`` the names that it asks its environment for elsewhere, and
+    ``started`` those without which the files fail that its programs start.
     """
     in_examples, in_code = _in_examples(repository), _in_code(reads, settings)
     names = {one.value: one for one in in_examples or in_code}
@@ -79,7 +84,8 @@ def variables_of(repository: Repository, settings: Sequence[Setting], reads: Seq
             parts, seen = {}, ""
     own = {*parts, *likewise, "PORT", "NODE_ENV", *([url.value] if url else [])}
     empty = [one for one in settings if one.is_empty and one.seen.value not in own][:_MOST_SETTINGS]
-    needed = tuple(one.seen for one in empty if one.is_needed)
+    wanted = [*(one.seen for one in empty if one.is_needed), *(one for one in started if one.value not in own)]
+    needed = tuple({one.value: one for one in wanted}.values())
     others = in_examples or [one.seen for one in empty]
     others = [one for one in others if one.value not in own and one.value not in {need.value for need in needed}]
     return Variables(url, tuple(dict.fromkeys(likewise)), parts, seen, tuple(others), needed)
@@ -102,6 +108,16 @@ def _in_examples(repository: Repository) -> list[Seen]:
 def reads_of(repository: Repository) -> list[Seen]:
     """Return the variables that code in Python asks its environment for by their names."""
     return [Seen(match["name"], seen.where) for match, seen in repository.find(_READ)]
+
+
+def needed_by(repository: Repository, programs: Sequence[Program]) -> list[Seen]:
+    """Return the variables without which the files fail that the programs start, each once."""
+    files = {word.removeprefix("./") for program in programs for word in program.words}
+    found: dict[str, Seen] = {}
+    for match, seen in repository.find(_NEEDED):
+        if seen.where.rpartition(":")[0] in files:
+            found.setdefault(match["name"], Seen(match["name"], seen.where))
+    return list(found.values())
 
 
 def _in_code(reads: Sequence[Seen], settings: Sequence[Setting]) -> list[Seen]:

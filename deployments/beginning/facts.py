@@ -12,6 +12,7 @@ from deployments.beginning.database import (
     Variables,
     driver_of,
     migrations_of,
+    needed_by,
     reads_of,
     sql_of,
     variables_of,
@@ -24,6 +25,9 @@ from deployments.beginning.routes import Routes
 from deployments.beginning.service import Program, health_of, ports_of, prefixes_of, programs_of
 from deployments.beginning.settings import settings_of
 from deployments.beginning.tables import TableSeen
+
+_OF_VERSIONS = frozenset({"versions", "releases", "builds", "dist"})
+"""What a directory of versions is called that tells nothing of whose they are."""
 
 
 class Tools(Protocol):
@@ -80,8 +84,15 @@ class Facts:
 
     @property
     def title(self) -> str:
-        """What the service is called: as its directory, or as its project where that is named like a version."""
-        return self.project * self.repository.is_a_version or self.repository.root.resolve().name
+        """What the service is called: as its directory, or where that is named like a version as its project.
+
+        A project without a name is called as the directory in which its versions lie.
+        """
+        root = self.repository.root.resolve()
+        if not self.repository.is_a_version:
+            return root.name
+        above = (one.name for one in root.parents if one.name.lower() not in _OF_VERSIONS)
+        return self.project or next(above, "") or root.name
 
     @property
     def on_node(self) -> bool:
@@ -137,7 +148,9 @@ def facts_of(repository: Repository, tables: Sequence[TableSeen] | None) -> Fact
         compose=compose_of(repository),
         programs=programs,
         tools=PythonTools(repository, programs, migrations.kind if migrations else ""),
-        variables=variables_of(repository, settings_of(repository), reads_of(repository)),
+        variables=variables_of(
+            repository, settings_of(repository), reads_of(repository), needed_by(repository, programs)
+        ),
         migrations=migrations,
         driver=driver_of(repository),
         listens=_usable(ports_of(repository)),

@@ -17,7 +17,7 @@ def write_migration(draft: Draft, facts: Facts) -> None:
     found = facts.migrations
     if found is None:
         known = "no tool that golive knows and no" if facts.on_node else "neither Alembic nor Django nor"
-        draft.fill(f"what changes the schema; {known} SQL files were seen")
+        draft.fill(f"what changes the schema; {known} SQL files were seen. If it does that when it starts: at_start")
         draft.add("migration: {kind: none}", "")
         return
     draft.note(f"Seen: {found.where}.")

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 
 from tasks.domain import archive
 from tasks.domain.archive import Archive
+from tasks.domain.database_locale import Locale
 from tasks.domain.depth import look_into
 from tasks.domain.kind import Duration, Kind, Size
 from tasks.domain.ports import World
@@ -44,8 +45,11 @@ class Place(Protocol):
         """Return the DSN of one of its databases; ``postgres`` is there before any copy."""
         ...
 
-    def fresh(self) -> str:
-        """Make an empty database for the copy, replacing what an earlier try left, and return its DSN."""
+    def fresh(self, locale: Locale | None) -> str:
+        """Make an empty database for the copy, replacing what an earlier try left, and return its DSN.
+
+        It is of the encoding, and if that server knows it of the ``locale``, that are given.
+        """
         ...
 
     def boot(self, data: Path, major: int, database: str, *, move: bool = False) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from tasks.backups import Backup, Place
 from tasks.domain.archive import Archive, database_size, exported_snapshot, moment_of, require_equal, require_sequences
+from tasks.domain.database_locale import locale_of, what_is_other
 from tasks.domain.errors import CommandFailed, ToolMissing
 from tasks.domain.fingerprint import change_counters, fingerprint, sequences
 from tasks.domain.fingerprint import tables as tables_of
@@ -99,7 +100,7 @@ class Dump(Backup):
                 _ended(dumping, session)
             tables = fingerprint(session)
             counters = change_counters(session)
-            needs = {"roles": roles(session), **_rests_on(session)}
+            needs = {"roles": roles(session), "locale": locale_of(session), **_rests_on(session)}
             _ended(dumping, session)
             after = sequences(session)
         return {
@@ -127,7 +128,7 @@ class Dump(Backup):
         In a server of golive's own the roles that the dump names are made, without the right to log in.
         """
         _require_there(world, {kind: archive.manifest.get(kind, ()) for kind in _PRESENT}, place)
-        dsn = place.fresh()
+        dsn = place.fresh(archive.manifest.get("locale"))
         if place.embedded:
             _make_roles(world, dsn, archive.manifest.get("roles", ()))
         self._restore(world, archive, dsn, keep_rights=place.keeps_rights)
@@ -138,9 +139,11 @@ class Dump(Backup):
         with world.databases.session(copy, read_only=True) as session:
             found = fingerprint(session, archive.tables)
             at = sequences(session)
+            locale = what_is_other(archive.manifest.get("locale"), locale_of(session))
         require_equal(archive, found)
         require_sequences(archive, at)
-        return {"tables": found, "sequences": len(archive.manifest.get("sequences", ()))}
+        proof = {"tables": found, "sequences": len(archive.manifest.get("sequences", ()))}
+        return proof | ({"locale": locale} if locale else {})
 
     def put_back(self, world: World, archive: Archive, dsn: str, place: Place) -> None:  # noqa: ARG002
         """Restore the dump with owners and grants, whose roles the live server has, and compare every table."""

@@ -31,7 +31,7 @@ _TABLES = f"""
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relname <> '{FENCE}'
-      AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema', '{FENCE}') AND n.nspname !~ '^pg_(toast|temp)'
       AND NOT EXISTS (
           SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
       )
@@ -75,7 +75,7 @@ _SEQUENCES = """
 _COUNTERS = f"""
     SELECT format('%I.%I', schemaname, relname) AS name, n_tup_ins + n_tup_upd + n_tup_del AS changes
     FROM pg_stat_all_tables
-    WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND schemaname !~ '^pg_(toast|temp)'
+    WHERE schemaname NOT IN ('pg_catalog', 'information_schema', '{FENCE}') AND schemaname !~ '^pg_(toast|temp)'
       AND relname <> '{FENCE}'
        OR relid = 'pg_catalog.pg_largeobject'::regclass AND EXISTS (SELECT FROM pg_largeobject_metadata)
 """  # noqa: S608 - golive's own name

@@ -22,6 +22,12 @@ def quoted(*names: str) -> str:
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
+def literal(text: str) -> str:
+    """Return a text as a literal of SQL, whatever it holds."""
+    # With E'' a backslash means the same whatever standard_conforming_strings says.
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
 @dataclass(frozen=True)
 class Relation:
     """A table or view that exists; ``columns`` maps each column's name to its type."""

@@ -14,6 +14,9 @@ MOST_LINES = 60
 # Of no table, and not to be had a second time: a slot, a password.
 _ELSEWHERE = re.compile(r"^CREATE (?:USER MAPPING|SUBSCRIPTION)\b.*?;$", re.MULTILINE | re.DOTALL)
 _NAMED_NOT_NULL = re.compile(r"(?<=\s)CONSTRAINT (?:\w+|\"(?:[^\"]|\"\")+\") NOT NULL\b")
+_OBJECT = re.compile(r"([+-])-- Name: (.+?); Type: (.+?); Schema: .*")
+"""What pg_dump writes ahead of each object."""
+_MOST_TOLD = 12
 NAMES_NOT_NULL = 180000
 """The server version from which NOT NULL is a constraint with a name, which stays when the column is renamed."""
 
@@ -44,3 +47,19 @@ def difference(before: str | None, now: str | None, names: tuple[str, str] = ("r
         return "they differ only in what must not be shown, such as a password of a user mapping"
     more = [f"… and {len(lines) - MOST_LINES} more lines"] if len(lines) > MOST_LINES else []
     return "\n".join([*lines[:MOST_LINES], *more])
+
+
+def changed_lines(before: str, now: str) -> frozenset[str]:
+    """Return the lines that a schema has now and had not before, and the other way round, each with its sign."""
+    lines = list(unified_diff(before.splitlines(), now.splitlines(), n=0, lineterm=""))[2:]
+    return frozenset(line for line in lines if not line.startswith("@@") and line[1:].strip("- "))
+
+
+def changes_told(before: str, now: str) -> str:
+    """Return in a few lines what a schema has now (``+``) and had before (``-``): objects by name, else its lines."""
+    lines = unified_diff(before.splitlines(), now.splitlines(), n=0, lineterm="")
+    changed = [line for line in list(lines)[2:] if not line.startswith("@@")]
+    objects = [f"{found[1]} {found[3].lower()} {found[2]}" for line in changed if (found := _OBJECT.fullmatch(line))]
+    told = objects or [line for line in changed if line[1:].strip("- ")]
+    more = [f"… and {len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
+    return "\n".join([*told[:_MOST_TOLD], *more])

@@ -48,6 +48,22 @@ class Containers(Protocol):
         ...
 
 
+ONCE = "migration"
+"""The slot in which a version runs that is started once for its migration alone."""
+
+
+class Starts(Protocol):
+    """Starts a system's version by itself and for nobody, in the slot `ONCE`."""
+
+    def once(self, target: Target, within: float) -> None:
+        """Start the target's version against its database, and stop it once it is ready."""
+        ...
+
+    def end(self, target: Target) -> None:
+        """End what a process that was killed has left of it; nothing there is fine."""
+        ...
+
+
 @dataclass(frozen=True)
 class Target:
     """One running, or soon to run, version of a system, with the world to look at it through.
@@ -59,7 +75,7 @@ class Target:
     container image of the version is exactly, where it has one. ``turn`` is there only where production is to be
     migrated. ``python`` is the interpreter of the machine that it is on. ``hosts`` are the machines on which the system
     runs, each as the target is seen from there; there are none where that is golive's own. ``containers`` run commands
-    within the system's services.
+    within the system's services, ``starts`` starts a version of it by itself.
     """
 
     world: World
@@ -79,6 +95,7 @@ class Target:
     python: str = sys.executable
     hosts: Mapping[str, Target] = field(default_factory=dict)
     containers: Containers | None = field(default=None, repr=False)
+    starts: Starts | None = field(default=None, repr=False)
 
     def at(self, **changes: Any) -> Target:
         """Return the same target with some fields changed."""

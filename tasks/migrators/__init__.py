@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, PrivateAttr
 
@@ -89,6 +89,9 @@ class SqlText:
 class Migrator(Kind):
     """Brings a database to the schema of a version and, where it can, back. Each act may be repeated without harm."""
 
+    starts_version: ClassVar[bool] = False
+    """Whether it migrates by starting the version itself."""
+
     limits: Limits = Limits()
     """What the migration may take; refused in rehearsal when exceeded."""
     may_roll_back: bool = True
@@ -130,6 +133,9 @@ class Migrator(Kind):
     def begun(self, target: Target) -> Sequence[str]:  # noqa: ARG002 - for those that know
         """Return the names of what is pending and yet may be applied in part, because an earlier run ended midway."""
         return ()
+
+    def clear(self, target: Target) -> None:
+        """End what a process of golive's that was killed amid a migration has left running besides its sessions."""
 
     @abstractmethod
     def upgrade(self, target: Target) -> Migrated:

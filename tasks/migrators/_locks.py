@@ -21,7 +21,9 @@ FROM pg_stat_activity a LEFT JOIN (
       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND n.nspname <> 'information_schema' AND left(n.nspname, 3) <> 'pg_'
 ) l ON l.pid = a.pid
-WHERE a.application_name = %s
+WHERE a.application_name = %(application)s
+   OR a.datname = current_database() AND a.backend_start > %(others_since)s::timestamptz
+      AND a.backend_type = 'client backend' AND left(a.application_name, 6) <> 'golive'
 """
 
 
@@ -35,7 +37,7 @@ def longest(locks: Iterable[HeldLock]) -> tuple[HeldLock, ...]:
 
 
 class LockSamples:
-    """The locks seen on tables of sessions with one application name, looked at every 20 ms from another session.
+    """The locks seen on tables of sessions that migrate, looked at every 20 ms from another session.
 
     A lock held for less than that may be missed; ``trouble`` says why the looking ended early, ``session_seen`` whether
     there ever was such a session.
@@ -70,17 +72,24 @@ class LockSamples:
 
 
 @contextmanager
-def sampled_locks(target: Target, application: str) -> Iterator[LockSamples]:
-    """Sample, during a block, the locks of the sessions that call themselves ``application``."""
+def sampled_locks(target: Target, application: str, *, others: bool = False) -> Iterator[LockSamples]:
+    """Sample, during a block, the locks of the sessions that call themselves ``application``.
+
+    With ``others`` those count too that begin meanwhile and are not golive's. On a copy they always do: nobody else is
+    there, and not every program lets its sessions be named.
+    """
     samples, ended = LockSamples(), threading.Event()
     databases, clock = target.world.databases, target.world.clock
 
     with databases.session(target.dsn, statement_timeout=5, application="golive lock meter") as session:
+        counted = others or target.turn is None
+        since = session.value("SELECT clock_timestamp()") if counted else None
+        asked = {"application": application, "others_since": since}
 
         def look() -> None:
             try:
                 while not ended.wait(_SAMPLE_EVERY):
-                    samples.add(session.query(_SAMPLE, (application,)), clock.monotonic())
+                    samples.add(session.query(_SAMPLE, asked), clock.monotonic())
             except OutsideError as error:
                 samples.trouble = error
 

@@ -31,7 +31,7 @@ def takes(facts: ReleaseFacts) -> Table:
             "Longest hold-up",
             _longest(plain),
             _longest(load) if load else "–",
-            _hold_up([lock for lock in facts.locks if lock.where == "production"]) if facts.migration else NO_DATA,
+            _in_production(facts) if facts.migration else NO_DATA,
             duration(first_number(limits, "lock")),
         ),
         *(_grown(what, _part(facts, "growth"), _part(_under_load(facts), "growth")) for what in ("wal", "database")),
@@ -69,14 +69,25 @@ def _signed(grown: float) -> str:
 def _longest(run: Mapping[str, Any]) -> Cell:
     locks = run.get("locks")
     rows = [one for one in locks if isinstance(one, Mapping)] if isinstance(locks, Sequence) else []
-    return _hold_up([Lock(str(o.get("relation")), str(o.get("mode")), number(o.get("held")) or 0.0, "") for o in rows])
+    held = [Lock(str(o.get("relation")), str(o.get("mode")), number(o.get("held")) or 0.0, "") for o in rows]
+    return _hold_up(held, run)
 
 
-def _hold_up(locks: Sequence[Lock]) -> Cell:
-    """Return the longest of the locks that an application may wait for, with what it blocks."""
+def _in_production(facts: ReleaseFacts) -> Cell:
+    runs = [step.detail for step in facts.steps if step.phase == "migrate" and "locks" in step.detail]
+    return _hold_up([lock for lock in facts.locks if lock.where == "production"], runs[-1] if runs else {})
+
+
+def _hold_up(locks: Sequence[Lock], run: Mapping[str, Any]) -> Cell:
+    """Return the longest of the locks that an application may wait for, with what it blocks.
+
+    That none was seen means nothing where the notes of the run say why none could be.
+    """
     held = [lock for lock in locks if holds_up(lock.mode)]
     if not held:
-        return Cell("none")
+        notes = run.get("notes")
+        told = tuple(str(note) for note in notes) if isinstance(notes, Sequence) else ()
+        return Cell(NO_DATA if told else "none", below=told)
     worst = max(held, key=lambda lock: lock.held)
     return Cell(duration(worst.held), below=(f"{worst.relation}: blocks {blocks(worst.mode)}",))
 

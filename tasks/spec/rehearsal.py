@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -66,3 +66,7 @@ class Rehearsal(Strict):
     """The review of the migration's SQL."""
     under_load: UnderLoad | None = None
     """The load under which the migration is rehearsed a second time, on a copy of its own; none by default."""
+    changes_at_start: Literal["refuse", "tell"] = "refuse"
+    """What comes of it if the new version itself changes the schema when it starts on the migrated copy, other than the
+    old one does at each start: ``refuse`` stops the release, for no lock of that is measured or limited; ``tell`` lets
+    it pass if the old version then passes its checks too."""

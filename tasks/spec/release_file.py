@@ -223,6 +223,9 @@ class ReleaseFile(Strict):
             able = " or ".join(name for name, kind in kinds_in(rollouts).items() if getattr(kind, "stops_first", False))
             said = f"rollout {self.rollout.kind} keeps what serves up; expected {able}, or no stop"
             raise _misfit(said, "migration", "stop")
+        if type(self.migration).starts_version and self.hosts:
+            said = f"a migration {self.migration.kind} runs on golive's own machine; expected no hosts, or another kind"
+            raise _misfit(said, "migration", "kind")
         return self
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks import migrators
-from tasks.domain.errors import Fenced
+from tasks.domain.errors import Fenced, Refused
 from tasks.domain.target import Target
 from tasks.domain.turn import Turn
 from tasks.migrators import Limits, Migrated, Migrator
@@ -62,12 +62,27 @@ def alembic_release(directory: Path) -> dict[str, Any]:
     return {"dsn_scheme": "postgresql+psycopg"}
 
 
+class Making:
+    """Starts a version that makes what a release makes, as a service does that migrates itself."""
+
+    def once(self, target: Target, within: float) -> None:
+        assert within > 0
+        with target.world.databases.session(target.dsn) as session:
+            session.execute("CREATE TABLE made (id int)")
+
+    def end(self, target: Target) -> None:
+        """Nothing runs on."""
+
+
 RELEASES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "alembic": alembic_release,
+    "at_start": lambda _directory: {},
     "command": lambda directory: own_tool.release(directory, made=("CREATE TABLE made (id int)", "DROP TABLE made")),
     "none": lambda _directory: {},
     "sql": sql_release,
 }
+ONE_WAY = {"at_start"}
+"""The kinds that know no way down."""
 
 
 def class_of(name: str) -> type[Migrator]:
@@ -98,7 +113,7 @@ def migrator(name, fields):
 
 @pytest.fixture
 def target(world, database, tmp_path):
-    return Target(world=world, system="shop", version="2.0", dsn=database, release_dir=tmp_path)
+    return Target(world=world, system="shop", version="2.0", dsn=database, release_dir=tmp_path, starts=Making())
 
 
 def test_a_kind_is_named_like_its_file_and_says_what_its_fields_mean(name):
@@ -118,7 +133,7 @@ def test_an_unknown_field_is_refused(name, fields):
 def test_what_is_pending_is_applied_once_taken_back_and_applied_again(target, migrator, name):
     names = list(migrator.pending(target))
     assert (names == []) == (name == "none")
-    assert migrator.can_downgrade(target)
+    assert migrator.can_downgrade(target) == (name not in ONE_WAY)
 
     up = migrator.upgrade(target)
     assert isinstance(up, Migrated)
@@ -127,6 +142,10 @@ def test_what_is_pending_is_applied_once_taken_back_and_applied_again(target, mi
     assert up.took >= 0
     assert list(migrator.pending(target)) == []
     assert migrator.upgrade(target).applied == ()
+    if name in ONE_WAY:
+        with pytest.raises(Refused, match="no way down"):
+            migrator.downgrade(target, names)
+        return
     assert migrator.can_downgrade(target)
 
     assert list(migrator.downgrade(target, names).applied) == names[::-1]
@@ -141,10 +160,14 @@ def test_only_a_process_whose_turn_it_is_changes_the_schema(target, migrator, na
     next_release = target.at(turn=Turn("shop-2", began + timedelta(hours=1), 1, lambda: None))
     applied = migrator.upgrade(second).applied
     if name != "none":
-        for change in (migrator.upgrade, partial(migrator.downgrade, names=applied)):
+        down = [] if name in ONE_WAY else [partial(migrator.downgrade, names=applied)]
+        for change in (migrator.upgrade, *down):
             with pytest.raises(Fenced, match=r"shop-1 \(epoch 2\)"):
                 change(first)
-    assert migrator.downgrade(next_release, applied).applied == applied[::-1]
+    if name in ONE_WAY:
+        migrator.upgrade(next_release)
+    else:
+        assert migrator.downgrade(next_release, applied).applied == applied[::-1]
     if name != "none":
         with pytest.raises(Fenced, match="shop-2"):
             migrator.upgrade(second)

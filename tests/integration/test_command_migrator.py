@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ import pytest
 
 from tasks.domain.errors import CommandFailed, LockNotGranted, Refused, TimedOut
 from tasks.domain.target import Target
+from tasks.domain.turn import Turn
 from tasks.migrators import Limits
 from tasks.migrators.command import Command
 from tests import own_tool
@@ -70,6 +72,17 @@ def test_a_tool_gets_the_dsn_in_its_environment_and_its_locks_are_seen(target, m
     assert not made.model_copy(update={"commands": made.commands.model_copy(update={"downgrade": ()})}).can_downgrade(
         target
     )
+
+
+def test_on_a_copy_the_locks_of_a_tool_are_seen_whatever_it_calls_itself(target, migrator, psql):
+    psql("CREATE TABLE orders (id int)")
+    unnamed = migrator({"b2": TOTAL}, upgrade=["env", "PGAPPNAME=own", "{python}", "tool.py", "up"])
+    up = unnamed.upgrade(target)
+    assert [lock.held > 0.2 for lock in up.locks if lock.mode == "AccessExclusiveLock"] == [True]
+    assert up.notes == ()
+    in_turn = target.at(turn=Turn("shop-1", datetime(2026, 11, 22, tzinfo=UTC), 1, lambda: None))
+    unnamed.downgrade(in_turn, ["b2"])
+    assert "so its locks are unknown" in unnamed.upgrade(in_turn).notes[0], "others are at work in production too"
 
 
 def test_what_a_tool_says_is_not_believed_without_a_look(target, migrator, psql, tmp_path):

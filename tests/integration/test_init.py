@@ -312,6 +312,17 @@ def test_versions_beside_each_other_are_the_source_and_the_project_gives_the_nam
     assert (file["source"]["kind"], file["source"]["path"]) == ("directory", str(tmp_path / "versions"))
 
 
+def test_a_version_without_a_project_is_called_as_what_holds_the_versions_and_gets_what_its_script_needs(
+    tmp_path: Path,
+) -> None:
+    script = "import os\nname, mode = os.environ['DB_HOST'], os.environ.get('MODE')\nkey = os.environ['SIGNING_KEY']\n"
+    files = {"Procfile": "web: python start.py\n", "start.py": script + "os.environ['TZ'] = 'UTC'\n"}
+    golive("init", str(a_repository(tmp_path / "Desk" / "versions" / "v1", files)))
+    file = YAML(typ="safe").load((tmp_path / "systems" / "desk" / "release.yaml").read_text())
+    environment = file["platform"]["processes"]["web"]["environment"]
+    assert environment == {"PORT": "{port}", "DB_HOST": "{db_host}", "SIGNING_KEY": "${env:DESK_SIGNING_KEY}"}
+
+
 def test_units_of_systemd_stay_units(tmp_path: Path) -> None:
     file, text, _said = begun(tmp_path, "desk", UNITS)
     units = file["platform"]["units"]

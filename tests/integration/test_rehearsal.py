@@ -278,3 +278,23 @@ def test_conflicts_are_those_of_a_real_server(database):
                     except LockNotGranted:
                         refused = True
                     assert conflicts(seen["mode"], wanted) is refused, (held, wanted)
+
+
+def test_a_copy_is_set_as_production_is_so_that_a_migration_means_the_same_there(shop):
+    """Else a table comes into one schema in the rehearsal and into another in production: a rollback for nothing."""
+    name = shop.dsn.rpartition("/")[2]
+    shop.write({"database.scratch.place": "embedded"})
+    shop.sql("CREATE SCHEMA app")
+    shop.sql(f"ALTER DATABASE {name} SET search_path TO app, public")
+    shop.sql(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET app.tenant TO 'one''s'")
+    up = "CREATE TABLE extra AS SELECT current_setting('app.tenant') AS tenant;\n"
+    shop.add_version("v2-set", up={"1_set": up}, down={"1_set": "DROP TABLE extra;\n"})
+    try:
+        shop.phase("rehearse", "v2-set")
+        shop.phase("migrate", "v2-set")
+        assert shop.sql("SELECT tenant FROM app.extra") == [{"tenant": "one's"}]
+    finally:
+        shop.sql(f"ALTER DATABASE {name} RESET ALL")
+        shop.sql(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET ALL")
+        shop.sql("DROP SCHEMA app CASCADE")
+        shop.sql("DELETE FROM golive_migrations WHERE name LIKE '%1_set%'")

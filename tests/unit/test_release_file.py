@@ -309,6 +309,15 @@ def test_a_migration_for_which_what_serves_is_stopped_needs_a_rollout_that_stops
     assert "migration.stop: rollout rolling keeps what serves up; expected recreate, or no stop" in said
 
 
+def test_a_version_is_started_for_its_migration_on_golives_own_machine_alone():
+    starting = SMALL.replace("migration: {kind: none", "migration: {kind: at_start")
+    assert loading.parse(starting).migration.kind == "at_start"
+    said = fault(f"{starting}hosts: [{{name: app1, at: ssh://app1}}]\n")
+    assert (
+        "migration.kind: a migration at_start runs on golive's own machine; expected no hosts, or another kind" in said
+    )
+
+
 @pytest.mark.parametrize(
     ("place", "dsn"), [("server", ""), ("embedded", ', dsn: "${env:X}"'), ("same_server", ', dsn: "${env:X}"')]
 )

@@ -12,7 +12,7 @@ import pytest
 from tasks.domain.outcome import Outcome
 from tasks.domain.release import State
 from tasks.ledger import models
-from tasks.reporting import deriving, error_plot, plots, scales, sections, thinning, watch_plot, words
+from tasks.reporting import deriving, error_plot, plots, rehearsal, scales, sections, thinning, watch_plot, words
 from tasks.reporting.canvas import ON_WHITE, Canvas, Paint
 from tasks.reporting.markdown import escaped, to_markdown
 from tasks.reporting.values import (
@@ -23,8 +23,10 @@ from tasks.reporting.values import (
     Period,
     ProbePoint,
     Probing,
+    Rehearsed,
     ReleaseFacts,
     Signature,
+    StepRun,
     Tone,
     Verdict,
     masked,
@@ -193,6 +195,15 @@ def test_masking_reaches_every_text_however_deep():
     assert found.verdict.tone is Tone.BAD
     deep = masked({"hunter2": [{"a": ("hunter2", 1, None, True)}]}, lambda text: text.replace("hunter2", "•••"))
     assert deep == {"•••": [{"a": ("•••", 1, None, True)}]}
+
+
+def test_locks_that_could_not_be_seen_are_no_data_and_not_none():
+    ran = {"applied": ["1"], "took": 1.0, "locks": [], "notes": ["no session of the tool was seen"]}
+    for detail, seen in ((ran, "no data"), (ran | {"notes": []}, "none")):
+        step = StepRun("migrate", "migrate production", "done", AT, 1.0, mutates=True, epoch=1, detail=detail)
+        rehearsed = Rehearsed(AT, "f", 1.0, {"upgrade": detail})
+        hold_up = rehearsal.takes(_facts(rehearsal=rehearsed, steps=(step,), migration=1.0)).rows[1]
+        assert [cell.text for cell in (hold_up[1], hold_up[3])] == [seen, seen]
 
 
 def test_the_longest_lock_is_production_s_before_rehearsal_s():
