@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from tasks import restore
 from tasks.acting import act, act_once, do_one
 from tasks.backup import backup_of
 from tasks.checking import look_at, record_each, require
@@ -196,7 +197,10 @@ def derive_way_back(
     review: Mapping[str, Any],
     under_load: Mapping[str, Any],
 ) -> Plan:
-    """Derive the way back from what was rehearsed, and put it on record with the evidence."""
+    """Derive the way back from what was rehearsed, and put it on record with the evidence.
+
+    Raises `RehearsalFailed` where that is the restore, and golive's role could not make the database for it.
+    """
     ctx = context_of(claim)
     backup = backup_of(ctx)
     plan = choose(
@@ -207,6 +211,10 @@ def derive_way_back(
         restore_seconds=backup.proof["restore_seconds"],
         would_drop=told({drop_of(one).name: one["values"] for one in migration["downgrade"]["drops"]}),
     )
+    if plan.loses_writes:
+        do_one(
+            ctx, PHASE, Step("see that a restore could be made", lambda: restore.require_possible(ctx), mutates=False)
+        )
     limits = ctx.file.migration.limits
     detail = {
         **migration,

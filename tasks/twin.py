@@ -28,16 +28,20 @@ def create_like(session: Session, live: str, incoming: str) -> None:
     Whole or not at all; one of that name that is there already is left as it is.
     """
     row = session.query(
-        "SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding, spcname AS tablespace, "
-        "to_jsonb(d) AS all FROM pg_database d JOIN pg_tablespace t ON t.oid = dattablespace WHERE datname = %s",
+        # A tablespace that is named has to be granted, even if it is where every database goes.
+        "SELECT pg_get_userbyid(datdba) AS owner, pg_encoding_to_char(encoding) AS encoding, to_jsonb(d) AS all, "
+        "(SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace AND NOT EXISTS ("
+        "SELECT FROM pg_database e WHERE e.datname = 'template0' AND e.dattablespace = t.oid)) AS tablespace "
+        "FROM pg_database d WHERE datname = %s",
         (live,),
     )[0]
     more: Mapping[str, Any] = row["all"]
+    space = f"TABLESPACE {quoted(row['tablespace'])} " if row["tablespace"] else ""
     session.execute(
         f"CREATE DATABASE {quoted(incoming)} TEMPLATE template0 OWNER {quoted(row['owner'])} "
         f"ENCODING {_literal(row['encoding'])} LC_COLLATE {_literal(more['datcollate'])} "
         f"LC_CTYPE {_literal(more['datctype'])} {_provider(more)}"
-        f"TABLESPACE {quoted(row['tablespace'])} CONNECTION LIMIT {int(more['datconnlimit'])}"
+        f"{space}CONNECTION LIMIT {int(more['datconnlimit'])}"
     )
     try:
         for statement in (*_grants(session, live, incoming), *_settings(session, live, incoming)):

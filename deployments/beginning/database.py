@@ -99,11 +99,6 @@ def _in_examples(repository: Repository) -> list[Seen]:
     return list(found.values())
 
 
-def reads_of(repository: Repository) -> list[Seen]:
-    """Return the variables that code in Python asks its environment for by their names."""
-    return [Seen(match["name"], seen.where) for match, seen in repository.find(_READ)]
-
-
 def _in_code(reads: Sequence[Seen], settings: Sequence[Setting]) -> list[Seen]:
     found = {one.value: one for one in reads}
     for one in settings:
@@ -165,9 +160,7 @@ def _django(repository: Repository) -> Migrations | None:
     manage = repository.named("manage.py")
     if manage is None or "django" not in repository.text(manage).lower():
         return None
-    within = {path.parent for path in repository.files if path.parent.name == "migrations" and path.suffix == ".py"}
-    files = tuple(f"{directory}/*.py" for directory in sorted(within))
-    return Migrations("django", str(manage), directory=str(manage.parent), files=files)
+    return Migrations("django", str(manage), directory=str(manage.parent))
 
 
 def sql_of(repository: Repository) -> Migrations | None:

@@ -46,9 +46,22 @@ def clip(text: str, limit: int) -> str:
     return kept + CUT
 
 
+def shorten(text: str, limit: int) -> str:
+    """Return the text, or its beginning and its end: a program says last what went wrong.
+
+    An escaped sign is never cut in two. Markup is clipped instead, for its end may close what is cut out.
+    """
+    room = (limit - len(CUT)) // 2
+    if len(text) <= limit or room < len(CUT):
+        return clip(text, limit)
+    end = text[-room:]
+    sign = re.match(r"[a-z]{0,4};", end)
+    return f"{clip(text, limit - room - 1)} {end[sign.end() :] if sign else end}"
+
+
 def one_line(text: str, limit: int = TEXT) -> str:
-    """Return the text on one line of at most ``limit`` characters."""
-    return clip(" ".join(plain(text).split()), limit)
+    """Return the text on one line of at most ``limit`` characters, with its beginning and its end."""
+    return shorten(" ".join(plain(text).split()), limit)
 
 
 def moment(at: datetime) -> str:

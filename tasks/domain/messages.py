@@ -264,7 +264,7 @@ def _words(state: str) -> str:
 
 
 def _short(text: str) -> str:
-    return kit.clip(kit.escape(text), 500)
+    return kit.shorten(kit.escape(text), 500)
 
 
 def _phase(phase: PhaseLine) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tasks.domain.block_kit import TEXT, clip, escape
+from tasks.domain.block_kit import TEXT, escape, shorten
 from tasks.domain.errors import AccessDenied, OutsideError
 from tasks.domain.kind import Duration, SecretReference, Strict
 from tasks.domain.messages import Occasion
@@ -78,7 +78,7 @@ class Slack(Notifier):
     def deliver(self, message: Message, outlets: Outlets) -> Mapping[str, str]:
         """Post the root or a request, edit it, or reply beneath it; what must be seen is shown in the channel too."""
         chat = outlets.chat(outlets.secrets.resolve(self.token), self.base_url, self.timeout)
-        text = clip(escape(message.text), TEXT) or "–"
+        text = shorten(escape(message.text), TEXT) or "–"
         root = message.root_ref
         blocks = [block for block in message.blocks if self.has_buttons or block.get("type") != "actions"]
         if message.kind in ("root_edit", "request_edit"):

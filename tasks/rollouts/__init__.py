@@ -30,12 +30,21 @@ class Ready(Strict):
     """The path that is asked on the instance's own port."""
     status: int = 200
     """The status that means ready."""
+    headers: dict[str, str] = Field(
+        default_factory=dict, examples=[{"Host": "shop.example.org", "X-Forwarded-Proto": "https"}]
+    )
+    """Headers to send; secrets by reference. A service that answers only for its own name, or only what came in by
+    HTTPS, is asked on its own port as its clients ask it."""
     successes: Annotated[int, Field(ge=1)] = 3
     """How many answers in a row are needed."""
     every: Duration = 0.2
     """How long to wait between two questions."""
     within: Duration = 30.0
     """After how long an instance that is not ready is given up."""
+
+    def filled_headers(self, target: Target) -> dict[str, str]:
+        """Return the headers with placeholders and secrets put in; they must not be shown."""
+        return {name: target.fill(value) for name, value in self.headers.items()}
 
 
 @dataclass(frozen=True)
@@ -274,14 +283,13 @@ class Rollout(Kind):
         """
         target, ready = site.on(place.host), self.ready
         world = target.world
-        url = f"http://127.0.0.1:{place.port}{ready.path}"
+        url, headers = f"http://127.0.0.1:{place.port}{ready.path}", ready.filled_headers(target)
         begun = world.clock.monotonic()
         row, last, look_at = 0, "nothing was asked", begun
         while (now := world.clock.monotonic()) < begun + ready.within:
             try:
-                answer = world.http.request(
-                    "GET", url, timeout=min(5.0, max(1.0, begun + ready.within - now)), fresh=True
-                )
+                patience = min(5.0, max(1.0, begun + ready.within - now))
+                answer = world.http.request("GET", url, headers=headers, timeout=patience, fresh=True)
                 row, last = (row + 1 if answer.status == ready.status else 0), f"status {answer.status}"
             except OutsideError as error:
                 row, last = 0, error.seen

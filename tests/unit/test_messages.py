@@ -143,6 +143,18 @@ def test_a_shortened_text_says_so_and_cuts_no_escaped_sign() -> None:
     assert kit.clip("short", 20) == "short"
 
 
+def test_what_a_program_says_last_is_kept_of_a_long_text() -> None:
+    trace = "the build failed: " + "File x, line 1 & 2; " * 200 + "Error: no Redis at 127.0.0.1:6379"
+    for shown in (kit.one_line(trace), kit.shorten(kit.escape(trace), 500)):
+        assert shown.startswith("the build failed: ")
+        assert kit.CUT in shown
+        assert shown.endswith("Error: no Redis at 127.0.0.1:6379")
+    for limit in range(20, 90):
+        cut = kit.shorten(kit.escape("&<>" * 40), limit)
+        assert len(cut) <= limit
+        assert cut.replace(kit.CUT, "").replace("&amp;", "").replace("&lt;", "").replace("&gt;", "").strip() == ""
+
+
 def test_a_message_that_leaves_parts_out_says_how_many() -> None:
     blocks = [kit.section(f"part {number}") for number in range(80)]
     shown = kit.fit(blocks)
