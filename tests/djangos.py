@@ -44,7 +44,7 @@ class Migration(migrations.Migration):
 def project(directory: Path, **steps: str) -> dict[str, Any]:
     """Write a project whose migrations have these operations, one after the other, and return the migrator's fields."""
     own = {"manage.py": MANAGE, "project/__init__.py": "", "project/settings.py": SETTINGS}
-    own |= {"shop/__init__.py": "", "shop/migrations/__init__.py": ""}
+    own |= {"shop/__init__.py": "", "shop/models.py": "", "shop/migrations/__init__.py": ""}
     write(directory, own)
     names = list(steps)
     for before, name in zip([None, *names], names, strict=False):

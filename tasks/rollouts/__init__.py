@@ -11,40 +11,32 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed, SeveralServe, Unreachable
-from tasks.domain.kind import Duration, Kind, Strict
+from tasks.domain.kind import Duration, Kind
 from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
 from tasks.domain.together import together
 from tasks.domain.upstream import Member
 from tasks.platforms import Instance, Platform, Running
+from tasks.rollouts._asked import Asked
 from tasks.routers import Router
 
 ALIVE = frozenset({Running.UP, Running.STARTING})
 """The states in which a slot is taken by a process of golive's."""
 
 
-class Ready(Strict):
+class Ready(Asked):
     """When an instance counts as ready."""
 
     path: str = "/health"
     """The path that is asked on the instance's own port."""
     status: int = 200
     """The status that means ready."""
-    headers: dict[str, str] = Field(
-        default_factory=dict, examples=[{"Host": "shop.example.org", "X-Forwarded-Proto": "https"}]
-    )
-    """Headers to send; secrets by reference. A service that answers only for its own name, or only what came in by
-    HTTPS, is asked on its own port as its clients ask it."""
     successes: Annotated[int, Field(ge=1)] = 3
     """How many answers in a row are needed."""
     every: Duration = 0.2
     """How long to wait between two questions."""
     within: Duration = 30.0
     """After how long an instance that is not ready is given up."""
-
-    def filled_headers(self, target: Target) -> dict[str, str]:
-        """Return the headers with placeholders and secrets put in; they must not be shown."""
-        return {name: target.fill(value) for name, value in self.headers.items()}
 
 
 @dataclass(frozen=True)
@@ -283,13 +275,13 @@ class Rollout(Kind):
         """
         target, ready = site.on(place.host), self.ready
         world = target.world
-        url, headers = f"http://127.0.0.1:{place.port}{ready.path}", ready.filled_headers(target)
+        url = f"http://127.0.0.1:{place.port}{ready.path}"
         begun = world.clock.monotonic()
         row, last, look_at = 0, "nothing was asked", begun
         while (now := world.clock.monotonic()) < begun + ready.within:
             try:
                 patience = min(5.0, max(1.0, begun + ready.within - now))
-                answer = world.http.request("GET", url, headers=headers, timeout=patience, fresh=True)
+                answer = ready.ask(target, place.port, ready.path, patience)
                 row, last = (row + 1 if answer.status == ready.status else 0), f"status {answer.status}"
             except OutsideError as error:
                 row, last = 0, error.seen

@@ -6,8 +6,11 @@ import psycopg
 import pytest
 
 from tasks.domain.errors import CommandFailed, LockNotGranted, Refused
+from tasks.domain.fingerprint import fingerprint, rows_of
 from tasks.domain.target import Target
+from tasks.domain.way_back import differences
 from tasks.migrators.django import Django
+from tasks.rehearsing import State
 from tests import djangos
 
 LIMITS = {"wait": "100ms", "tries": 2, "duration": "60s"}
@@ -77,3 +80,26 @@ def test_what_is_no_answer_is_never_taken_for_nothing_pending(target, migrator, 
     (tmp_path / "project" / "settings.py").write_text("raise SystemExit('no settings')")
     with pytest.raises(CommandFailed, match="no settings"):
         made.pending(target)
+
+
+def test_what_migrate_adds_for_new_models_may_stay_when_they_are_taken_back(target, migrator, tmp_path, session):
+    made = migrator({"0001_item": ITEM})
+    settings = tmp_path / "project" / "settings.py"
+    more = '["shop", "django.contrib.contenttypes", "django.contrib.auth"]'
+    settings.write_text(settings.read_text().replace('["shop"]', more))
+    made.upgrade(target)
+    before = state_of(session, made)
+    djangos.step(tmp_path, "0002_desk", ITEM.replace("Item", "Desk"), after="('shop', '0001_item')")
+    made.downgrade(target, made.upgrade(target).applied)
+    now = state_of(session, made)
+    changed = differences(before.tables, now.tables)
+    assert changed == ["public.auth_permission", "public.django_content_type"]
+    assert all(now.has_only_more_in(name, before) for name in changed)
+    # A row that is gone is another matter, and so is any other table.
+    session.execute("DELETE FROM auth_permission WHERE codename = 'add_item'")
+    assert not state_of(session, made).has_only_more_in("public.auth_permission", before)
+    assert not now.has_only_more_in("public.django_migrations", before)
+
+
+def state_of(session, migrator):
+    return State("", session.server_version, fingerprint(session), [], rows_of(session, migrator.leaves_rows_in()))
