@@ -96,7 +96,7 @@ def test_what_migrate_adds_for_new_models_may_stay_when_they_are_taken_back(targ
     assert changed == ["public.auth_permission", "public.django_content_type"]
     assert all(now.has_only_more_in(name, before) for name in changed)
     # A row that is gone is another matter, and so is any other table.
-    session.execute("DELETE FROM auth_permission WHERE codename = 'add_item'")
+    session.execute("DELETE FROM public.auth_permission WHERE codename = 'add_item'")
     assert not state_of(session, made).has_only_more_in("public.auth_permission", before)
     assert not now.has_only_more_in("public.django_migrations", before)
 
