@@ -32,11 +32,10 @@ def fetch_code(claim: Claim, phase: str = PHASE) -> Mapping[str, Any]:
     Raises `Refused` if the source gives other code for it than it had when the release was opened.
     """
     ctx = context_of(claim)
-    never_served = _never_served(ctx)
 
     def bring(target: Target) -> Fetched:
         before = sources.placed(target, ctx.release.version)
-        if never_served and before is not None and before.identity != ctx.release.identity:
+        if before is not None and before.identity != ctx.release.identity and _never_served(ctx):
             target.world.progress(f"{before.directory} was built in another way, and never served: it is built anew")
             target.world.host.remove_tree(before.directory)
         fetched = ctx.file.source.fetch(target, ctx.release.version)
