@@ -15,6 +15,7 @@ _MODULE = re.compile(r"""DJANGO_SETTINGS_MODULE["']\s*(?:,|\]\s*=)\s*["']([\w.]+
 _MOUNTED = re.compile(
     r"""\b(?:re_)?(?:path|url)\(\s*r?["']\^?(?P<path>[\w/.-]*)\$?["']\s*,\s*(?P<what>include\(\s*["'](?P<module>[\w.]+)|[\w.]+)"""
 )
+_PATTERNS = re.compile(r"^\w*patterns\b", re.MULTILINE)
 _WORKERS = {
     "django-rq": ("rqworker", ("rqworker", "default")),
     "django-q": ("qcluster", ("qcluster",)),
@@ -166,7 +167,7 @@ class DjangoSeen:
     @property
     def health(self) -> Seen | None:
         """The whole path of the route by which it says that it is well, through all that it is included by."""
-        tables = [path for path in self.repository.python if "urlpatterns" in self.repository.text(path)]
+        tables = [path for path in self.repository.python if _PATTERNS.search(self.repository.text(path))]
         found = []
         for path in tables:
             for match, seen in self.repository.find(_MOUNTED, [path]):

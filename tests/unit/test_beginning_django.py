@@ -152,7 +152,7 @@ def test_a_project_below_the_repository_runs_in_its_own_directory(tmp_path: Path
     texts["requirements.txt"] = "django\ngunicorn\ndjango-q2\n"
     texts["src/shop/urls.py"] = """
         from django.urls import include, re_path
-        urlpatterns = [re_path(r"^well/", include("health_check.urls"))]
+        base_patterns = [re_path(r"^well/", include("health_check.urls"))]
     """
     file, _text = begun(tmp_path, texts)
     processes = file["platform"]["processes"]
