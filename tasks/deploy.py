@@ -9,7 +9,7 @@ from typing import Any
 from tasks import sources
 from tasks.acting import act, do, do_one
 from tasks.checking import measure_all
-from tasks.context import context_of
+from tasks.context import Context, context_of
 from tasks.domain.errors import Refused, RolloutFailed
 from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
@@ -19,17 +19,25 @@ from tasks.rollouts import Step
 from tasks.sources import Fetched
 
 PHASE = "deploy"
+_MOST_LOOKED_AT = 1000
+"""Releases of a system that are looked through for a version."""
 
 
 @act
 def fetch_code(claim: Claim, phase: str = PHASE) -> Mapping[str, Any]:
     """Bring the version's code to golive's machine and to every host, at once, in a directory of its own.
 
+    What an earlier try has built in another way, and nothing ever ran in production, makes room for it.
+
     Raises `Refused` if the source gives other code for it than it had when the release was opened.
     """
     ctx = context_of(claim)
 
     def bring(target: Target) -> Fetched:
+        before = sources.placed(target, ctx.release.version)
+        if before is not None and before.identity != ctx.release.identity and _never_served(ctx):
+            target.world.progress(f"{before.directory} was built in another way, and never served: it is built anew")
+            target.world.host.remove_tree(before.directory)
         fetched = ctx.file.source.fetch(target, ctx.release.version)
         if fetched.identity != ctx.release.identity:
             raise Refused(
@@ -48,6 +56,16 @@ def fetch_code(claim: Claim, phase: str = PHASE) -> Mapping[str, Any]:
         return evidence
 
     return do_one(ctx, phase, Step("fetch the code", fetch, mutates=False))
+
+
+def _never_served(ctx: Context) -> bool:
+    """Tell whether nothing shows that the version has ever run in production: neither the ledger nor the platform."""
+    version, site = ctx.release.version, ctx.site(ctx.release.version)
+    for one in ctx.ledger.releases.latest(ctx.release.system, limit=_MOST_LOOKED_AT):
+        if one.previous_version == version or (one.version == version and one.mutation_started_at is not None):
+            return False
+    rollout = ctx.file.rollout
+    return all(rollout.version_in(site, place) != version for place in rollout.places(site))
 
 
 @act

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks import restore
 from tasks.acting import act, act_once, do_one
 from tasks.backup import backup_of
 from tasks.both_versions import OLD, private_instance, run_both
@@ -127,7 +128,10 @@ def derive_way_back(
     review: Mapping[str, Any],
     under_load: Mapping[str, Any],
 ) -> Plan:
-    """Derive the way back from what was rehearsed, and put it on record with the evidence."""
+    """Derive the way back from what was rehearsed, and put it on record with the evidence.
+
+    Raises `RehearsalFailed` where that is the restore, and golive's role could not make the database for it.
+    """
     ctx = context_of(claim)
     backup = backup_of(ctx)
     plan = choose(
@@ -138,6 +142,10 @@ def derive_way_back(
         restore_seconds=backup.proof["restore_seconds"],
         would_drop=told({drop_of(one).name: one["values"] for one in migration["downgrade"]["drops"]}),
     )
+    if plan.loses_writes:
+        do_one(
+            ctx, PHASE, Step("see that a restore could be made", lambda: restore.require_possible(ctx), mutates=False)
+        )
     limits = ctx.file.migration.limits
     detail = {
         **migration,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -11,7 +12,7 @@ from tasks.checking import look_at, require
 from tasks.context import Context
 from tasks.domain import dropping
 from tasks.domain.errors import GoliveError, RehearsalFailed
-from tasks.domain.fingerprint import fingerprint
+from tasks.domain.fingerprint import fingerprint, rows_of
 from tasks.domain.growth import extent, growth
 from tasks.domain.locks import blocks, holds_up
 from tasks.domain.outcome import Outcome
@@ -34,6 +35,12 @@ class State:
     version: int
     tables: Mapping[str, Any]
     columns: list[dropping.Column]
+    rows: Mapping[str, Counter[int]]
+    """The rows of tables in which the migrator's tool may leave some."""
+
+    def has_only_more_in(self, table: str, before: State) -> bool:
+        """Tell whether a table holds all the rows that it held before, and others besides."""
+        return table in self.rows and not before.rows.get(table, Counter()) - self.rows[table]
 
 
 def copy_of(ctx: Context) -> Target:
@@ -107,10 +114,13 @@ def _down_and_compare(ctx: Context, target: Target, names: list[str], before: St
         seen = ctx.world.secrets.mask(str(error))
         return {"exact": Outcome.FAILED, "seen": seen, "applied": True, **none}
     now = _state_of(ctx, target)
-    wrong = differences(before.tables, now.tables)
+    changed = differences(before.tables, now.tables)
+    left = [name for name in changed if now.has_only_more_in(name, before)]
+    wrong = [name for name in changed if name not in left]
     if now.schema != before.schema and what_differs(ctx, before.schema, now.schema, now.version):
         wrong = ["the schema", *wrong]
     seen = f"differs from before: {', '.join(wrong[:5])}" if wrong else "equal to before"
+    seen += f", but for rows that {migrator.kind} leaves in {', '.join(left)}" if left and not wrong else ""
     exact = Outcome.FAILED if wrong else Outcome.PASSED
     dropped = dropping.drops(before.columns, after.columns, now.columns, books=migrator.books())
     drops = [{**asdict(one), "values": counts[one.name]} for one in dropped]
@@ -165,6 +175,7 @@ def _state_of(ctx: Context, target: Target) -> State:
     with ctx.world.databases.session(target.dsn, read_only=True) as session:
         tables = fingerprint(session)
         columns = dropping.columns(session)
+        rows = rows_of(session, ctx.file.migration.leaves_rows_in())
         # The copy's server is never older than production's, so its pg_dump can read both.
         version = session.server_version
-    return State(schema_of(ctx, target.dsn, version), version, tables, columns)
+    return State(schema_of(ctx, target.dsn, version), version, tables, columns, rows)

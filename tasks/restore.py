@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.context import Context
 from tasks.domain.archive import Archive
-from tasks.domain.errors import GoliveError, NeedsPerson
+from tasks.domain.errors import GoliveError, NeedsPerson, OutsideError, RehearsalFailed
 from tasks.domain.fingerprint import change_counters
 from tasks.domain.ports import Session
 from tasks.domain.relation import quoted
@@ -19,6 +19,13 @@ from tasks.twin import beside, create_like
 
 ANY_LOSS = 1_000_000_000
 """So many rows, or more, accept any loss: also an unknown one, which no smaller number can be held against."""
+
+_NOT_MINE_TO_END = """
+SELECT DISTINCT usename AS who FROM pg_stat_activity
+WHERE datname = %s AND usesysid IS NOT NULL AND NOT pg_has_role(usesysid, 'USAGE')
+  AND (usesysid IN (SELECT oid FROM pg_roles WHERE rolsuper) OR NOT pg_has_role('pg_signal_backend', 'USAGE'))
+ORDER BY 1
+"""
 
 
 def written_since(ctx: Context, taken: Archive) -> int | None:
@@ -87,6 +94,40 @@ def swap_in_restored(ctx: Context, taken: Archive, *, accept_loss: int, do: str)
     return {"lost_rows": lost, "kept_aside": aside, "ended_connections": ended, "exchange_seconds": took}
 
 
+def require_possible(ctx: Context) -> Mapping[str, Any]:
+    """Make an empty database like production beside it, as a restore would, and drop it again.
+
+    Raises `RehearsalFailed` where golive's role may not, or may not end the sessions of those who are connected now.
+    """
+    databases, live = ctx.world.databases, ctx.target().dsn
+    name = databases.name_of(live)
+    made = databases.with_database(live, beside(name, "could_be_restored"))
+    with databases.session(databases.with_database(live, "postgres")) as session:
+        who = [row["who"] for row in session.query(_NOT_MINE_TO_END, (name,))]
+        if who:
+            raise _not_possible(
+                f"golive's role may not end the sessions of {', '.join(who)}", "GRANT pg_signal_backend"
+            )
+        try:
+            drop_database(ctx.world, session, made)
+            create_like(session, name, databases.name_of(made))
+        except OutsideError as error:
+            raise _not_possible(error.seen, "the right to create databases, and to give them their owner") from error
+        finally:
+            with suppress(GoliveError):
+                drop_database(ctx.world, session, made)
+    return {"like": name}
+
+
+def _not_possible(seen: str, lacks: str) -> RehearsalFailed:
+    return RehearsalFailed(
+        f"the only way back is a restore, and that could not be made: {seen}",
+        expected=f"a role with {lacks}",
+        where="database.dsn",
+        do="give golive's role what it lacks; or make a way down, or a migration on which the old version runs",
+    )
+
+
 def reopen(ctx: Context) -> None:
     """Let sessions into the live database again, should an earlier exchange have been killed half way."""
     databases, live = ctx.world.databases, ctx.target().dsn
@@ -107,7 +148,8 @@ def _exchange(
     try:
         ended = session.query(
             "SELECT application_name || ' (' || coalesce(usename, '') || ')' AS who, pg_terminate_backend(pid, 5000) "
-            "FROM pg_stat_activity WHERE datname = %s AND pid NOT IN (pg_backend_pid(), %s)",
+            # PostgreSQL itself sends autovacuum away, which nobody else may.
+            "FROM pg_stat_activity WHERE datname = %s AND usesysid IS NOT NULL AND pid NOT IN (pg_backend_pid(), %s)",
             (name, spared),
         )
         lost = settle_loss()

@@ -26,14 +26,18 @@ def create_like(session: Session, live: str, incoming: str) -> None:
     Whole or not at all; one of that name that is there already is left as it is.
     """
     row = session.query(
-        "SELECT pg_get_userbyid(datdba) AS owner, spcname AS tablespace, datconnlimit AS connections "
-        "FROM pg_database d JOIN pg_tablespace t ON t.oid = d.dattablespace WHERE datname = %s",
+        # A tablespace that is named has to be granted, even if it is where every database goes.
+        "SELECT pg_get_userbyid(datdba) AS owner, datconnlimit AS connections, "
+        "(SELECT spcname FROM pg_tablespace t WHERE t.oid = d.dattablespace AND NOT EXISTS ("
+        "SELECT FROM pg_database e WHERE e.datname = 'template0' AND e.dattablespace = t.oid)) AS tablespace "
+        "FROM pg_database d WHERE datname = %s",
         (live,),
     )[0]
+    space = f"TABLESPACE {quoted(row['tablespace'])} " if row["tablespace"] else ""
     session.execute(
         f"CREATE DATABASE {quoted(incoming)} TEMPLATE template0 OWNER {quoted(row['owner'])} "
         f"{clauses(locale_of(session, live), session.server_version)} "
-        f"TABLESPACE {quoted(row['tablespace'])} CONNECTION LIMIT {int(row['connections'])}"
+        f"{space}CONNECTION LIMIT {int(row['connections'])}"
     )
     try:
         for statement in (*_grants(session, live, incoming), *_settings(session, live, incoming)):

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deployments.beginning.repository import Repository, Seen, compose_of
-from deployments.beginning.service import Program
 from deployments.beginning.settings import Setting
 
 _EXAMPLES = re.compile(r"\.?env[._-](?:example|sample|template|dist)|(?:example|sample|template)\.env", re.IGNORECASE)
@@ -29,7 +28,6 @@ _PARTS = {
 _READ = re.compile(
     r"""(?:environ(?:\.get)?\s*[\[(]|getenv\s*\(|env(?:\.\w+)?\s*\()\s*["'](?P<name>[A-Z][A-Z0-9_]*)["']"""
 )
-_NEEDED = re.compile(r"""environ\[\s*["'](?P<name>[A-Z][A-Z0-9_]*)["']\s*\](?!\s*=[^=])""")
 _DOWN = re.compile(r"(?:[._-](?:down|rollback|undo|revert))\.sql$", re.IGNORECASE)
 _UP = re.compile(r"[._-]up\.sql$", re.IGNORECASE)
 _MOST_SETTINGS = 40
@@ -58,13 +56,10 @@ class Variables:
         return {*url, *self.parts, *(one.value for one in self.needed)}
 
 
-def variables_of(
-    repository: Repository, settings: Sequence[Setting], reads: Sequence[Seen], started: Sequence[Seen] = ()
-) -> Variables:
+def variables_of(repository: Repository, settings: Sequence[Setting], reads: Sequence[Seen]) -> Variables:
     """Return the variables that the repository's example of an environment, or else its code, names.
 
-    ``settings`` are what its code declares, ``reads`` the names that it asks its environment for elsewhere, and
-    ``started`` those without which the files fail that its programs start.
+    ``settings`` are what its code declares, and ``reads`` the names that it asks its environment for elsewhere.
     """
     in_examples, in_code = _in_examples(repository), _in_code(reads, settings)
     names = {one.value: one for one in in_examples or in_code}
@@ -84,8 +79,7 @@ def variables_of(
             parts, seen = {}, ""
     own = {*parts, *likewise, "PORT", "NODE_ENV", *([url.value] if url else [])}
     empty = [one for one in settings if one.is_empty and one.seen.value not in own][:_MOST_SETTINGS]
-    wanted = [*(one.seen for one in empty if one.is_needed), *(one for one in started if one.value not in own)]
-    needed = tuple({one.value: one for one in wanted}.values())
+    needed = tuple(one.seen for one in empty if one.is_needed)
     others = in_examples or [one.seen for one in empty]
     others = [one for one in others if one.value not in own and one.value not in {need.value for need in needed}]
     return Variables(url, tuple(dict.fromkeys(likewise)), parts, seen, tuple(others), needed)
@@ -102,21 +96,6 @@ def _in_examples(repository: Repository) -> list[Seen]:
         for number, line in enumerate(repository.text(path).splitlines(), 1):
             if match := re.match(r"\s*#?\s*(?:export\s+)?([A-Z][A-Z0-9_]*)\s*=", line):
                 found.setdefault(match[1], Seen(match[1], f"{path}:{number}"))
-    return list(found.values())
-
-
-def reads_of(repository: Repository) -> list[Seen]:
-    """Return the variables that code in Python asks its environment for by their names."""
-    return [Seen(match["name"], seen.where) for match, seen in repository.find(_READ)]
-
-
-def needed_by(repository: Repository, programs: Sequence[Program]) -> list[Seen]:
-    """Return the variables without which the files fail that the programs start, each once."""
-    files = {word.removeprefix("./") for program in programs for word in program.words}
-    found: dict[str, Seen] = {}
-    for match, seen in repository.find(_NEEDED):
-        if seen.where.rpartition(":")[0] in files:
-            found.setdefault(match["name"], Seen(match["name"], seen.where))
     return list(found.values())
 
 
@@ -181,9 +160,7 @@ def _django(repository: Repository) -> Migrations | None:
     manage = repository.named("manage.py")
     if manage is None or "django" not in repository.text(manage).lower():
         return None
-    within = {path.parent for path in repository.files if path.parent.name == "migrations" and path.suffix == ".py"}
-    files = tuple(f"{directory}/*.py" for directory in sorted(within))
-    return Migrations("django", str(manage), directory=str(manage.parent), files=files)
+    return Migrations("django", str(manage), directory=str(manage.parent))
 
 
 def sql_of(repository: Repository) -> Migrations | None:

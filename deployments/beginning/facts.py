@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deployments.beginning import node, node_routes, node_settings
-from deployments.beginning.database import (
-    Migrations,
-    Variables,
-    driver_of,
-    migrations_of,
-    needed_by,
-    reads_of,
-    sql_of,
-    variables_of,
-)
+from deployments.beginning.database import Migrations, Variables, driver_of, migrations_of, sql_of, variables_of
+from deployments.beginning.django import DjangoSeen, django_of
 from deployments.beginning.node_migration import ToolSeen, tool_of
 from deployments.beginning.package import Package, package_of
 from deployments.beginning.python import PythonTools
+from deployments.beginning.reads import reads_of
 from deployments.beginning.repository import ComposeFile, Repository, Seen, compose_of
 from deployments.beginning.routes import Routes
 from deployments.beginning.service import Program, health_of, ports_of, prefixes_of, programs_of
@@ -81,6 +74,8 @@ class Facts:
     """The whole path of that route, if the code tells through which routers it is reached."""
     prefixes: Sequence[Seen]
     """The prefixes under which routers are mounted."""
+    django: DjangoSeen | None = None
+    """The Django project that it is, if it is one."""
 
     @property
     def title(self) -> str:
@@ -137,28 +132,29 @@ class Facts:
 
 def facts_of(repository: Repository, tables: Sequence[TableSeen] | None) -> Facts:
     """Look at a repository."""
-    package, programs = package_of(repository), programs_of(repository)
+    django = django_of(repository)
+    package, programs = package_of(repository), programs_of(repository, django.programs if django else ())
     if package is not None and node.is_node(repository, package, programs):
         return _on_node(repository, package, programs, tables)
-    migrations, health = migrations_of(repository), health_of(repository)
+    migrations, reads = migrations_of(repository), reads_of(repository)
+    health = (django.health if django else None) or health_of(repository)
     return Facts(
         repository=repository,
         project=str(repository.project.get("name") or ""),
         description=str(repository.project.get("description") or ""),
         compose=compose_of(repository),
         programs=programs,
-        tools=PythonTools(repository, programs, migrations.kind if migrations else ""),
-        variables=variables_of(
-            repository, settings_of(repository), reads_of(repository), needed_by(repository, programs)
-        ),
+        tools=PythonTools(repository, programs, migrations.kind if migrations else "", django),
+        variables=variables_of(repository, [*settings_of(repository), *reads], [one.seen for one in reads]),
         migrations=migrations,
         driver=driver_of(repository),
         listens=_usable(ports_of(repository)),
         reads_port=False,
         tables=tables,
         health=health,
-        mounted=Routes(repository).mounted(health) if health else None,
+        mounted=django.health if django else Routes(repository).mounted(health) if health else None,
         prefixes=prefixes_of(repository),
+        django=django,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from deployments.beginning.database import Migrations
 from deployments.beginning.draft import Draft, flow_list, quoted_text
@@ -57,8 +56,13 @@ def _database(draft: Draft, facts: Facts, given: Mapping[str, str]) -> None:
     variables = facts.variables
     if variables.url and variables.url.value != "DATABASE_URL":
         draft.add(f"  dsn_variable: {variables.url.value}")
-    if every := {**given, **variables.parts}:
-        draft.add("  environment:", *(f"    {name}: {quoted_text(value)}" for name, value in every.items()))
+    every = {**given, **dict.fromkeys(variables.likewise, facts.dsn_for_program), **variables.parts}
+    lines = [f"    {name}: {quoted_text(value)}" for name, value in every.items()]
+    if facts.django is not None:
+        # Whatever Django does, it loads its settings first.
+        lines += [f"    {one.value}: {draft.reference(one.value)}" for one in variables.needed]
+    if lines:
+        draft.add("  environment:", *lines)
 
 
 def _alembic(draft: Draft, facts: Facts, found: Migrations) -> None:
@@ -91,19 +95,9 @@ def _alembic_dsn(draft: Draft, facts: Facts, found: Migrations) -> None:
 
 
 def _django(draft: Draft, facts: Facts, found: Migrations) -> None:
-    manage = facts.tools.words(["{python}", "manage.py"])
-    # In a pipe alone the end of Django itself would be lost, and an error be taken for nothing pending.
-    shown = f"said=$({' '.join(manage)} showmigrations --plan) && printf '%s\\n' \"$said\""
-    names = r"sed -n 's/^\[ \]  \([^ ]*\).*/\1/p'"
-    draft.fill(
-        "a way down, which with Django is `manage.py migrate APP NAME`; without one a rollback may need a restore"
-    )
-    if not found.files:
-        draft.fill("the files of its migrations; none were seen")
-        found = replace(found, files=("manage.py",))
-    draft.add("migration:", "  kind: command")
+    if facts.in_containers:
+        draft.fill("golive runs Django on its own machine: the code's imports must be there, or name a service")
+    draft.add("migration:", "  kind: django", f"  command: {flow_list(facts.tools.words(['{python}', 'manage.py']))}")
     if found.directory != ".":
         draft.add(f"  directory: {found.directory}")
-    draft.add("  commands:", f"    pending: {flow_list(['sh', '-c', f'{shown} | {names}'])}")
-    draft.add(f"    upgrade: {flow_list([*manage, 'migrate', '--noinput'])}", f"  files: {flow_list(found.files)}")
-    _database(draft, facts, {})
+    _database(draft, facts, facts.tools.environment)

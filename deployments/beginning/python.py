@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from deployments.beginning.django import DjangoSeen
 from deployments.beginning.repository import Repository
 from deployments.beginning.service import Program
 
@@ -26,6 +27,11 @@ _PROGRAMS = frozenset(
         "rq",
     }
 )
+_REQUIREMENTS = (
+    "requirements.txt",
+    *(f"requirements/{name}.txt" for name in ("production", "prod", "base", "main", "requirements")),
+)
+"""The files that name what it needs, the likeliest first."""
 _ASYNC_SQLALCHEMY = re.compile(r"^\s*from sqlalchemy\.ext\.asyncio\b", re.MULTILINE)
 
 
@@ -37,20 +43,22 @@ class PythonTools:
     programs: Sequence[Program]
     migrator: str
     """The kind of what changes its schema."""
+    django: DjangoSeen | None = None
+    """The Django project that it is, if it is one."""
 
     usual_port = 8000
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What its programs are given because packages for Python go by it: nothing."""
-        return {}
+        """What its programs are given because packages for Python go by it."""
+        return self.django.environment if self.django else {}
 
     @property
     def build(self) -> Sequence[tuple[str, ...]]:
         """The commands that install the code's dependencies into its own virtual environment."""
         repository, pip = self.repository, ".venv/bin/pip"
-        if repository.text("requirements.txt"):
-            made: tuple[tuple[str, ...], ...] = ((pip, "install", "-r", "requirements.txt"),)
+        if named := next((name for name in _REQUIREMENTS if repository.text(name)), ""):
+            made: tuple[tuple[str, ...], ...] = ((pip, "install", "-r", named),)
         elif repository.project.get("name") and "[build-system]" in repository.text("pyproject.toml"):
             made = ((pip, "install", "."),)
         else:

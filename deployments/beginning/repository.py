@@ -41,6 +41,7 @@ _LEFT_OUT = frozenset(
 )
 _SCRIPTS = frozenset({".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".tsx", ".jsx"})
 _OF_A_VERSION = re.compile(r"v?\d[\w.+-]*|.+[-_]v?\d+(?:\.\d+)+[\w.+-]*")
+_REQUIREMENTS = re.compile(r"(?:.*/)?requirements(?:[\w.-]*|/[\w.-]+)\.(?:txt|in)")
 _MOST_FILES = 20_000
 _LARGEST = 500_000
 """Bytes of a file beyond which it is not read."""
@@ -129,7 +130,7 @@ class Repository:
     @cached_property
     def requirements(self) -> str:
         """Its dependencies as one text in small letters, from whatever file names them."""
-        texts = [self.text(path) for path in self.files if re.fullmatch(r"requirements[\w.-]*\.(txt|in)", path.name)]
+        texts = [self.text(path) for path in self.files if _REQUIREMENTS.fullmatch(str(path))]
         return "\n".join([str(self.project.get("dependencies", "")), *texts, self.text("Pipfile")]).lower()
 
     def needs(self, package: str) -> bool:

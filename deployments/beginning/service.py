@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ _IMPORTED = re.compile(rf"^\s*(?:from|import)\s+(?P<what>{_FRAMEWORKS})\b", re.M
 HEALTH_NAMES = "health|healthz|health[-_]?check|livez|readyz?|ready|alive|liveness|ping|status|heartbeat"
 """What the last part of a route is called by which a service says that it is well."""
 _HEALTH = re.compile(
-    r"""(?:@\s*[\w.]+\.(?:get|route|api_route)|\bpath|\bRoute|add_url_rule|add_api_route)\(\s*r?["']"""
+    r"""(?:@\s*[\w.]+\.(?:get|route|api_route)|\b(?:re_)?path|\bRoute|add_url_rule|add_api_route)\(\s*r?["']"""
     rf"""(?P<path>[\w/.-]*\b(?:{HEALTH_NAMES})\b/?)["']"""
 )
 _BEST = ("health", "healthz", "ready", "readyz", "alive", "ping", "status")
@@ -46,11 +46,16 @@ class Program:
     """What of it is a guess, in words; nothing if it stands so in the repository."""
     given: tuple[tuple[str, str], ...] = ()
     """The variables that its command begins with, each with its value."""
+    directory: str = "."
+    """Where it runs, relative to the repository."""
 
 
-def programs_of(repository: Repository) -> list[Program]:
-    """Return the programs that the repository's files start: by Procfile or systemd, else by a framework's object."""
-    return _of_procfile(repository) or _of_units(repository) or _of_framework(repository)
+def programs_of(repository: Repository, of_project: Sequence[Program] = ()) -> list[Program]:
+    """Return the programs that the repository's files start: by Procfile or systemd, else by a framework's object.
+
+    ``of_project`` are those that a framework's own form of a project shows, before any object is looked for.
+    """
+    return _of_procfile(repository) or _of_units(repository) or list(of_project) or _of_framework(repository)
 
 
 def _of_procfile(repository: Repository) -> list[Program]:
@@ -91,8 +96,6 @@ def words_of(line: str) -> tuple[str, ...]:
 
 
 def _of_framework(repository: Repository) -> list[Program]:
-    if (manage := repository.named("manage.py")) is not None and "django" in repository.text(manage).lower():
-        return [_django(repository, manage)]
     for match, seen in repository.find(_OBJECT):
         path = Path(seen.where.rpartition(":")[0])
         if _imports(repository, path):
@@ -141,14 +144,6 @@ def _server(repository: Repository, entry: str, framework: str, seen: Seen, *, f
         words = ("{python}", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", f"{entry}()" if factory else entry)
         guess = "" if repository.needs("gunicorn") else "gunicorn, which its requirements do not name"
     return Program("web", words, seen.where, guessed=guess)
-
-
-def _django(repository: Repository, manage: Path) -> Program:
-    settings = re.search(r"""DJANGO_SETTINGS_MODULE["']\s*,\s*["']([\w.]+)\.settings""", repository.text(manage))
-    package = settings[1] if settings else "PROJECT"
-    words = ("{python}", "-m", "gunicorn", "--bind", "127.0.0.1:{port}", f"{package}.wsgi:application")
-    guess = "" if repository.needs("gunicorn") else "gunicorn, which its requirements do not name"
-    return Program("web", words, str(manage), guessed=guess if settings else "the name of the package, PROJECT")
 
 
 def health_of(repository: Repository) -> Seen | None:

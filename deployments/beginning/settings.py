@@ -26,8 +26,8 @@ class Setting:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing of use stands in the code for it."""
-        return self.value in {None, "None"}
+        """Whether nothing of use in production stands in the code for it."""
+        return self.value in {None, "None"} or "localhost" in str(self.value) or "127.0.0.1" in str(self.value)
 
 
 def settings_of(repository: Repository) -> Sequence[Setting]:

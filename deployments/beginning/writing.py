@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from deployments.beginning.database import is_url, server_in
+from deployments.beginning.django import DjangoSeen
 from deployments.beginning.draft import FILL_IN, Draft, flow_list, quoted_text
 from deployments.beginning.facts import Facts
 from deployments.beginning.migration import write_migration
@@ -79,7 +81,26 @@ def _source(draft: Draft, facts: Facts) -> None:
             draft.note(note, 2)
         draft.add("  build:")
         draft.add(*(f"    - command: {flow_list(command)}" for command in facts.tools.build))
+        if facts.django is not None and facts.django.static is not None:
+            _static(draft, facts, facts.django)
     draft.add("")
+
+
+def _static(draft: Draft, facts: Facts, project: DjangoSeen) -> None:
+    """Write how static files are collected, for which Django loads its settings; no database is asked for that."""
+    variables = facts.variables
+    urls = [variables.url.value, *variables.likewise] if variables.url else []
+    given = {**facts.tools.environment, **dict.fromkeys(urls, "postgresql://nobody@127.0.0.1:1/none")}
+    given |= {name: "1" if "PORT" in name else "none" for name in variables.parts}
+    draft.note(f"Static files: {project.static.where if project.static else ''} says where they go.", 4)
+    at = ["{release_dir}/.venv/bin/python", "manage.py", "collectstatic", "--noinput"]
+    draft.add(f"    - command: {flow_list(at)}")
+    if project.directory != Path():
+        draft.add(f"      directory: {project.directory}")
+    lines = [f"        {name}: {quoted_text(value)}" for name, value in given.items()]
+    lines += [f"        {one.value}: {draft.reference(one.value)}" for one in variables.needed]
+    if lines:
+        draft.add("      environment:", *lines)
 
 
 def _directory(draft: Draft, repository: Repository) -> None:
@@ -107,6 +128,16 @@ def _environment(draft: Draft, facts: Facts, depth: int) -> None:
     else:
         draft.fill("the variable by which the program learns of its database; none was seen", depth)
         draft.add(f'{indent}DATABASE_URL: "{facts.dsn_for_program}"')
+    hosts = facts.django.hosts if facts.django else None
+    if hosts is not None and hosts.variable:
+        between = hosts.between
+        draft.fill(f"the names by which clients reach it, read in {hosts.seen.where}; golive asks 127.0.0.1", depth)
+        draft.add(f"{indent}{hosts.variable}: {quoted_text(between.join(('127.0.0.1', 'localhost')))}")
+        variables = replace(
+            variables,
+            needed=tuple(one for one in variables.needed if one.value != hosts.variable),
+            others=tuple(one for one in variables.others if one.value != hosts.variable),
+        )
     if variables.needed:
         seen = ", ".join(dict.fromkeys(one.where.rpartition(":")[0] for one in variables.needed))
         draft.note(f"Without these it does not start, says {seen}: export a value of each where golive runs.", depth)
@@ -125,26 +156,32 @@ def _processes(draft: Draft, facts: Facts) -> None:
         draft.fill("the command that starts the service on {port}; nothing of the kind was seen", 4)
         programs = [Program("web", ("{python}", "-m", "http.server", "{port}"), "")]
     for program in programs:
-        words = facts.tools.words(program.words)
-        draft.add(f"    {program.name}:")
-        if program.where:
-            draft.note(f"Seen in {program.where}.", 6)
-        if program.guessed and not facts.tools.brings(program.guessed.partition(",")[0]):
-            draft.fill(f"the command is started by {program.guessed}", 6)
-        if not (program.background or facts.reads_port or any("{port}" in word for word in words)):
-            draft.fill("it must listen on {port}, or on the variable PORT below: golive gives each version a port", 6)
-        draft.add(f"      command: {flow_list(words)}")
-        if program.background:
-            draft.add("      role: background")
-        draft.add("      environment:")
-        if not program.background:
-            draft.add('        PORT: "{port}"')
-        for name, value in {**facts.tools.environment, **dict(program.given)}.items():
-            if name not in {"PORT", *facts.variables.given}:
-                hidden = "://" in value or _SECRET.search(name)
-                draft.add(f"        {name}: {draft.reference(name) if hidden else quoted_text(value)}")
-        _environment(draft, facts, 8)
+        _process(draft, facts, program)
     draft.add("")
+
+
+def _process(draft: Draft, facts: Facts, program: Program) -> None:
+    words = facts.tools.words(program.words)
+    draft.add(f"    {program.name}:")
+    if program.where:
+        draft.note(f"Seen in {program.where}.", 6)
+    if program.guessed and not facts.tools.brings(program.guessed.partition(",")[0]):
+        draft.fill(f"the command is started by {program.guessed}", 6)
+    if not (program.background or facts.reads_port or any("{port}" in word for word in words)):
+        draft.fill("it must listen on {port}, or on the variable PORT below: golive gives each version a port", 6)
+    draft.add(f"      command: {flow_list(words)}")
+    if program.directory != ".":
+        draft.add(f'      directory: "{{release_dir}}/{program.directory}"')
+    if program.background:
+        draft.add("      role: background")
+    draft.add("      environment:")
+    if not program.background:
+        draft.add('        PORT: "{port}"')
+    for name, value in {**facts.tools.environment, **dict(program.given)}.items():
+        if name not in {"PORT", *facts.variables.given}:
+            hidden = "://" in value or _SECRET.search(name)
+            draft.add(f"        {name}: {draft.reference(name) if hidden else quoted_text(value)}")
+    _environment(draft, facts, 8)
 
 
 def _compose(draft: Draft, facts: Facts, compose: ComposeFile) -> None:
@@ -179,12 +216,26 @@ def _rollout(draft: Draft, facts: Facts) -> None:
     draft.add("rollout:", "  kind: blue_green")
     draft.add(f"  ports: [{facts.port + 101}, {facts.port + 102}]")
     _about_health(draft, facts, 2)
-    draft.add(f"  ready: {{path: {quoted_text(_path(facts))}, within: 2 min}}")
+    _about_requests(draft, facts)
+    draft.add(f"  ready: {{path: {quoted_text(_path(facts))}, within: 2 min{_headers(facts)}}}")
     draft.add("")
 
 
+def _about_requests(draft: Draft, facts: Facts) -> None:
+    """Write what a Django project does with requests that do not come as its clients' do."""
+    hosts, https = (facts.django.hosts, facts.django.to_https) if facts.django else (None, None)
+    if hosts is not None and not (hosts.variable or hosts.allows_loopback):
+        draft.fill(f"{hosts.seen.where} must allow 127.0.0.1, by which golive asks; or give it a header Host below", 2)
+    if https is not None:
+        draft.note(f"{https.where} sends on what came without HTTPS, so golive asks as a proxy with HTTPS does.", 2)
+
+
+def _headers(facts: Facts) -> str:
+    return ", headers: {X-Forwarded-Proto: https}" if facts.django is not None and facts.django.to_https else ""
+
+
 def _path(facts: Facts) -> str:
-    route = facts.mounted or facts.health
+    route = facts.mounted or facts.health or (facts.django.admin if facts.django else None)
     if route is not None:
         return route.value
     is_fastapi = (
@@ -221,7 +272,7 @@ def _checks(draft: Draft, facts: Facts) -> None:
     draft.note("What every version must pass: old and new, on the rehearsed copy, and whichever serves in the end.", 2)
     draft.add("  compatibility:")
     _about_health(draft, facts, 4)
-    draft.add(f"    - {{kind: http, name: it is well, url: {url}, status: 200}}")
+    draft.add(f"    - {{kind: http, name: it is well, url: {url}, status: 200{_headers(facts)}}}")
     draft.fill("what else shows that it works: a page that reads the database, a scenario, its own tests", 4)
     for one in (facts.tables or ())[:5]:
         draft.add(
@@ -231,7 +282,7 @@ def _checks(draft: Draft, facts: Facts) -> None:
         draft.note(f"{len(facts.tables)} tables were seen in the database, the largest first.", 4)
     draft.add(
         "  health:",
-        f"    - {{kind: http, name: it answers, url: {url}, status: 200}}",
+        f"    - {{kind: http, name: it answers, url: {url}, status: 200{_headers(facts)}}}",
         "",
     )
 

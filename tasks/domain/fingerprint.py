@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tasks.domain.errors import SqlFailed
@@ -119,6 +120,18 @@ def fingerprint(session: Session, like: Fingerprint | None = None) -> dict[str, 
     objects = session.query(_LARGE_OBJECTS)[0]
     if objects["rows"]:
         found[LARGE_OBJECTS] = {"rows": objects["rows"], "hash": objects["hash"]}
+    return found
+
+
+def rows_of(session: Session, names: Collection[str]) -> dict[str, Counter[int]]:
+    """Return the hash of each row of some small tables, those that are there, with how often it occurs."""
+    settle(session)
+    found = {}
+    for name in tables(session):
+        if name in names:
+            one = row_hash(_columns(session, name) if _hashed_by(session) == "columns" else [])
+            rows = session.query(f"SELECT {one} AS hash FROM ONLY {name} t")  # noqa: S608 - names as the server quotes
+            found[name] = Counter(row["hash"] for row in rows)
     return found
 
 

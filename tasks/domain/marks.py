@@ -82,6 +82,12 @@ MARKS: tuple[Mark, ...] = (
         _REHEARSE,
         "run both versions on the migrated copy",
     ),
+    _step(
+        "restore_possible",
+        "Where a restore is the only way back, it is seen that one could be made.",
+        _REHEARSE,
+        "see that a restore could be made",
+    ),
     _phase("go", "Go or no-go: every role has signed and the window is open.", State.AWAITING_GO),
     _phase("migrate", "The whole phase: production is migrated as rehearsed.", State.MIGRATE),
     _step("hold_migration", "Requests are held back while production is migrated.", "migrate",

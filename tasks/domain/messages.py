@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.domain import parts
 from tasks.domain.parts import Part, Run
-from tasks.domain.plain_text import clip, one_line, plain, utc
+from tasks.domain.plain_text import one_line, plain, shorten, utc
 from tasks.domain.ports import Attachment
 from tasks.domain.release import State
 from tasks.domain.units import show_seconds
@@ -287,7 +287,7 @@ def _words(state: str) -> str:
 
 
 def _short(text: str) -> str:
-    return clip(plain(text), 500)
+    return shorten(plain(text), 500)
 
 
 def _phase(phase: PhaseLine) -> str:

@@ -24,9 +24,17 @@ def clip(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - len(CUT)] + CUT
 
 
+def shorten(text: str, limit: int) -> str:
+    """Return the text, or its beginning and its end: a program says last what went wrong."""
+    room = (limit - len(CUT)) // 2
+    if len(text) <= limit or room < len(CUT):
+        return clip(text, limit)
+    return f"{clip(text, limit - room - 1)} {text[-room:]}"
+
+
 def one_line(text: str, limit: int = LINE) -> str:
-    """Return the text on one line of at most ``limit`` characters."""
-    return clip(" ".join(plain(text).split()), limit)
+    """Return the text on one line of at most ``limit`` characters, with its beginning and its end."""
+    return shorten(" ".join(plain(text).split()), limit)
 
 
 def utc(at: datetime) -> str:

@@ -159,3 +159,10 @@ class Migrator(Kind):
     def books(self) -> frozenset[str]:
         """Return the tables, with their schema, in which the migrator itself keeps what it has applied."""
         return frozenset()
+
+    def leaves_rows_in(self) -> frozenset[str]:
+        """Return the tables, with their schema, whose rows may stay that its tool added by itself in an upgrade.
+
+        A way down that leaves no other difference than such rows is exact: no version minds them.
+        """
+        return frozenset()

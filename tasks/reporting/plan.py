@@ -7,6 +7,9 @@ from typing import Any
 
 from tasks.domain.units import show_bytes, show_seconds
 
+_HOUR = 3600.0
+"""How often Prefect's schedule looks."""
+
 UNKNOWN = "unknown"
 """The key under which a part of a plan says why it cannot be known yet."""
 
@@ -140,7 +143,8 @@ def _numbered(steps: Sequence[Mapping[str, Any]], checks: Mapping[str, Sequence[
 def _about_watch(plan: Mapping[str, Any], number: int) -> Iterator[str]:
     watch = plan["watch"]
     yield from ("", f"## {number}. watch", "")
-    yield f"- a look every {show_seconds(watch['every'])} for {show_seconds(watch['for'])}"
+    by_hand = "; Prefect's schedule looks each hour, golive monitor at any time" if watch["every"] < _HOUR else ""
+    yield f"- a look every {show_seconds(watch['every'])} for {show_seconds(watch['for'])}{by_hand}"
     if watch["probe"]:
         yield f"- {watch['probe']['check']} is probed every {show_seconds(watch['probe']['every'])}"
     if watch["traffic"]:

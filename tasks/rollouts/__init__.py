@@ -11,19 +11,20 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tasks.domain.errors import OutsideError, ReleaseFileError, RolloutFailed, SeveralServe, Unreachable
-from tasks.domain.kind import Duration, Kind, Strict
+from tasks.domain.kind import Duration, Kind
 from tasks.domain.outcome import Measurement
 from tasks.domain.target import Target
 from tasks.domain.together import together
 from tasks.domain.upstream import Member
 from tasks.platforms import Instance, Platform, Running
+from tasks.rollouts._asked import Asked
 from tasks.routers import Router
 
 ALIVE = frozenset({Running.UP, Running.STARTING})
 """The states in which a slot is taken by a process of golive's."""
 
 
-class Ready(Strict):
+class Ready(Asked):
     """When an instance counts as ready."""
 
     path: str = "/health"
@@ -279,9 +280,8 @@ class Rollout(Kind):
         row, last, look_at = 0, "nothing was asked", begun
         while (now := world.clock.monotonic()) < begun + ready.within:
             try:
-                answer = world.http.request(
-                    "GET", url, timeout=min(5.0, max(1.0, begun + ready.within - now)), fresh=True
-                )
+                patience = min(5.0, max(1.0, begun + ready.within - now))
+                answer = ready.ask(target, place.port, ready.path, patience)
                 row, last = (row + 1 if answer.status == ready.status else 0), f"status {answer.status}"
             except OutsideError as error:
                 row, last = 0, error.seen

@@ -9,17 +9,18 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from tasks.domain.errors import OutsideError, RolloutFailed, Unreachable
-from tasks.domain.kind import Duration, Strict
+from tasks.domain.kind import Duration
 from tasks.domain.together import together
 from tasks.domain.upstream import Upstream
 from tasks.platforms import Running
 from tasks.rollouts import ALIVE, Place, Rollout, Site, Step, reachable, router_of
+from tasks.rollouts._asked import Asked
 from tasks.routers import Port
 
 SLOTS = ("blue", "green")
 
 
-class Probe(Strict):
+class Probe(Asked):
     """A request by which golive itself looks at a version, on each of its own ports."""
 
     path: str = "/health"

@@ -61,9 +61,8 @@ def probe_for(
 
 def _ask(site: Site, probe: Probe, place: Place) -> float | str:
     """Return how long the answer took, or what was wrong with it."""
-    url = f"http://127.0.0.1:{place.port}{probe.path}"
     try:
-        answer = site.on(place.host).world.http.request("GET", url, timeout=probe.within, fresh=True)
+        answer = probe.ask(site.on(place.host), place.port, probe.path, probe.within)
     except OutsideError as error:
         return f"{place.name}: {error.seen}"
     return answer.elapsed if answer.status == probe.status else f"{place.name}: status {answer.status}"

@@ -166,8 +166,7 @@ class Rolling(Rollout):
         if not self.version_in(site, place):
             return False
         try:
-            url = f"http://127.0.0.1:{place.port}{self.ready.path}"
-            site.on(place.host).world.http.request("GET", url, timeout=5.0, fresh=True)
+            self.ready.ask(site.on(place.host), place.port, self.ready.path, 5.0)
         except OutsideError:
             return False
         return True

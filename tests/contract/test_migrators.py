@@ -19,7 +19,7 @@ from tasks.domain.target import Target
 from tasks.domain.turn import Turn
 from tasks.migrators import Limits, Migrated, Migrator
 from tasks.spec.describing import describe_fields
-from tests import own_tool
+from tests import djangos, own_tool
 
 NAMES = sorted(info.name for info in pkgutil.iter_modules(migrators.__path__) if not info.name.startswith("_"))
 
@@ -78,6 +78,9 @@ RELEASES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "alembic": alembic_release,
     "at_start": lambda _directory: {},
     "command": lambda directory: own_tool.release(directory, made=("CREATE TABLE made (id int)", "DROP TABLE made")),
+    "django": lambda directory: djangos.project(
+        directory, **{"0001_made": "migrations.RunSQL('CREATE TABLE made (id int)', 'DROP TABLE made')"}
+    ),
     "none": lambda _directory: {},
     "sql": sql_release,
 }

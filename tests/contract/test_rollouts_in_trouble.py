@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -322,3 +323,25 @@ def test_of_a_version_that_is_not_up_in_time_and_wrote_nothing_it_is_said_what_m
     stage = staged("recreate", ready={"within": "300ms", "every": "20ms"})
     with pytest.raises(RolloutFailed, match=r"written nothing; .* raise rollout\.ready\.within"):
         stage.go("v1", "never_ready")
+
+
+@pytest.mark.parametrize("kind", ["recreate", "rolling", "canary"])
+def test_a_version_that_answers_for_its_own_name_alone_is_asked_by_that_name(kind, tmp_path, world, monkeypatch):
+    monkeypatch.setenv("SHOP_NAME", "shop.example.org")
+    asked = []
+
+    class Asking:
+        def request(self, method: str, url: str, **given: Any) -> Any:
+            asked.append((url.rpartition("/")[2], given.get("headers")))
+            return world.http.request(method, url, **given)
+
+    http: Any = Asking()
+    headers = {"headers": {"Host": "${env:SHOP_NAME}"}}
+    probed = {"probe": {"path": "/work", "every": "20ms", "within": "1s", **headers}} if kind == "canary" else {}
+    with WAYS["embedded"](tmp_path, world) as way:
+        rollout = a_rollout(kind, **QUICK | {"ready": {"every": "20ms", **headers}} | probed)
+        with plain_stage(tmp_path, rollout, way, replace(world, http=http)) as stage:
+            stage.go("v1")
+            stage.go("v2")
+            stage.serves_only("v2")
+    assert {str(headers) for path, headers in asked if path in {"health", "work"}} == {"{'Host': 'shop.example.org'}"}

@@ -34,8 +34,9 @@ from tasks.domain.errors import (
     Unreachable,
     WindowClosed,
 )
-from tests.flows import GROW, SmallSystem
+from tests.flows import GROW, ON_NAME, SmallSystem
 from tests.services import free_port
+from tests.small_service import service_text
 from tests.systems import run
 
 _numbers = iter(range(1000))
@@ -289,6 +290,14 @@ def test_a_version_that_does_not_hold_is_found_in_rehearsal(shop, fault, kind, c
     error = stopped(shop, kind, word, code=code, version=a_version(shop, fault=fault))
     password = shop.dsn.partition("@")[0].rpartition(":")[2]
     assert password not in str(error) + shop.notes()
+
+
+def test_a_version_that_never_served_is_built_anew_where_its_source_says_otherwise_now(shop):
+    version = a_version(shop, fault="exit")
+    stopped(shop, RolloutFailed, "is not to my liking", code=10, version=version)
+    shop.write({"rollout.ready.within": "2s"})
+    (shop.home / "versions" / version / "service.py").write_text(service_text(version, ON_NAME, "never_ready", ""))
+    stopped(shop, RolloutFailed, "status 503", code=10, version=version)
 
 
 # -- go / no-go -------------------------------------------------------------------------------------------------------

@@ -12,7 +12,16 @@ import pytest
 from tasks.adapters.host import LocalHost
 from tasks.adapters.postgres import Postgres
 from tasks.backups.dump import Dump
-from tasks.domain.errors import BackupNotProven, ChecksFailed, DiskTooSmall, LockNotGranted, NeedsPerson, Refused
+from tasks.domain.errors import (
+    AccessDenied,
+    BackupNotProven,
+    ChecksFailed,
+    DiskTooSmall,
+    LockNotGranted,
+    NeedsPerson,
+    Refused,
+    RehearsalFailed,
+)
 from tests.flows import GROW, ON_TITLE, RENAME, RENAME_BACK, SmallSystem
 
 
@@ -139,6 +148,17 @@ def test_where_only_a_restore_is_left_a_person_accepts_the_loss_and_the_live_dat
     aside = Postgres().with_database(shop.dsn, detail["kept_aside"])
     assert shop.sql("SELECT count(*) AS n FROM item WHERE title = 'written under v2'", aside) == [{"n": 20}]
     shop.no_scratch_is_left()
+
+
+def test_a_restore_that_could_not_be_made_stops_the_release_before_production_is_touched(shop, monkeypatch):
+    def denied(*_given: Any) -> None:
+        raise AccessDenied("permission denied to create database [42501]")
+
+    monkeypatch.setattr("tasks.restore.create_like", denied)
+    shop.add_version("v2-denied", query=ON_TITLE, up={"1_rename": RENAME})
+    with shop.untouched(), pytest.raises(RehearsalFailed, match="a restore, and that could not be made: permission"):
+        shop.release("v2-denied")
+    assert (shop.latest().state, shop.latest().mutation_started_at) == ("stopped", None)
 
 
 def another_backup_is_refused(shop: SmallSystem, release: str) -> None:

@@ -159,6 +159,14 @@ def test_canary(reader: Reader) -> None:
     assert "send 5% of the requests to v2" in reader.runs("golive plan shop v2")
 
 
+def test_a_service_that_migrates_itself(reader: Reader) -> None:
+    shop = reader.system
+    shop.write({"router": {"kind": "embedded", "listen": shop.port}})
+    page = Page("docs/how-to/a-service-that-migrates-itself.md", words={"8101, 8102": f"{free_port()}, {free_port()}"})
+    reader.follow(page)
+    assert "the start of v2" in reader.runs("golive plan shop v2")
+
+
 def test_bring_your_checklist(reader: Reader) -> None:
     shop = reader.system
     there = str(shop.path.parent / "checklist.csv")  # where the page has that of the shop

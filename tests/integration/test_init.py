@@ -201,9 +201,8 @@ def test_compose_says_what_its_file_lacks_for_two_versions_side_by_side(tmp_path
     assert 'api must publish "127.0.0.1:${PORT}:8000"' in text
     assert "api must have no container_name" in text
     assert "db, cache belong to no version" in text
-    assert file["migration"]["kind"] == "command"
+    assert file["migration"]["kind"] == "django"
     assert platform["environment"]["DATABASE_URL"] == "{dsn}"
-    assert file["migration"]["files"] == ["desk/migrations/*.py"]
     assert platform["environment"]["DB_HOST"] == "{db_host}"
     assert file["rollout"]["ready"]["path"] == "/health/"
 

@@ -134,12 +134,3 @@ def test_a_script_that_migrates_is_taken_and_its_question_left_to_a_person(tmp_p
     assert file["migration"]["files"] == ["migrate.js", "sql/*.sql", "package-lock.json"]
     assert "FILL IN: the command `pending`, which fails as it stands" in text
     assert subprocess.run(file["migration"]["commands"]["pending"], check=False, capture_output=True).returncode != 0
-
-
-def test_an_error_of_django_is_not_taken_for_nothing_pending(tmp_path: Path) -> None:
-    files = {"manage.py": "import django\n", "desk/migrations/0001_initial.py": ""}
-    file, _text = begun(tmp_path, files)
-    words = [word.replace("{python}", "node_modules/.bin/python") for word in file["migration"]["commands"]["pending"]]
-    said = "[X]  auth.0001_initial\n[ ]  desk.0001_initial\n[ ]  desk.0002_more (2 squashed migrations)\n"
-    assert asked(tmp_path / "desk", words, "python", said) == (0, ["desk.0001_initial", "desk.0002_more"])
-    assert asked(tmp_path / "desk", words, "python", "", code=1)[0] != 0

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from tasks.domain.messages import Mark, Note, PhaseLine, alert_note, final_note, parts_of, reply_note, root_note
-from tasks.domain.plain_text import CUT, LINE, clip
+from tasks.domain.plain_text import CUT, LINE, clip, one_line, shorten
 from tasks.domain.release import State
 from tests.notes import EVIL, about, alert, every_note
 
@@ -31,6 +31,15 @@ def test_a_message_has_one_line_and_parts_that_can_be_kept_as_they_are() -> None
 def test_a_shortened_text_says_so() -> None:
     assert clip("word " * 40, 50) == ("word " * 40)[: 50 - len(CUT)] + CUT
     assert clip("short", 20) == "short"
+
+
+def test_what_a_program_says_last_is_kept_of_a_long_text() -> None:
+    trace = "the build failed: " + "File x, line 1 & 2; " * 200 + "Error: no Redis at 127.0.0.1:6379"
+    for shown in (one_line(trace), shorten(trace, 500)):
+        assert shown.startswith("the build failed: ")
+        assert CUT in shown
+        assert shown.endswith("Error: no Redis at 127.0.0.1:6379")
+    assert all(len(shorten("word " * 40, limit)) <= limit for limit in range(20, 90))
 
 
 def test_the_root_says_state_progress_figures_and_origin() -> None:
