@@ -158,6 +158,7 @@ def private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]:
 
     Where the system has hosts it runs on the first of them, and is looked at from golive's own machine all the same.
     """
+    ctx = ctx.on_copy()
     site = ctx.site(version)
     host = site.target.world.host
     needed = dict(islice(ctx.targets(version).items(), 2))  # golive's own machine and the first host

@@ -183,6 +183,11 @@ class Context:
         own = production_everywhere(self.file, self.settings, self.world, of)
         return own.at(baseline=self.ledger.evidence.baselines(self.release.id))
 
+    def on_copy(self) -> Context:
+        """Return the release as it is rehearsed: whatever runs then has the values of ``rehearsal.environment``."""
+        platform = self.file.platform.given(self.file.rehearsal.environment)
+        return replace(self, file=self.file.model_copy(update={"platform": platform}))
+
     def in_turn(self) -> Target:
         """Return production as a target to migrate: only while this process holds the release."""
         require = partial(self.ledger.releases.beat, self.claim)

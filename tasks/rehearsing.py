@@ -45,7 +45,7 @@ class State:
 
 def copy_of(ctx: Context) -> Target:
     """Return the rehearsal's copy as a target."""
-    return ctx.target().at(dsn=Scratch(ctx).dsn(REHEARSAL))
+    return ctx.on_copy().target().at(dsn=Scratch(ctx).dsn(REHEARSAL))
 
 
 def up_down_up(ctx: Context) -> tuple[dict[str, Any], str | None]:

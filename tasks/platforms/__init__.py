@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 from tasks.domain.errors import ReleaseFileError
 from tasks.domain.kind import Kind
 from tasks.domain.ports import Command, Finished
 from tasks.domain.target import Target, Within
+
+_HOLD_VARIABLES = frozenset({"environment", "files"})
+"""The fields of a platform, or of its parts, in which variables stand by name."""
 
 
 class Running(StrEnum):
@@ -57,6 +60,19 @@ class Platform(Kind):
     slots_at_once: ClassVar[bool] = False
     """Whether several slots of one machine may be started and stopped at the same time."""
 
+    def variables(self) -> frozenset[str]:
+        """Return the names of the variables that the release file hands to what runs."""
+        return frozenset(name for given in _handed_over(self.model_dump()) for name in given)
+
+    def given(self, values: Mapping[str, str]) -> Self:
+        """Return this platform with other values for some of these variables, wherever it hands them over."""
+        tree = self.model_dump()
+        for handed in _handed_over(tree):
+            handed.update({name: value for name, value in values.items() if name in handed})
+        changed = type(self).model_validate(tree)
+        # A copy, so that both share what keeps two threads from each other.
+        return self.model_copy(update={name: getattr(changed, name) for name in type(self).model_fields})
+
     @abstractmethod
     def start(self, target: Target, instance: Instance) -> None:
         """Run the instance in its slot; nothing is done if that version already runs there.
@@ -98,6 +114,20 @@ class Platform(Kind):
 
     def close(self, target: Target) -> None:
         """End what the platform itself keeps running, if golive started it."""
+
+
+def _handed_over(tree: Any) -> Iterator[dict[str, str]]:
+    """Yield the variables of a platform: its own, those of its processes, and those that hold the path of a file."""
+    if isinstance(tree, dict):
+        for name, part in tree.items():
+            if name in _HOLD_VARIABLES and _is_texts(part):
+                yield part
+            else:
+                yield from _handed_over(part)
+
+
+def _is_texts(part: Any) -> bool:
+    return isinstance(part, dict) and all(isinstance(value, str) for value in part.values())
 
 
 def _no_containers(platform: Platform, within: Within) -> ReleaseFileError:

@@ -66,6 +66,11 @@ class Rehearsal(Strict):
     """The review of the migration's SQL."""
     under_load: UnderLoad | None = None
     """The load under which the migration is rehearsed a second time, on a copy of its own; none by default."""
+    environment: dict[str, str] = Field(
+        default_factory=dict, examples=[{"REDIS_URL": "redis://127.0.0.1:6379/9", "MAIL_URL": "smtp://127.0.0.1:1"}]
+    )
+    """Variables of the platform that have other values for whatever runs on the copy: queues, caches, mail servers and
+    services of others that are production's own. The database is the copy in any case."""
     changes_at_start: Literal["refuse", "tell"] = "refuse"
     """What comes of it if the new version itself changes the schema when it starts on the migrated copy, other than the
     old one does at each start: ``refuse`` stops the release, for no lock of that is measured or limited; ``tell`` lets

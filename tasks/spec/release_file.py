@@ -281,6 +281,18 @@ class ReleaseFile(Strict):
         return self
 
     @model_validator(mode="after")
+    def _rehearsal_has_its_own_values(self) -> Self:
+        known = self.platform.variables()
+        for name in self.rehearsal.environment:
+            if name not in known:
+                near = get_close_matches(name, known, 3) or sorted(known)
+                raise _misfit(
+                    f"{name} is no variable of the platform; expected {', '.join(near) or 'none: it has none'}",
+                    *("rehearsal", "environment", name),
+                )
+        return self
+
+    @model_validator(mode="after")
     def _pauses_fit(self) -> Self:
         for part, seconds in (("migration", self.migration.pause), ("rollout", self.rollout.longest_hold)):
             if not seconds:

@@ -50,6 +50,17 @@ def test_every_kind_of_platform_is_tested():
     assert set(STANDS) == set(KINDS)
 
 
+def test_it_hands_over_other_values_of_the_variables_that_it_has_and_no_others(stand):
+    platform = stand.make({"QUEUE": "production", "MAIL": "on"})
+    assert {"QUEUE", "MAIL"} <= platform.variables()
+    other, changed = (
+        stand.make({"QUEUE": "rehearsal", "MAIL": "on"}),
+        platform.given({"QUEUE": "rehearsal", "OTHER": "1"}),
+    )
+    assert changed.model_dump() == other.model_dump()
+    assert platform.given({}) == platform, "nor does it lose what keeps two threads from each other"
+
+
 def test_it_starts_says_what_runs_replaces_and_stops(stand):
     target = stand.target
     platform, port = stand.start()

@@ -41,6 +41,19 @@ def test_what_the_new_version_alone_must_be_is_asked_on_the_copy_when_the_old_on
     shop.write({"checks.rehearsal": []})
 
 
+def test_what_runs_on_the_copy_has_the_values_that_the_rehearsal_gives_it(shop):
+    there = shop.home / "not production's"
+    shop.add_version("v2-elsewhere", fault="switch")
+    shop.write({"rehearsal.environment": {"SWITCH": str(there)}})
+    shop.switch(on=True)  # which breaks it in production alone
+    shop.phase("rehearse", "v2-elsewhere")
+    there.touch()
+    with pytest.raises(ChecksFailed, match="v2-elsewhere on the migrated copy: 1 of 1 checks failed"):
+        shop.phase("rehearse", "v2-elsewhere")
+    shop.switch(on=False)
+    shop.write({"rehearsal.environment": {}})
+
+
 def evidence_of(shop: SmallSystem, step: str) -> dict[str, Any]:
     rows = [one for one in shop.ledger.releases.steps(shop.latest().id) if one.name == step and one.event == "done"]
     return dict(rows[-1].detail)

@@ -276,6 +276,14 @@ def test_a_canary_names_checks_that_there_are_and_asks_for_traffic_where_the_rou
     assert "rollout.traffic: the router nginx does not count requests; expected embedded or haproxy" in fault(text)
 
 
+def test_only_variables_that_the_platform_has_may_be_others_in_the_rehearsal():
+    web = 'web: {command: [./serve, "{port}"]'
+    text = changed(web, f"{web}, environment: {{REDIS_URL: redis://a}}")
+    loading.parse(f"{text}rehearsal: {{environment: {{REDIS_URL: redis://b}}}}\n", "shop/release.yaml")
+    said = fault(f"{text}rehearsal: {{environment: {{REDIS_URI: redis://b}}}}\n")
+    assert "rehearsal.environment.REDIS_URI: REDIS_URI is no variable of the platform; expected REDIS_URL" in said
+
+
 def test_requests_of_clients_are_counted_by_a_router_that_can_along_with_probes_and_often_enough():
     watch = "watch: {probe: {check: it answers}, traffic: {kind: router, every: 4 min}}\n"
     loading.parse(SMALL + watch, "shop/release.yaml")
