@@ -106,7 +106,8 @@ def require_possible(ctx: Context) -> Mapping[str, Any]:
         who = [row["who"] for row in session.query(_NOT_MINE_TO_END, (name,))]
         if who:
             raise _not_possible(
-                f"golive's role may not end the sessions of {', '.join(who)}", "GRANT pg_signal_backend"
+                f"golive's role may not end the sessions of {', '.join(who)}, who are connected now",
+                "pg_signal_backend, and no superuser connected, whom only a superuser may send away",
             )
         try:
             drop_database(ctx.world, session, made)

@@ -15,6 +15,7 @@ from deployments.beginning.repository import ComposeFile, Repository
 from deployments.beginning.service import Program
 from tasks.spec.naming_secrets import holds_password
 
+_OUTSIDE = re.compile(r"REDIS|CELERY|BROKER|AMQP|RABBIT|KAFKA|QUEUE|CACHE|SMTP|MAIL|WEBHOOK")
 _BACKGROUND = re.compile(r"worker|beat|scheduler|consumer|celery|cron|queue")
 _SECRET = re.compile(r"SECRET|PASS|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
 
@@ -35,6 +36,7 @@ def text_of(name: str, facts: Facts) -> str:
         _processes(draft, facts)
     _rollout(draft, facts)
     write_migration(draft, facts)
+    _rehearsal(draft, facts)
     _people(draft)
     _checks(draft, facts)
     _watch(draft)
@@ -259,6 +261,16 @@ def _about_health(draft: Draft, facts: Facts, depth: int) -> None:
     if facts.prefixes:
         seen = ", ".join(dict.fromkeys(one.value for one in facts.prefixes[:5]))
         draft.fill(f"the prefix, if this route is mounted under one; seen were {seen}", depth)
+
+
+def _rehearsal(draft: Draft, facts: Facts) -> None:
+    """Write how a rehearsal keeps away from what is production's own besides the database."""
+    known = (*facts.variables.needed, *facts.variables.others)
+    if outside := [one.value for one in known if _OUTSIDE.search(one.value)]:
+        draft.fill(
+            "where the versions that a rehearsal starts find these, so that nothing of it reaches production's own"
+        )
+        draft.add("# rehearsal:", "#   environment:", *(f"#     {name}: another value" for name in outside), "")
 
 
 def _people(draft: Draft) -> None:

@@ -302,6 +302,14 @@ def test_a_prefix_that_the_code_does_not_tell_is_left_to_be_filled_in(tmp_path: 
     assert "FILL IN: the prefix, if this route is mounted under one; seen were /v1" in text
 
 
+def test_what_a_rehearsal_must_not_reach_is_named(tmp_path: Path) -> None:
+    files = FASTAPI | {".env.example": "ORDERS_DATABASE_URL=postgresql://a@b/c\nCELERY_BROKER_URL=redis://x\nKEY=x\n"}
+    _, text, _ = begun(tmp_path, "orders", files)
+    assert "# rehearsal:\n#   environment:\n#     CELERY_BROKER_URL: another value\n" in text
+    _, text, _ = begun(tmp_path, "other", FASTAPI)
+    assert "# rehearsal:" not in text
+
+
 @pytest.mark.parametrize("directory", ["v1", "1.4.0rc1", "orders-1.4.0"])
 def test_versions_beside_each_other_are_the_source_and_the_project_gives_the_name(
     tmp_path: Path, directory: str
