@@ -149,17 +149,21 @@ class Embedded(Router):
         host.link(home / "gate", home / "upstreams" / name)
         host.write(home / "until", _NEVER)
         self._must_hold_until(target, _NEVER)
-        took = self._took(target, home, since)
+        took = self._took(target, home, since, now)
         return Held(round(max(0.0, min(now, until) - since), 3), len(took), round(max(took, default=0.0), 3))
 
-    def _took(self, target: Target, home: Path, since: float) -> list[float]:
-        """Return how long each request took that was held back, once no more of them are answered."""
+    def _took(self, target: Target, home: Path, since: float, until: float) -> list[float]:
+        """Return how long each request took that was held back, once no more of them are answered.
+
+        One that came when they were let go on already was not, though Caddy may not have read that yet.
+        """
         took: list[float] = []
         target.world.clock.sleep(_ANSWERED)
         for _ in range(_LOOKS):
             before = len(took)
             lines = (json.loads(line) for line in (target.world.host.read(home / REQUESTS_LOG) or "").splitlines())
-            took = [float(one["duration"]) for one in lines if one["ts"] >= since and "held" in one]
+            ended = [(float(one["ts"]), float(one["duration"])) for one in lines if "held" in one]
+            took = [duration for at, duration in ended if at >= since and at - duration < until]
             if len(took) == before:
                 break
             target.world.clock.sleep(_ANSWERED)
