@@ -34,7 +34,7 @@ test: $(VENV)/.dev  ## all tests
 bench: $(VENV)/.dev  ## the figures of the benchmarks, with what is aimed at; takes a quarter of an hour and 15 GB
 	@$(BIN)/python -m tests.benchmarks
 
-simulate: $(VENV)/.dev  ## 27,000 simulated releases through the judging, beside the plain rules of checklists
+simulate: $(VENV)/.dev  ## 32,000 simulated releases through the judging, beside the plain rules of checklists
 	@$(BIN)/python -m tests.simulation
 
 PICTURES ?= var/pictures

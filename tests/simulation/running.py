@@ -110,6 +110,11 @@ SCENARIOS: dict[str, Scenario] = {
     "errors 15 %": Scenario(Fault(errors=0.15, at_once=False), "≤ 25 % rolled back", _rarely),
     "errors 25 %": Scenario(Fault(errors=0.25, at_once=False)),
     **{f"errors {share} %": Scenario(Fault(errors=share / 100, at_once=False), _SOON, _soon) for share in (30, 40)},
+    **{f"slower {factor:g} ×": Scenario(Fault(slower=factor)) for factor in (1.2, 1.6)},
+    **{f"slower {factor:g} ×": Scenario(Fault(slower=factor), _SOON, _soon) for factor in (2.0, 3.0)},
+    "slower 2 ×, hours later": Scenario(Fault(slower=2.0, at_once=False)),
+    "no data": Scenario(Fault(blind=True), "none stable", lambda tally: tally.stable == 0),
+    "healthy, day/night 1.5 ×": Scenario(Fault(swing=0.2)),
     "clients counted, healthy": Scenario(Fault(clients=True), "0 rolled back", _never),
     "clients counted, down 5 min": Scenario(
         Fault(outage=5 * MINUTE, at_once=False, clients=True), "0 rolled back", _never
@@ -117,11 +122,6 @@ SCENARIOS: dict[str, Scenario] = {
     "clients alone, errors 15 %": Scenario(_of_clients(0.15), "≤ 25 % rolled back", _rarely),
     "clients alone, errors 25 %": Scenario(_of_clients(0.25)),
     "clients alone, errors 30 %": Scenario(_of_clients(0.30), _SOON, _soon),
-    **{f"slower {factor:g} ×": Scenario(Fault(slower=factor)) for factor in (1.2, 1.6)},
-    **{f"slower {factor:g} ×": Scenario(Fault(slower=factor), _SOON, _soon) for factor in (2.0, 3.0)},
-    "slower 2 ×, hours later": Scenario(Fault(slower=2.0, at_once=False)),
-    "no data": Scenario(Fault(blind=True), "none stable", lambda tally: tally.stable == 0),
-    "healthy, day/night 1.5 ×": Scenario(Fault(swing=0.2)),
 }
 """The scenarios by name. What has no aim is shown for what it is."""
 
