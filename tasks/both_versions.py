@@ -118,7 +118,7 @@ def _changed_by_start(ctx: Context, version: str, slot: str, *, migrated: bool =
 
 
 def _schema(ctx: Context) -> str:
-    dsn = copy_of(ctx).dsn
+    dsn = Scratch(ctx).dsn(REHEARSAL)
     with ctx.world.databases.session(dsn, read_only=True) as session:
         version = session.server_version
     return schema_of(ctx, dsn, version)
@@ -172,7 +172,11 @@ def private_instance(ctx: Context, version: str, slot: str) -> Iterator[Target]:
             ctx.file.rollout.wait_ready(site, Place(slot, port))
             first = {name: target for name in needed if name}
             yield ctx.target(version).at(
-                dsn=copy_of(ctx).dsn, port=near, slot=slot, base_url=f"http://127.0.0.1:{near}", hosts=first
+                dsn=Scratch(ctx).dsn(REHEARSAL),
+                port=near,
+                slot=slot,
+                base_url=f"http://127.0.0.1:{near}",
+                hosts=first,
             )
         finally:
             ctx.file.platform.stop(target, slot)

@@ -49,7 +49,7 @@ class Clients:
 
     def _count(self, source: TrafficSource, at: datetime) -> Counted | None:
         if self._last is None:
-            self._last = at, self._read(source, None, 0.0) if source.shortest == 0 else None
+            self._last = at, self._begin(source)
             return None
         began, before = self._last
         seconds = (at - began).total_seconds()
@@ -69,7 +69,7 @@ class Clients:
             return None
         began, found = clock.monotonic(), None
         try:
-            before = self._read(source, None, 0.0) if source.shortest == 0 else None
+            before = self._begin(source)
             while found is None or (found.traffic.asked < ERROR_CONFIRMATIONS and not found.traffic.failed):
                 if clock.monotonic() - began > 2 * source.every:
                     break
@@ -80,6 +80,10 @@ class Clients:
         except OutsideError as error:
             world().progress(f"{self._ctx.release.id}: {world().secrets.mask(str(error))}")
         return found
+
+    def _begin(self, source: TrafficSource) -> Reading | None:
+        """Return where counters stand; a source that tells of a past time by itself has none."""
+        return self._read(source, None, 0.0) if source.shortest == 0 else None
 
     def _read(self, source: TrafficSource, before: Reading | None, seconds: float) -> Reading:
         return source.read(self._target, self._ctx.file.router, before, seconds)

@@ -185,6 +185,8 @@ class Context:
 
     def on_copy(self) -> Context:
         """Return the release as it is rehearsed: whatever runs then has the values of ``rehearsal.environment``."""
+        if not self.file.rehearsal.environment:
+            return self
         platform = self.file.platform.given(self.file.rehearsal.environment)
         return replace(self, file=self.file.model_copy(update={"platform": platform}))
 

@@ -36,6 +36,9 @@ INSERT INTO item (name, price) SELECT 'item ' || i, i / 3.0 FROM generate_series
 INSERT INTO note SELECT i, i, repeat('n', 50) FROM generate_series(1, 100) i;
 """
 
+BLUE_GREEN = {"kind": "blue_green", "ready": {"every": "50ms", "within": "8s"}, "drain": "100ms"}
+"""A rollout without downtime that waits no longer than a test has to; it lacks its ports."""
+
 GROW = "ALTER TABLE item ADD COLUMN colour text;\n"
 """A migration on which v1 still runs: the way back is ``keep``."""
 RENAME = "ALTER TABLE item RENAME COLUMN name TO title;\n"

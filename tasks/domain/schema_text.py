@@ -51,15 +51,18 @@ def difference(before: str | None, now: str | None, names: tuple[str, str] = ("r
 
 def changed_lines(before: str, now: str) -> frozenset[str]:
     """Return the lines that a schema has now and had not before, and the other way round, each with its sign."""
-    lines = list(unified_diff(before.splitlines(), now.splitlines(), n=0, lineterm=""))[2:]
-    return frozenset(line for line in lines if not line.startswith("@@") and line[1:].strip("- "))
+    return frozenset(line for line in _changed(before, now) if line[1:].strip("- "))
 
 
 def changes_told(before: str, now: str) -> str:
     """Return in a few lines what a schema has now (``+``) and had before (``-``): objects by name, else its lines."""
-    lines = unified_diff(before.splitlines(), now.splitlines(), n=0, lineterm="")
-    changed = [line for line in list(lines)[2:] if not line.startswith("@@")]
+    changed = _changed(before, now)
     objects = [f"{found[1]} {found[3].lower()} {found[2]}" for line in changed if (found := _OBJECT.fullmatch(line))]
     told = objects or [line for line in changed if line[1:].strip("- ")]
     more = [f"… and {len(told) - _MOST_TOLD} more"] if len(told) > _MOST_TOLD else []
     return "\n".join([*told[:_MOST_TOLD], *more])
+
+
+def _changed(before: str, now: str) -> list[str]:
+    lines = list(unified_diff(before.splitlines(), now.splitlines(), n=0, lineterm=""))[2:]
+    return [line for line in lines if not line.startswith("@@")]

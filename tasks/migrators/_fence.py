@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from tasks.domain.errors import Fenced
 from tasks.domain.ports import Session
-from tasks.domain.relation import quoted
 from tasks.domain.target import Target
 from tasks.domain.turn import FENCE, Turn
+from tasks.migrators._own_table import made
 
-_PLACE = """
-SELECT n.nspname AS schema, c.relname AS name FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = coalesce(to_regclass(%s), to_regclass(%s))
-"""
-_MAY = "SELECT has_database_privilege(current_database(), 'CREATE')"
+_COLUMNS = (
+    "system text PRIMARY KEY, release text NOT NULL, began timestamptz NOT NULL, epoch integer NOT NULL,"
+    " raised_at timestamptz NOT NULL DEFAULT clock_timestamp()"
+)
 
 
 class Fence:
@@ -32,7 +31,7 @@ class Fence:
         if turn is None:
             return
         turn.require()
-        self._table = _table(self._session)
+        self._table = made(self._session, FENCE, _COLUMNS)
         written = self._session.execute(
             f"INSERT INTO {self._table} AS now (system, release, began, epoch) VALUES (%s, %s, %s, %s) "  # noqa: S608 - quoted
             "ON CONFLICT (system) DO UPDATE SET (release, began, epoch, raised_at) = "
@@ -79,20 +78,3 @@ def fence_off(target: Target) -> None:
     """Write the target's turn into its database, as a restored one needs it; raises `Fenced` if a later is there."""
     with target.world.databases.session(target.dsn, statement_timeout=10, lock_timeout=3) as session:
         Fence(session, target).raise_()
-
-
-def _table(session: Session) -> str:
-    """Return the table's name, quoted and with its schema, making both if need be."""
-    own = f"{FENCE}.{FENCE}"
-    if not session.query(_PLACE, (own, FENCE)):
-        place = FENCE
-        if session.value(_MAY):
-            session.execute(f"CREATE SCHEMA IF NOT EXISTS {FENCE}")
-            place = own
-        session.execute(
-            f"CREATE TABLE IF NOT EXISTS {place} (system text PRIMARY KEY, release text NOT NULL,"
-            " began timestamptz NOT NULL, epoch integer NOT NULL,"
-            " raised_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-        )
-    row = session.query(_PLACE, (own, FENCE))[0]
-    return quoted(row["schema"], row["name"])

@@ -8,17 +8,19 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from tasks.domain.errors import Refused, ReleaseFileError
-from tasks.domain.ports import Session
 from tasks.domain.release import MARKER
 from tasks.domain.target import Starts, Target
 from tasks.domain.turn import FENCE
 from tasks.migrators import Migrated, Migrator, only_runner
 from tasks.migrators._locks import sampled_locks
+from tasks.migrators._own_table import made, there
 from tasks.migrators._tool import migrated
 
 _TABLE = "golive_starts"
-_FOUND = "SELECT coalesce(to_regclass(%s), to_regclass(%s))::text"
-_MAY = "SELECT has_database_privilege(current_database(), 'CREATE')"
+_COLUMNS = (
+    "system text, identity text, version text NOT NULL, done boolean NOT NULL,"
+    " at timestamptz NOT NULL DEFAULT clock_timestamp(), PRIMARY KEY (system, identity)"
+)
 
 
 class AtStart(Migrator):
@@ -102,19 +104,14 @@ def _identity(target: Target) -> str:
     return str(marker.get("identity") or target.version)
 
 
-def _table(session: Session) -> str:
-    """Return the table's name if it is there, else an empty text."""
-    return str(session.value(_FOUND, (f"{FENCE}.{_TABLE}", _TABLE)) or "")
-
-
 def _row(target: Target) -> str:
     """Return ``done`` or ``begun``, or an empty text for a version that was never started so."""
     with target.world.databases.session(target.dsn, read_only=True, statement_timeout=10) as session:
-        table = _table(session)
+        table = there(session, _TABLE)
         if not table:
             return ""
         rows = session.query(
-            f"SELECT done FROM {table} WHERE (system, identity) = (%s, %s)",  # noqa: S608 - as the server wrote it
+            f"SELECT done FROM {table} WHERE (system, identity) = (%s, %s)",  # noqa: S608 - quoted
             (target.system, _identity(target)),
         )
     return ("done" if rows[0]["done"] else "begun") if rows else ""
@@ -122,19 +119,9 @@ def _row(target: Target) -> str:
 
 def _write(target: Target, *, done: bool) -> None:
     with target.world.databases.session(target.dsn, statement_timeout=10, lock_timeout=3) as session:
-        table = _table(session)
-        if not table:
-            table = _TABLE
-            if session.value(_MAY):
-                session.execute(f"CREATE SCHEMA IF NOT EXISTS {FENCE}")
-                table = f"{FENCE}.{_TABLE}"
-            session.execute(
-                f"CREATE TABLE IF NOT EXISTS {table} (system text, identity text, version text NOT NULL,"
-                " done boolean NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp(),"
-                " PRIMARY KEY (system, identity))"
-            )
+        table = made(session, _TABLE, _COLUMNS)
         session.execute(
-            f"INSERT INTO {table} (system, identity, version, done) VALUES (%s, %s, %s, %s) "  # noqa: S608 - its own
+            f"INSERT INTO {table} (system, identity, version, done) VALUES (%s, %s, %s, %s) "  # noqa: S608 - quoted
             "ON CONFLICT (system, identity) DO UPDATE SET (version, done, at) = "
             "(EXCLUDED.version, EXCLUDED.done, clock_timestamp())",
             (target.system, _identity(target), target.version, done),

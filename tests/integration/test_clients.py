@@ -20,7 +20,7 @@ from tasks.domain.ports import RunningServer
 from tasks.domain.release import State
 from tasks.domain.traffic import NONE, Traffic
 from tasks.traffic.prometheus import ByPrometheus
-from tests.flows import SmallSystem, wait_until
+from tests.flows import BLUE_GREEN, SmallSystem, wait_until
 from tests.monitoring import prometheus
 from tests.services import free_port
 from tests.sites import a_target
@@ -40,13 +40,7 @@ def system(open_directory: Path, pg_server: RunningServer) -> Iterator[SmallSyst
         system.write(
             {
                 "router": {"kind": "embedded", "listen": system.port},
-                "rollout": {
-                    "kind": "blue_green",
-                    "ports": [free_port(), free_port()],
-                    "drain": "100ms",
-                    "ready": {"every": "50ms", "within": "8s"},
-                    "keep_old": "10 min",
-                },
+                "rollout": {**BLUE_GREEN, "ports": [free_port(), free_port()], "keep_old": "10 min"},
                 "checks.watch": [check],
                 "watch": {
                     "every": "1h",

@@ -15,7 +15,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.engines import clear, python_image, require_generation
-from tests.flows import SmallSystem, wait_until
+from tests.flows import BLUE_GREEN, SmallSystem, wait_until
 from tests.managers import Manager
 from tests.monitoring import running
 from tests.parts import git, require_part
@@ -24,7 +24,6 @@ from tests.services import free_port
 from tests.sshd import Sshd
 
 pytestmark = pytest.mark.timeout(300)
-BLUE_GREEN = {"kind": "blue_green", "ready": {"every": "50ms", "within": "8s"}, "drain": "100ms"}
 
 
 def behind_a_router(system: SmallSystem) -> None:

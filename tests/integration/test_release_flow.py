@@ -12,7 +12,7 @@ from tasks.acting import LOG
 from tasks.checking import AT_ONCE
 from tasks.domain.errors import ActiveRelease, Refused, RehearsalFailed, Unreachable
 from tests.artifacts import artifacts
-from tests.flows import GROW
+from tests.flows import BLUE_GREEN, GROW
 from tests.services import free_port
 from tests.systems import run
 
@@ -66,13 +66,7 @@ def test_releases_follow_each_other_behind_a_router_while_slack_cannot_be_reache
     shop.write(
         {
             "router": {"kind": "embedded", "listen": shop.port},
-            "rollout": {
-                "kind": "blue_green",
-                "ports": [free_port(), free_port()],
-                "drain": "100ms",
-                "ready": {"every": "50ms", "within": "8s"},
-                "keep_old": "10 min",
-            },
+            "rollout": {**BLUE_GREEN, "ports": [free_port(), free_port()], "keep_old": "10 min"},
             "database.scratch": {"place": "embedded"},
             "checks.review": [{"kind": "sql", "name": "notes can be read", "query": "SELECT 1", "equals": 1}],
             "watch": {"every": "1h", "for": "24h", "at": {"0s": ["notes can be read"]}},

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -14,23 +14,15 @@ from tasks.domain.messages import About
 from tasks.domain.release import State
 from tasks.domain.requests import Request, changed_note, over_note, reminder_note, request_note
 from tasks.spec.loading import parse
+from tests.notes import Signed
 from tests.unit.test_release_file import ROOT, SMALL
 
 NOW = datetime(2026, 11, 22, 2, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+Given = partial(Signed, at=NOW)
 
 
-@dataclass
-class Given:
-    role: str
-    person: str
-    decision: str = "approve"
-    reason: str = ""
-    plan_hash: str = "plan"
-    at: datetime = NOW
-
-
-def of(*given: Given, wanted: dict[str, int] | None = None, now: datetime = NOW) -> Standing:
+def of(*given: Signed, wanted: dict[str, int] | None = None, now: datetime = NOW) -> Standing:
     return standing(wanted or {"dba": 2, "lead": 1}, given, "plan", now, DAY)
 
 
